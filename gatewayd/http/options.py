@@ -1,0 +1,28 @@
+"""Settings of the HTTP connection manager, per listener (semantics 14; MeshConfig and ProxyConfig)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatewayd.http.limits import HttpLimits
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How requests of one listener are read, marked and answered."""
+
+    #: NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES (semantics 14.4.2)
+    path_normalization: str = "BASE"
+    #: gatewayTopology.numTrustedProxies (semantics 14.1.1, 14.2.1)
+    trusted_proxies: int = 0
+    #: value of the ``server`` response header; None leaves the upstream's alone (semantics 14.7.1)
+    server_header: bytes | None = b"istio-envoy"
+    #: x-envoy-* debug headers on requests and responses (semantics 14.7.4, 6.3.5)
+    debug_headers: bool = True
+    attempt_count: bool = True
+    request_id: bool = True
+    x_forwarded_host: bool = False
+    x_forwarded_port: bool = False
+    #: "http" or "https": the scheme of the connection (semantics 14.2)
+    scheme: bytes = b"http"
+    limits: HttpLimits = HttpLimits()

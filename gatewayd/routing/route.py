@@ -1,0 +1,162 @@
+"""HOT: a route and what it does, compiled so that a request only reads attributes.
+
+Everything a request needs is worked out by the compiler: names resolved to objects, strings to
+bytes, policies a route does not use left out. Nothing here knows resources or sockets. The cluster of
+a destination is an object the compiler put there; :mod:`gatewayd.routing` never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+#: ``Route.action``
+FORWARD: Final = 0
+REDIRECT: Final = 1
+DIRECT_RESPONSE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSource:
+    """Where a route was written, for the log, ``explain`` and findings."""
+
+    kind: str  # "VirtualService" or "Ingress"
+    namespace: str
+    name: str
+    rule: int  # index in spec.http (or of the Ingress path)
+    file: str = ""
+    line: int = 0
+
+
+class Destination:
+    """One weighted target of a route.
+
+    ``cluster`` is None when the destination names no known service, port or subset: 503 ``NC``
+    (semantics 6.1.2). ``cluster_name`` is then still what the log prints.
+    """
+
+    __slots__ = (
+        "authority",
+        "cluster",
+        "cluster_name",
+        "request_ops",
+        "response_ops",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        cluster: Any,
+        cluster_name: str,
+        weight: int = 1,
+        authority: bytes | None = None,
+        request_ops: Any = None,
+        response_ops: Any = None,
+    ) -> None:
+        self.cluster = cluster
+        self.cluster_name = cluster_name
+        self.weight = weight
+        #: upstream Host after rewrite.authority / header operations on Host (semantics 6.2.6, 6.2.7)
+        self.authority = authority
+        #: compiled header operations in effect for this destination: rule's and destination's, levels
+        #: already in Envoy's order (semantics 6.2.4, 6.2.5); None when there are none
+        self.request_ops = request_ops
+        self.response_ops = response_ops
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAction:
+    """``redirect`` of a rule (semantics 6.4); see :func:`gatewayd.policies.redirect.location`."""
+
+    status: int
+    scheme: bytes | None = None
+    authority: bytes | None = None
+    port: int | None = None
+    uri: bytes | None = None
+    prefix_rewrite: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponseAction:
+    """``directResponse`` of a rule (semantics 6.5)."""
+
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatched:
+    """What the route's uri condition matched, for rewrites and redirects (semantics 6.3.1).
+
+    ``kind`` is ``exact``, ``prefix``, ``regex``, ``segment_prefix`` (Ingress, 13.6) or ``none``
+    (which acts as prefix ``/``); ``length`` is that of the matched prefix in bytes.
+    """
+
+    kind: str = "none"
+    value: bytes = b"/"
+
+    @property
+    def length(self) -> int:
+        """Length of the matched prefix in bytes."""
+        return len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Retries in addition to the first try (semantics 6.7, 15)."""
+
+    attempts: int = 2
+    retry_on: frozenset[str] = frozenset(
+        {"connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"}
+    )
+    status_codes: frozenset[int] = frozenset()
+    per_try_timeout_s: float = 0.0
+    base_interval_s: float = 0.025
+    ignore_previous_hosts: bool = True
+
+
+#: What every route without ``retries`` gets (semantics 6.7.1).
+DEFAULT_RETRY: Final = RetryPolicy()
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """One compiled match alternative of a rule and its action."""
+
+    name: str  # ROUTE_NAME of the log, "" prints "-" (semantics 5.19, 17.6)
+    action: int
+    destinations: tuple[Destination, ...] = ()
+    #: picks one of several destinations (weights, semantics 6.1.5); None when there is exactly one
+    pick: Callable[[], Destination] | None = None
+    redirect: RedirectAction | None = None
+    direct: DirectResponseAction | None = None
+    #: response operations of redirects and direct responses (semantics 6.2.8)
+    response_ops: Any = None
+    #: (path, query) -> new path with query, or None; path and query are bytes, query without "?"
+    rewrite: Callable[[bytes, bytes], bytes] | None = None
+    path_matched: PathMatched = field(default_factory=PathMatched)
+    timeout_s: float = 0.0  # 0 = none (semantics 6.6.1)
+    retry: RetryPolicy | None = DEFAULT_RETRY
+    #: value of x-envoy-decorator-operation (semantics 14.3.5)
+    decorator: bytes = b""
+    source: RouteSource | None = None
+    #: True when the request goes upstream with nothing but the standard headers changed: no rewrite,
+    #: no operations, one known destination, no timeout. Set by :meth:`seal`.
+    plain: bool = False
+
+    def seal(self) -> Route:
+        """Work out ``plain``; the compiler calls it last."""
+        first = self.destinations[0] if len(self.destinations) == 1 else None
+        self.plain = (
+            self.action == FORWARD
+            and first is not None
+            and first.cluster is not None
+            and first.authority is None
+            and first.request_ops is None
+            and first.response_ops is None
+            and self.rewrite is None
+            and not self.timeout_s
+            and (self.retry is None or not self.retry.per_try_timeout_s)
+        )
+        return self
