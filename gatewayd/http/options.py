@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gatewayd.http.limits import HttpLimits
 
@@ -25,4 +25,4 @@ class HttpOptions:
     x_forwarded_port: bool = False
     #: "http" or "https": the scheme of the connection (semantics 14.2)
     scheme: bytes = b"http"
-    limits: HttpLimits = HttpLimits()
+    limits: HttpLimits = field(default_factory=HttpLimits)

@@ -1,0 +1,100 @@
+"""HOT: request targets made canonical before they are matched and forwarded (semantics 14.4).
+
+``BASE`` removes dot segments, turns ``\\`` into ``/``, decodes escapes of unreserved characters once and
+encodes what may not stand in a path; ``//``, ``%2F`` and ``%5C`` stay. The query is never touched and a
+fragment is dropped. One regular expression of ours (no backtracking: each byte is looked at once) lets
+ordinary targets pass without any of this.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Nothing in such a target can change under BASE: no escape, no backslash, no "/.", no fragment.
+_PLAIN: Final = re.compile(rb"/[A-Za-z0-9_~!$&'()*+,;=:@\-][A-Za-z0-9_~!$&'()*+,;=:@\-.]*(?:/(?:[A-Za-z0-9_~!$&'()*+,;=:@\-][A-Za-z0-9_~!$&'()*+,;=:@\-.]*)?)*(?:\?[^\x00-\x20\x7f#]*)?|/(?:\?[^\x00-\x20\x7f#]*)?").fullmatch  # fmt: skip  # noqa: E501
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
+#: Characters that are escaped where they stand raw (golden 14_connection_manager paths-e).
+_ENCODED: Final = frozenset(b'{}|^`"<>') | frozenset(range(0x80, 0x100))
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f]").search
+
+
+def normalize_target(target: bytes, mode: str) -> bytes | None:
+    """Canonical form of an origin-form ``target`` under ``mode``, or None: not normalisable, 400.
+
+    Modes are those of semantics 14.4.2. A target that does not begin with ``/`` is refused by the caller.
+    """
+    if _PLAIN(target) is not None and (mode == "BASE" or b"//" not in target):
+        return target
+    if _FORBIDDEN(target) is not None:
+        return None
+    target = target.partition(b"#")[0]
+    if mode == "NONE":
+        return target
+    path, mark, query = target.partition(b"?")
+    normal = _normalize_path(path, mode)
+    return None if normal is None else normal + mark + query
+
+
+def _normalize_path(path: bytes, mode: str) -> bytes | None:
+    decoded = _decode(path)
+    if decoded is None:
+        return None
+    if mode == "DECODE_AND_MERGE_SLASHES":
+        decoded = re.sub(rb"%2[Ff]|%5[Cc]", b"/", decoded)
+    normal = _remove_dot_segments(decoded)
+    if mode in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"):
+        normal = re.sub(rb"/{2,}", b"/", normal)
+    return normal
+
+
+def _decode(path: bytes) -> bytes | None:
+    """Escapes of unreserved characters decoded once, backslashes turned, raw odd bytes escaped."""
+    if b"%" not in path and not any(b in _ENCODED for b in path):
+        return path.replace(b"\\", b"/")
+    out = bytearray()
+    index, length = 0, len(path)
+    while index < length:
+        byte = path[index]
+        if byte == 0x25 and index + 2 < length and {path[index + 1], path[index + 2]} <= _HEX:
+            value = int(path[index + 1 : index + 3], 16)
+            if value == 0:
+                return None
+            if value in _UNRESERVED:
+                out.append(value)
+            else:
+                out += path[index : index + 3]
+            index += 3
+            continue
+        if byte == 0x5C:
+            out.append(0x2F)
+        elif byte in _ENCODED:
+            out += b"%%%02X" % byte
+        else:
+            out.append(byte)
+        index += 1
+    return bytes(out)
+
+
+def _remove_dot_segments(path: bytes) -> bytes:
+    """RFC 3986 5.2.4; ``.;`` and ``..;`` count as dot segments too (golden 14_connection_manager)."""
+    if b"/." not in path:
+        return path
+    out: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    last = len(segments) - 1
+    for position, segment in enumerate(segments):
+        name = segment.partition(b";")[0] if segment.startswith((b".;", b"..;")) else segment
+        if name == b".":
+            if position == last:
+                out.append(b"")
+        elif name == b"..":
+            if out:
+                out.pop()
+            if position == last:
+                out.append(b"")
+        else:
+            out.append(segment)
+    return b"/" + b"/".join(out)
