@@ -75,6 +75,8 @@ class RedirectAction:
     port: int | None = None
     uri: bytes | None = None
     prefix_rewrite: bytes | None = None
+    #: httpsRedirect: the Host as received, its port kept whatever it is (semantics 2.6.1)
+    host_verbatim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,8 @@ class Route:
     direct: DirectResponseAction | None = None
     #: response operations of redirects and direct responses (semantics 6.2.8)
     response_ops: Any = None
-    #: (path, query) -> new path with query, or None; path and query are bytes, query without "?"
-    rewrite: Callable[[bytes, bytes], bytes] | None = None
+    #: (path, query) -> new path with query; query comes without "?", None when there was none
+    rewrite: Callable[[bytes, bytes | None], bytes] | None = None
     path_matched: PathMatched = field(default_factory=PathMatched)
     timeout_s: float = 0.0  # 0 = none (semantics 6.6.1)
     retry: RetryPolicy | None = DEFAULT_RETRY

@@ -1,0 +1,81 @@
+"""HOT: host → virtual host → route, once per request whose head is not in the cache.
+
+A decision depends on nothing but the :class:`RequestHead` (weights are drawn later, by ``Route.pick``), so
+a codec may keep whole heads with their decision in :attr:`RouteTable.cache`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from gatewayd.http.message import RequestHead
+from gatewayd.routing.hosts import HostIndex, host_key
+from gatewayd.routing.index import Rule, compile_finder
+from gatewayd.routing.route import REDIRECT, RedirectAction, Route
+
+#: What a virtual host with ``httpsRedirect`` answers on plain HTTP, before its rules are looked at
+#: (semantics 2.6.1, 2.6.6). It carries no response operations (6.2.8).
+HTTPS_REDIRECT: Final = Route(
+    name="", action=REDIRECT, redirect=RedirectAction(status=301, scheme=b"https", host_verbatim=True)
+)
+
+
+class VirtualHost:
+    """Hosts that share an ordered list of rules.
+
+    ``require_tls``: some server declared ``httpsRedirect`` for these hosts on this port (semantics 2.6.4).
+    """
+
+    __slots__ = ("domains", "find", "name", "require_tls", "rules")
+
+    def __init__(
+        self, name: str, domains: Sequence[str], rules: Sequence[Rule], require_tls: bool = False
+    ) -> None:
+        self.name = name
+        #: as Envoy has them: ``a.test``, ``*.test``, ``*``; no ports
+        self.domains = tuple(domains)
+        self.rules = tuple(rules)
+        self.require_tls = require_tls
+        #: find(request) -> the route of the first rule that matches, or None (semantics 4.7)
+        self.find = compile_finder(self.rules)
+
+    def __repr__(self) -> str:
+        return f"VirtualHost({self.name!r}, {len(self.rules)} rules)"
+
+
+class RouteTable:
+    """The virtual hosts of one listener."""
+
+    __slots__ = ("_exact", "_hosts", "cache", "virtual_hosts")
+
+    def __init__(self, virtual_hosts: Iterable[VirtualHost]) -> None:
+        self.virtual_hosts = tuple(virtual_hosts)
+        self._hosts: HostIndex[VirtualHost] = HostIndex(
+            (domain, host) for host in self.virtual_hosts for domain in host.domains
+        )
+        self._exact = self._hosts.exact
+        #: The one mutable part of a snapshot, dropped with it: a codec keeps decisions here by whole
+        #: request heads, bounds it, and nobody else touches it.
+        self.cache: dict[Any, Any] = {}
+
+    def find_virtual_host(self, host: bytes) -> VirtualHost | None:
+        """The virtual host of ``host``, lower-case and without port; see :func:`host_key`."""
+        return self._hosts.find(host)
+
+    def lookup(self, request: RequestHead) -> tuple[VirtualHost | None, Route | None]:
+        """The virtual host and route of ``request``; (None, None) and (host, None) are 404 ``NR``.
+
+        The more specific virtual host hides a wider one completely (semantics 4.11). With ``require_tls``
+        a request that did not come by https gets :data:`HTTPS_REDIRECT` (semantics 2.6.2).
+        """
+        authority = request.authority
+        # Most clients send the host as configured: lower-case, no port.
+        host = self._exact.get(authority)
+        if host is None:
+            host = self._hosts.find(host_key(authority))
+            if host is None:
+                return None, None
+        if host.require_tls and request.scheme != b"https":
+            return host, HTTPS_REDIRECT
+        return host, host.find(request)
