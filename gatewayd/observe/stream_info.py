@@ -40,6 +40,7 @@ class StreamInfo:
         "protocol",
         "request",
         "request_id",
+        "request_pairs",
         "responded_at",
         "response_pairs",
         "route",
@@ -86,3 +87,5 @@ class StreamInfo:
     attempts: int
     #: response fields sent downstream, kept only when somebody needs them; else None
     response_pairs: list[tuple[bytes, bytes]] | None
+    #: request fields as sent upstream, kept only when somebody needs them (header variables); else None
+    request_pairs: list[tuple[bytes, bytes]] | None

@@ -1,0 +1,243 @@
+"""OPERATORS: what each variable of a format string reads, e.g. ``%REQ(x-user?:authority)%``.
+
+A row is a function from the argument in parentheses ("" when there is none) to a reader. A reader takes
+a :class:`StreamInfo` with all slots set and gives bytes, or None when there is nothing to say (a header
+value then is empty, a log prints ``-``). Rows raise ValueError, in words for the user, for a bad argument.
+Semantics 6.2.3 and 17; names as in Envoy's substitution formatter.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gatewayd.http.message import Pair
+from gatewayd.observe.stream_info import StreamInfo
+
+Reader = Callable[[StreamInfo], bytes | None]
+
+#: Widths of ``%f`` in START_TIME; Envoy's clock has nanoseconds, ours too.
+_FRACTION_DIGITS: Final = 9
+
+
+def _plain(read: Reader) -> Callable[[str], Reader]:
+    """A row for a variable that takes no argument."""
+
+    def build(argument: str) -> Reader:
+        if argument:
+            raise ValueError("takes no argument")
+        return read
+
+    return build
+
+
+def _text(read: Callable[[StreamInfo], str]) -> Callable[[str], Reader]:
+    def as_bytes(info: StreamInfo) -> bytes | None:
+        return read(info).encode() or None
+
+    return _plain(as_bytes)
+
+
+def _number(read: Callable[[StreamInfo], int]) -> Callable[[str], Reader]:
+    return _plain(lambda info: b"%d" % read(info))
+
+
+def _joined(pairs: Sequence[Pair], name: bytes) -> bytes | None:
+    """All lines of a field as one value, as Envoy shows them."""
+    values = [value for key, value in pairs if key == name]
+    return b",".join(values) if values else None
+
+
+_CONTROL_DATA: Final[dict[str, Callable[[StreamInfo], bytes | None]]] = {
+    ":method": lambda info: info.method or None,
+    ":path": lambda info: info.path or None,
+    ":scheme": lambda info: info.request.scheme if info.request is not None else None,
+    ":authority": lambda info: info.request.authority if info.request is not None else None,
+}
+_CONTROL_DATA["host"] = _CONTROL_DATA[":authority"]
+
+
+def _request_field(name: str) -> Reader:
+    control = _CONTROL_DATA.get(name)
+    if control is not None:
+        return control
+    wanted = name.encode()
+
+    def read(info: StreamInfo) -> bytes | None:
+        # Before the request is built nothing has been written there.
+        sent: Sequence[Pair] | None = getattr(info, "request_pairs", None)
+        if sent is not None:
+            return _joined(sent, wanted)
+        return _joined(info.request.fields.pairs, wanted) if info.request is not None else None
+
+    return read
+
+
+def _response_field(name: str) -> Reader:
+    if name == ":status":
+        return lambda info: b"%d" % info.status if info.status else None
+    wanted = name.encode()
+
+    def read(info: StreamInfo) -> bytes | None:
+        return _joined(info.response_pairs, wanted) if info.response_pairs is not None else None
+
+    return read
+
+
+def _field(one: Callable[[str], Reader]) -> Callable[[str], Reader]:
+    """A row for ``NAME(x)`` and ``NAME(x?y)``, y being read when x is absent."""
+
+    def build(argument: str) -> Reader:
+        names = argument.lower().split("?")
+        if not all(names) or len(names) > 2:
+            raise ValueError("needs a header name, or two separated by one '?'")
+        first = one(names[0])
+        if len(names) == 1:
+            return first
+        second = one(names[1])
+
+        def read(info: StreamInfo) -> bytes | None:
+            value = first(info)
+            return second(info) if value is None else value
+
+        return read
+
+    return build
+
+
+def _start_time(argument: str) -> Reader:
+    """``START_TIME`` in UTC, by default as in 2026-01-02T03:04:05.678Z, or as the argument says."""
+    layout = argument or "%Y-%m-%dT%H:%M:%S.%3fZ"
+    pieces = _time_pieces(layout)
+
+    def read(info: StreamInfo) -> bytes:
+        at = info.started_wall
+        moment = time.gmtime(at)
+        fraction = f"{int(at % 1 * 10**_FRACTION_DIGITS):0{_FRACTION_DIGITS}d}"
+        text = ""
+        for piece in pieces:
+            if isinstance(piece, int):
+                text += fraction[:piece]
+            elif piece == "%s":
+                text += str(int(at))
+            elif piece == "%z":
+                text += "+0000"
+            else:
+                text += time.strftime(piece, moment)
+        return text.encode()
+
+    return read
+
+
+def _time_pieces(layout: str) -> tuple[str | int, ...]:
+    """``layout`` cut at what strftime cannot do: ``%s``, ``%z`` of UTC and ``%f`` (its width as a number)."""
+    pieces: list[str | int] = [""]
+    characters = iter(layout)
+    for character in characters:
+        if character != "%":
+            special: str | int = ""
+            literal = character
+        else:
+            code = next(characters, "")
+            width = _FRACTION_DIGITS
+            if code.isdigit() and code != "0":
+                width = int(code)
+                code = next(characters, "")
+                if code != "f":
+                    raise ValueError("a number in a time layout must be followed by f, as in %3f")
+            literal = ""
+            special = width if code == "f" else "%" + code
+            if not code or (code != "f" and code not in "aAbBcCdDeFgGhHIjmMnprRsStTuUVwWxXyYzZ%"):
+                raise ValueError(f"unknown time specifier %{code}")
+            if special not in ("%s", "%z") and isinstance(special, str):
+                literal, special = special, ""
+        if special == "":
+            last = pieces[-1]
+            if isinstance(last, str) and last not in ("%s", "%z"):
+                pieces[-1] = last + literal
+            else:
+                pieces.append(literal)
+        else:
+            pieces.append(special)
+    return tuple(p for p in pieces if p != "")
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%d" % int(seconds * 1000)
+
+
+def _duration(info: StreamInfo) -> bytes:
+    """Milliseconds since the request began, until it was finished or until now."""
+    return _milliseconds((info.finished_at or time.monotonic()) - info.started_at)
+
+
+def _response_duration(info: StreamInfo) -> bytes | None:
+    return _milliseconds(info.responded_at - info.started_at) if info.responded_at else None
+
+
+def _host_of(address: str) -> str:
+    """``1.2.3.4`` of ``1.2.3.4:80``, ``::1`` of ``[::1]:80``."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _port_of(address: str) -> str:
+    return address.rpartition(":")[2] if ":" in address else ""
+
+
+def _remote_ip(info: StreamInfo) -> str:
+    """The trusted client address (semantics 14.1.1)."""
+    return info.trusted_address.decode("latin-1") or info.connection.remote_ip
+
+
+def _remote_address(info: StreamInfo) -> str:
+    """The trusted client address with its port; an address from x-forwarded-for has port 0, as in Envoy."""
+    trusted = info.trusted_address.decode("latin-1")
+    if not trusted or trusted == info.connection.remote_ip:
+        return info.connection.remote_address
+    return f"[{trusted}]:0" if ":" in trusted else f"{trusted}:0"
+
+
+def _details(info: StreamInfo) -> str:
+    return "_".join(info.details.split())
+
+
+def _route_name(info: StreamInfo) -> str:
+    return info.route.name if info.route is not None else ""
+
+
+_HOSTNAME: Final = socket.gethostname()
+
+#: Name -> argument -> reader. The one list of what ``%NAME%`` may be.
+OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
+    "BYTES_RECEIVED": _number(lambda info: info.bytes_received),
+    "BYTES_SENT": _number(lambda info: info.bytes_sent),
+    "CONNECTION_TERMINATION_DETAILS": _text(lambda info: info.termination_details),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _text(lambda info: info.connection.remote_address),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _text(lambda info: info.connection.remote_ip),
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": _text(lambda info: _port_of(info.connection.remote_address)),
+    "DOWNSTREAM_LOCAL_ADDRESS": _text(lambda info: info.connection.local_address),
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _text(lambda info: _host_of(info.connection.local_address)),
+    "DOWNSTREAM_LOCAL_PORT": _text(lambda info: _port_of(info.connection.local_address)),
+    "DOWNSTREAM_REMOTE_ADDRESS": _text(_remote_address),
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(_remote_ip),
+    "DOWNSTREAM_REMOTE_PORT": _text(lambda info: _port_of(_remote_address(info))),
+    "DURATION": _plain(_duration),
+    "HOSTNAME": _text(lambda info: _HOSTNAME),
+    "PROTOCOL": _plain(lambda info: info.protocol or None),
+    "REQ": _field(_request_field),
+    "REQUESTED_SERVER_NAME": _text(lambda info: info.connection.requested_server_name),
+    "RESP": _field(_response_field),
+    "RESPONSE_CODE": _number(lambda info: info.status),
+    "RESPONSE_CODE_DETAILS": _text(_details),
+    "RESPONSE_DURATION": _plain(_response_duration),
+    "RESPONSE_FLAGS": _text(lambda info: info.flags or "-"),
+    "ROUTE_NAME": _text(_route_name),
+    "START_TIME": _start_time,
+    "UPSTREAM_CLUSTER": _text(lambda info: info.upstream_cluster),
+    "UPSTREAM_HOST": _text(lambda info: info.upstream_host),
+    "UPSTREAM_LOCAL_ADDRESS": _text(lambda info: info.upstream_local_address),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number(lambda info: info.attempts),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _text(lambda info: info.transport_failure),
+}

@@ -1,0 +1,162 @@
+"""HOT: ``headers.request`` and ``headers.response``: remove, set and add, compiled (semantics 6.2).
+
+Host and ``:authority`` are no header operations: the compiler makes them ``Destination.authority``, whose
+value Envoy takes literally, without variables (6.2.6).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gatewayd.http.message import Pair
+from gatewayd.observe.formatter import Formatter, compile_format
+from gatewayd.observe.stream_info import StreamInfo
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: The length of a message is worked out by the proxy alone; a rule that could change it could split messages.
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+#: Operations on these are the compiler's (authority) or impossible.
+_CONTROL: Final = frozenset({"host"})
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderLevel:
+    """The operations of one level: a rule's, a destination's, or both joined (semantics 6.2.4).
+
+    ``set`` and ``add`` are (name, value) in the order in which they take effect; of two sets of one
+    name the later wins.
+    """
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    #: lower-case names whose lines go: removed ones and constant sets
+    drop: frozenset[bytes]
+    #: lines that come: constant sets, then constant adds
+    constant: tuple[Pair, ...] = ()
+    #: (name, value, is a set), in order; used instead of ``constant`` when any value has variables
+    formatted: tuple[tuple[bytes, bytes | Formatter, bool], ...] = field(default=())
+
+
+def level_of(
+    set: Mapping[str, str], add: Mapping[str, str], remove: Iterable[str], *more: HeaderLevel
+) -> HeaderLevel:
+    """One level from the maps of the configuration, names in Istio's (sorted) order, then ``more`` levels."""
+    return HeaderLevel(
+        tuple(sorted(set.items())) + tuple(pair for level in more for pair in level.set),
+        tuple(sorted(add.items())) + tuple(pair for level in more for pair in level.add),
+        tuple(remove) + tuple(name for level in more for name in level.remove),
+    )
+
+
+class HeaderOps:
+    """Compiled operations; made by :func:`compile_levels`."""
+
+    __slots__ = ("_levels", "_request")
+
+    def __init__(self, levels: Sequence[_Level], request: bool) -> None:
+        self._levels = tuple(levels)
+        self._request = request
+
+    def apply(self, pairs: list[Pair], info: StreamInfo) -> list[Pair]:
+        """``pairs`` after all levels, as a new list; new lines come last, sets before adds.
+
+        Variables see ``pairs`` as they stood before the level, and the rest of ``info``.
+        """
+        for level in self._levels:
+            if level.formatted:
+                pairs = self._apply_formatted(level, pairs, info)
+            else:
+                drop = level.drop
+                # A comprehension beats append here from three fields on.
+                pairs = [pair for pair in pairs if pair[0] not in drop]
+                pairs += level.constant
+        return pairs
+
+    def _apply_formatted(self, level: _Level, pairs: list[Pair], info: StreamInfo) -> list[Pair]:
+        if self._request:
+            info.request_pairs = pairs
+        else:
+            info.response_pairs = pairs
+        drop = set(level.drop)
+        new: dict[bytes, bytes] = {}
+        added: list[Pair] = []
+        for name, value, is_set in level.formatted:
+            text = value if isinstance(value, bytes) else _clean(value(info))
+            if not text:
+                continue  # an empty result leaves the header as it is
+            if is_set:
+                drop.add(name)
+                new[name] = text
+            else:
+                added.append((name, text))
+        result = [pair for pair in pairs if pair[0] not in drop]
+        result += new.items()
+        result += added
+        return result
+
+
+def _clean(value: bytes) -> bytes:
+    """Without what may not stand in a field value, should a variable ever bring it."""
+    return value.replace(b"\r", b"").replace(b"\n", b"").replace(b"\x00", b"").strip(b" \t")
+
+
+def compile_levels(levels: Iterable[HeaderLevel], *, request: bool) -> HeaderOps | None:
+    """The operations of ``levels``, run in the order given (semantics 6.2.4, 6.2.5); None when none remain.
+
+    ``request`` says whether they change request headers. Raises ValueError, in words for the user, for
+    a bad name, a bad value, a lone ``%`` or an unknown variable (semantics 6.2.3).
+    """
+    compiled = [level for level in map(_compile, levels) if level is not None]
+    return HeaderOps(compiled, request) if compiled else None
+
+
+def _compile(level: HeaderLevel) -> _Level | None:
+    removed = frozenset(_name(name) for name in level.remove)
+    operations: list[tuple[bytes, bytes | Formatter, bool]] = []
+    for pairs, is_set in ((level.set, True), (level.add, False)):
+        for name, text in pairs:
+            key = _name(name)
+            value = _value(name, text)
+            if value != b"":  # an empty value leaves the header as it is
+                operations.append((key, value, is_set))
+    if not operations and not removed:
+        return None
+    constant: list[Pair] = []
+    final: dict[bytes, bytes] = {}
+    for key, value, is_set in operations:
+        if not isinstance(value, bytes):
+            return _Level(removed, formatted=tuple(operations))
+        if is_set:
+            final[key] = value
+        else:
+            constant.append((key, value))
+    return _Level(removed | final.keys(), (*final.items(), *constant))
+
+
+def _name(name: str) -> bytes:
+    lower = name.lower()
+    if lower in _CONTROL or lower.startswith(":"):
+        raise ValueError(f"header {name!r} cannot be changed by header operations")
+    if lower in _FRAMING:
+        raise ValueError(f"header {name!r} says how long the message is and cannot be changed")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a valid header name")
+    return lower.encode()
+
+
+def _value(name: str, text: str) -> bytes | Formatter:
+    if _BAD_VALUE.search(text):
+        raise ValueError(f"the value of header {name!r} holds a control character")
+    try:
+        return compile_format(text)
+    except ValueError as error:
+        raise ValueError(f"the value of header {name!r}: {error}") from None
