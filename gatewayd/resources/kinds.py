@@ -64,7 +64,7 @@ KINDS: dict[str, Kind] = {
 }
 
 # Kinds of Kubernetes that stand beside the ones above in everybody's files and say nothing to a proxy.
-PLATFORM_KINDS: frozenset[str] = frozenset(  # fmt: skip
+PLATFORM_KINDS: frozenset[str] = frozenset(
     {
         "APIService",
         "CertificateSigningRequest",

@@ -52,7 +52,7 @@ T = TypeVar("T")
 class Leniencies:
     """Counts values that were accepted although strictly they are written wrongly.
 
-    The decoder looks at `count` after a conversion: only when it moved does it walk the document to say where.
+    The decoder looks at `count` after a conversion: when it moved, it walks the document to say where.
     """
 
     __slots__ = ("count",)

@@ -1,0 +1,11 @@
+"""Where configuration comes from: files, folders and stdin, read into typed resources and findings.
+
+`yaml_tree.py` turns text into plain trees, strictly (YAML 1.2 scalars, no duplicate keys, bounded depth and
+aliases); `scalars.py` is the core schema; `files.py` finds and reads files; `documents.py` turns a tree into
+resources; `load.py` puts them together.
+"""
+
+from gatewayd.sources.limits import Limits
+from gatewayd.sources.load import LoadResult, SetAside, load
+
+__all__ = ["Limits", "LoadResult", "SetAside", "load"]

@@ -1,0 +1,225 @@
+"""Load: paths in, typed resources and findings out. Nothing found here stops the rest from being loaded."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+from gatewayd.findings import Finding
+from gatewayd.resources.envelope import Identity, identify, open_document
+from gatewayd.resources.faults import Fault
+from gatewayd.resources.meta import PathItem, Resource, format_path
+from gatewayd.sources.files import FoundFile, Unreadable, decode_text, find_files, read_bytes
+from gatewayd.sources.limits import Limits
+from gatewayd.sources.text import Place, SourceText
+from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
+
+SpecT = TypeVar("SpecT")
+
+
+class SetAside(NamedTuple):
+    """A document that is not served, because of an error among the findings."""
+
+    kind: str
+    namespace: str
+    name: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        full_name = "/".join(part for part in (self.namespace, self.name) if part)
+        return f"{self.kind or 'document'} {full_name} ({self.file}:{self.line})".replace("  ", " ")
+
+
+@dataclass(slots=True)
+class LoadResult:
+    """What came of loading. `unreadable` counts files that could not be read or parsed (exit code 65)."""
+
+    resources: list[Resource[Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    files: int = 0
+    unreadable: int = 0
+
+    def of_kind(self, model: type[SpecT]) -> list[Resource[SpecT]]:
+        """Return the resources whose `spec` is a `model`, in the order they were read."""
+        return [resource for resource in self.resources if type(resource.spec) is model]
+
+
+def load(paths: Sequence[str], stdin: BinaryIO | None = None, limits: Limits | None = None) -> LoadResult:
+    """Read `paths` (files, folders, `-` for `stdin`); return the resources in them and what there is to say.
+
+    Never raises for anything in a file. A resource with an error is set aside alone; the others stand.
+    """
+    loader = _Loader(limits or Limits())
+    with _collector_off():
+        for found in find_files(paths):
+            loader.read(found, stdin)
+    return loader.result
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Trees without cycles: looking for garbage in them takes longer than building them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Loader:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.result = LoadResult()
+        self._first: dict[tuple[str, str, str], Resource[Any]] = {}
+
+    def read(self, found: FoundFile, stdin: BinaryIO | None) -> None:
+        """Read one file."""
+        self.result.files += 1
+        try:
+            data = read_bytes(found, stdin, self.limits)
+        except Unreadable as problem:
+            self.result.unreadable += 1
+            self._note(Finding(code=problem.code, level="error", message=str(problem), file=found.name))
+            return
+        try:
+            text = decode_text(data)
+        except UnicodeDecodeError as error:
+            self.result.unreadable += 1
+            self._note(_not_text(found.name, data, error))
+            return
+        source = SourceText(found.name, found.path, data, text, self.limits)
+        try:
+            for document in documents(text, self.limits):
+                if document.value is not None or document.problems:
+                    self._document(source, document)
+        except SyntaxProblem as problem:
+            self.result.unreadable += 1
+            self._note(_text_finding(source, problem.problem, Identity()))
+        source.forget()
+
+    def _document(self, source: SourceText, document: Document) -> None:
+        identity = identify(document.value)
+        if document.problems:
+            for problem in document.problems:
+                self._note(_text_finding(source, problem, identity))
+            self.result.set_aside.append(SetAside(*identity, source.name, document.line))
+            return
+        for prefix, tree in _unpack(document.value, ()):
+            place = Place(source, document.start, document.end, document.start_line, prefix)
+            self._resource(source, document, place, tree)
+
+    def _resource(self, source: SourceText, document: Document, place: Place, tree: Any) -> None:
+        opened = open_document(tree)
+        for fault in opened.faults:
+            self._note(_fault_finding(source, place, fault, opened.identity))
+        line, column = document.line, document.column
+        if place.prefix and (found := place.locate((), key=False)):
+            line, column = found[:2]
+        if opened.spec is None or opened.metadata is None:
+            if any(fault.level == "error" for fault in opened.faults):
+                self.result.set_aside.append(SetAside(*opened.identity, source.name, line))
+            return
+        resource: Resource[Any] = Resource(
+            kind=opened.identity.kind,
+            api_version=opened.api_version,
+            metadata=opened.metadata,
+            spec=opened.spec,
+            file=source.name,
+            line=line,
+            column=column,
+            rule_lines=_rule_lines(tree, document),
+            locator=place,
+        )
+        key = (resource.kind, resource.namespace, resource.name)
+        first = self._first.setdefault(key, resource)
+        if first is not resource:
+            message = f"declared twice: {first.file}:{first.line} has it first, and counts"
+            self._note(
+                _fault_finding(
+                    source, place, Fault(("metadata", "name"), message, code="GWD0013"), opened.identity
+                )
+            )
+            self.result.set_aside.append(SetAside(*opened.identity, source.name, line))
+            return
+        self.result.resources.append(resource)
+
+    def _note(self, finding: Finding) -> None:
+        self.result.findings.append(finding)
+
+
+def _unpack(tree: Any, prefix: tuple[PathItem, ...]) -> Iterator[tuple[tuple[PathItem, ...], Any]]:
+    """Yield the resources of a document: itself, or the items of a `List` (or `ServiceList` and the like)."""
+    if isinstance(tree, dict) and isinstance(tree.get("items"), list):
+        kind = tree.get("kind")
+        if isinstance(kind, str) and kind.endswith("List") and len(prefix) < 4:
+            for index, item in enumerate(tree["items"]):
+                if isinstance(item, dict) and kind != "List":
+                    # Items of a typed list may leave out what the list says.
+                    item.setdefault("kind", kind.removesuffix("List"))
+                    item.setdefault("apiVersion", tree.get("apiVersion"))
+                yield from _unpack(item, (*prefix, "items", index))
+            return
+    yield prefix, tree
+
+
+def _rule_lines(tree: dict[str, Any], document: Document) -> dict[str, tuple[tuple[int, int], ...]] | None:
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        return None
+    rules = document.rules
+    return {
+        key: tuple(rules[id(value)])
+        for key, value in spec.items()
+        if value.__class__ is list and value and value[0].__class__ is dict and id(value) in rules
+    }
+
+
+def _fault_finding(source: SourceText, place: Place, fault: Fault, identity: Identity) -> Finding:
+    path = fault.path if fault.key is None else (*fault.path, fault.key)
+    found = place.locate(path, key=fault.key is not None)
+    line, column, width, quote = found or (place.start_line + 1, 1, 1, source.line(place.start_line + 1))
+    return Finding(
+        code=fault.code,
+        level=fault.level,
+        message=fault.message,
+        file=source.name,
+        line=line,
+        column=column,
+        kind=identity.kind,
+        namespace=identity.namespace,
+        name=identity.name,
+        path=format_path(fault.path),
+        help=fault.help,
+        quote=quote,
+        width=width,
+    )
+
+
+def _text_finding(source: SourceText, problem: Problem, identity: Identity) -> Finding:
+    return Finding(
+        code=problem.code,
+        level="error",
+        message=problem.message,
+        file=source.name,
+        line=problem.line,
+        column=problem.column,
+        kind=identity.kind,
+        namespace=identity.namespace if identity.kind else "",
+        name=identity.name,
+        help=problem.help,
+        quote=source.line(problem.line),
+        width=problem.width,
+    )
+
+
+def _not_text(name: str, data: bytes, error: UnicodeDecodeError) -> Finding:
+    line = data.count(b"\n", 0, error.start) + 1
+    begin = data.rfind(b"\n", 0, error.start) + 1
+    column = len(data[begin : error.start].decode("utf-8", "replace")) + 1
+    message = f"byte 0x{data[error.start]:02x} is not UTF-8 text"
+    return Finding(code="GWD0002", level="error", message=message, file=name, line=line, column=column)

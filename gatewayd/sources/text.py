@@ -1,0 +1,119 @@
+"""The text of one file: its lines for quoting, and the place of any node in it, found when asked for."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gatewayd.resources.meta import PathItem
+from gatewayd.sources.limits import Limits
+from gatewayd.sources.yaml_tree import Document, Mark, SyntaxProblem, documents
+
+#: Line ends as libyaml counts them.
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+Located = tuple[int, int, int, str]  # line, column, width, text of the line
+
+
+class SourceText:
+    """One file's text, kept while loading; read again (and compared) when a place is asked for later."""
+
+    __slots__ = ("_digest", "_lines", "_marked", "_marked_start", "limits", "name", "path", "text")
+
+    def __init__(self, name: str, path: Path | None, raw: bytes, text: str, limits: Limits) -> None:
+        self.name = name
+        self.path = path  # None for stdin, whose text is kept because nobody can read it twice
+        self.text: str | None = text
+        self.limits = limits
+        self._digest = hashlib.blake2b(raw, digest_size=16).digest()
+        self._lines: list[str] | None = None
+        self._marked: Document | None = None
+        self._marked_start = -1
+
+    def forget(self) -> None:
+        """Let go of what can be read again."""
+        self._lines = self._marked = None
+        self._marked_start = -1
+        if self.path is not None:
+            self.text = None
+
+    def line(self, number: int) -> str:
+        """Return the text of line `number` (from 1); empty if there is none."""
+        if self._lines is None:
+            self._lines = _LINE_END.split(self.text or "")
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+
+    def recall(self) -> bool:
+        """Make the text available again; False if the file is gone or has changed."""
+        if self.text is not None:
+            return True
+        assert self.path is not None
+        try:
+            raw = self.path.read_bytes()
+        except OSError:
+            return False
+        if hashlib.blake2b(raw, digest_size=16).digest() != self._digest:
+            return False
+        self.text = raw.decode("utf-8-sig")
+        return True
+
+    def marked(self, start: int, end: int) -> Document | None:
+        """Return the document between two offsets with every node's place; lines count from its start."""
+        if self._marked_start != start:
+            self._marked = None
+            self._marked_start = start
+            try:
+                self._marked = next(documents((self.text or "")[start:end], self.limits, marked=True), None)
+            except SyntaxProblem:
+                self._marked = None
+        return self._marked
+
+
+class Place:
+    """Where one resource is in a file; a `gatewayd.resources.meta.Locator`."""
+
+    __slots__ = ("end", "prefix", "source", "start", "start_line")
+
+    def __init__(
+        self, source: SourceText, start: int, end: int, start_line: int, prefix: tuple[PathItem, ...]
+    ) -> None:
+        self.source = source
+        self.start = start
+        self.end = end
+        self.start_line = start_line
+        self.prefix = prefix  # path from the top of the document to the resource: items of a List have one
+
+    def locate(self, path: Sequence[PathItem], *, key: bool) -> Located | None:
+        """Return line, column, width and line text of the node at `path`, or of its key; see `Locator`."""
+        kept = self.source.text is not None
+        if not self.source.recall():
+            return None
+        document = self.source.marked(self.start, self.end)
+        mark = _find(document, (*self.prefix, *path), key) if document is not None else None
+        found = None
+        if mark is not None:
+            line = mark.line + self.start_line
+            found = (line, mark.column, mark.width, self.source.line(line))
+        if not kept:
+            self.source.forget()
+        return found
+
+
+def _find(document: Document, path: Sequence[PathItem], key: bool) -> Mark:
+    """Follow `path` as far as it is written."""
+    node: Any = document.value
+    mark = Mark(document.line, document.column, 1)
+    marks = document.marks or {}
+    for depth, part in enumerate(path):
+        own: Any = marks.get(id(node), ())
+        if isinstance(node, dict) and part in node and part in own:
+            key_mark, value_mark = own[part]
+            mark = key_mark if key and depth == len(path) - 1 else value_mark
+            node = node[part]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(own):
+            mark = own[part]
+            node = node[part]
+        else:
+            break
+    return mark
