@@ -1,0 +1,80 @@
+"""The command group: finds a command's module by name, and turns what went wrong into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from gatewayd.exit_codes import EXIT_OK, EXIT_RUNTIME, EXIT_USAGE
+
+#: command -> (module below gatewayd.cli, name of the click command in it, one line of help)
+COMMANDS: Final = {
+    "run": ("run", "run", "Serve Istio and Kubernetes YAML in the foreground."),
+    "demo": ("demo", "demo", "Serve the bundled bookinfo example with backends of its own."),
+    "validate": ("validate", "validate", "Report what is wrong in files, with file:line:column."),
+    "version": ("version", "version", "Print the version."),
+    "completion": ("completion", "completion", "Print the shell's completion script."),
+}
+#: 128 + SIGINT, as shells count
+_INTERRUPTED: Final = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of ``cmd_name``."""
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        command = getattr(import_module(f"gatewayd.cli.{row[0]}"), row[1])
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 ok, 1 runtime failure, 64 usage, 65 input cannot be read or parsed, "
+    "75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
+    "79 findings at or above --fail-on.",
+)
+def gatewayd() -> None:
+    """A reverse proxy that serves Istio and Kubernetes YAML without a cluster."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        result = gatewayd.main(
+            args=None if arguments is None else list(arguments), prog_name="gatewayd", standalone_mode=False
+        )
+    except click.UsageError as error:
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            click.echo(error.format_message())
+            return EXIT_USAGE
+        error.show(sys.stderr)
+        return EXIT_USAGE
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return EXIT_RUNTIME
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output went away (`gatewayd validate ... | head`).
+        sys.stderr.close()
+        return EXIT_RUNTIME
+    return result if isinstance(result, int) else EXIT_OK

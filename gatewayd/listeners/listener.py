@@ -1,0 +1,147 @@
+"""A listener: its sockets, the connections accepted there, and the specification in force.
+
+A connection reads ``listener.spec`` when a request starts, so a new configuration is one assignment and
+a request that has begun keeps what it read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
+
+from gatewayd.listeners.intake import Intake
+from gatewayd.listeners.sockets import (
+    LISTEN_BACKLOG,
+    close_sockets,
+    open_sockets,
+    printable,
+    socket_address,
+)
+from gatewayd.snapshot import ListenerSpec
+
+#: How many connections one turn of plain asyncio may accept. Small, so that a pause takes effect before
+#: the descriptors are gone; the kernel's queue keeps ``LISTEN_BACKLOG``.
+_ACCEPT_BURST: Final = 16
+
+
+class Connection(Protocol):
+    """What a listener asks of a downstream connection."""
+
+    def drain(self) -> None:
+        """Close now when idle, else answer the request under way with ``connection: close``."""
+
+    def end_tunnel(self) -> None:
+        """Close when upgraded to another protocol; nothing happens to others."""
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+
+
+class Listener:
+    """One :class:`ListenerSpec` being served."""
+
+    __slots__ = ("_factory", "_intake", "_loop", "_servers", "connections", "draining", "sockets", "spec")
+
+    def __init__(self, spec: ListenerSpec, intake: Intake | None = None) -> None:
+        self.spec = spec
+        #: downstream connections, kept by themselves: added when made, discarded when lost
+        self.connections: set[asyncio.Protocol] = set()
+        self.draining = False
+        self.sockets: list[socket.socket] = []
+        self._intake = intake
+        self._servers: list[asyncio.AbstractServer] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._factory: Callable[[], asyncio.BaseProtocol] | None = None
+
+    async def open(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        factory: Callable[[], asyncio.Protocol],
+        sockets: Sequence[socket.socket] | None = None,
+    ) -> None:
+        """Serve ``sockets``, or open those of the specification (raises ``BindError``)."""
+        if sockets is None:
+            sockets = open_sockets(self.spec.bind, self.spec.port)
+        self.sockets = list(sockets)
+        self._loop = loop
+        intake = self._intake
+        if intake is None:
+            self._factory = factory
+        else:
+            intake.join(self)
+
+            def counted() -> asyncio.Protocol:
+                intake.count()
+                return factory()
+
+            self._factory = counted
+        await self.resume()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new connections are taken now."""
+        return bool(self._servers)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What is bound, printable, with the real numbers where the kernel chose them."""
+        return tuple(printable(*socket_address(sock)) for sock in self.sockets)
+
+    def pause(self) -> None:
+        """Take no more connections for now; those that come wait in the kernel's queue."""
+        for server in self._servers:
+            server.close()
+        self._servers = []
+
+    async def resume(self) -> None:
+        """Take connections (again)."""
+        loop, factory = self._loop, self._factory
+        if self.draining or self._servers or loop is None or factory is None:
+            return
+        for sock in self.sockets:
+            # The server gets a copy of the descriptor, so closing it (a pause) keeps ours and its queue.
+            copy = sock.dup()
+            copy.setblocking(False)
+            if sock.family == socket.AF_UNIX:
+                server: asyncio.AbstractServer = await loop.create_unix_server(
+                    factory, sock=copy, backlog=_ACCEPT_BURST
+                )
+            else:
+                server = await loop.create_server(factory, sock=copy, backlog=_ACCEPT_BURST)
+            if self.draining:
+                server.close()
+                return
+            self._servers.append(server)
+            sock.listen(LISTEN_BACKLOG)
+
+    def stop_accepting(self) -> None:
+        """Close the sockets for good; connections live on."""
+        self.draining = True
+        self.pause()
+        close_sockets(self.sockets)
+        self.sockets = []
+        if self._intake is not None:
+            self._intake.leave(self)
+
+    def drain(self) -> None:
+        """Stop accepting and let every connection end after what it is doing."""
+        self.stop_accepting()
+        for connection in list(self.connections):
+            cast(Connection, connection).drain()
+
+    def end_tunnels(self) -> None:
+        """End upgraded connections, which never end by themselves."""
+        for connection in list(self.connections):
+            cast(Connection, connection).end_tunnel()
+
+    def close(self) -> None:
+        """Stop accepting and cut every connection."""
+        self.stop_accepting()
+        for connection in list(self.connections):
+            cast(Connection, connection).abort()
+
+    def __repr__(self) -> str:
+        state = "DRAINING" if self.draining else "ACCEPTING" if self._servers else "PAUSED"
+        return f"<Listener {self.spec.name} {state}, {len(self.connections)} connections>"

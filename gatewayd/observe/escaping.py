@@ -1,0 +1,27 @@
+"""HOT: how foreign values are shown in a log line, so that nobody can forge a line or a column.
+
+Everything outside printable ASCII, and the quote and the backslash, is written ``\\xNN``. The way back is
+unambiguous, because a backslash of the value is escaped as well. Envoy writes such bytes as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Bytes that never stand in a line as they are.
+UNSAFE: Final = bytes(b for b in range(256) if not 0x20 <= b < 0x7F or b in b'"\\')
+_UNSAFE_BYTE: Final = re.compile(b"[%s]" % re.escape(UNSAFE))
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def escape(value: bytes) -> str:
+    """``value`` as printable ASCII: ``b'a"\\n'`` becomes ``a\\x22\\x0a``."""
+    if value.translate(None, UNSAFE) is value:  # bytes.translate returns its very argument if nothing went
+        return value.decode("ascii")
+    return _UNSAFE_BYTE.sub(lambda m: b"\\x%02x" % m[0][0], value).decode("ascii")
+
+
+def escape_text(text: str) -> str:
+    """A message for people: control characters and line ends escaped, letters of any script kept."""
+    return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text)

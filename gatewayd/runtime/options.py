@@ -1,0 +1,45 @@
+"""What ``gatewayd run`` was asked to do: the command line, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+#: (host, subset or "", address, port)
+PinnedEndpoint = tuple[str, str, str, int]
+#: (host, port), or ("unix:/path", 0)
+Address = tuple[str, int]
+
+DEFAULT_BIND: Final = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Times in seconds."""
+
+    paths: tuple[str, ...]
+    #: Gateway server port -> bound port
+    port_map: Mapping[int, int] = field(default_factory=dict)
+    port_offset: int = 0
+    bind: tuple[str, ...] = DEFAULT_BIND
+    namespace: str = "istio-system"
+    #: None: every Gateway is served whatever its selector
+    labels: Mapping[str, str] | None = None
+    cluster_domain: str = "cluster.local"
+    #: "dns" or "reject"
+    unknown_hosts: str = "dns"
+    endpoints: tuple[PinnedEndpoint, ...] = ()
+    mesh_config: str | None = None
+    #: None: no status port
+    status: Address | None = ("127.0.0.1", 15021)
+    #: a path, "-" for stdout, or "off"
+    access_log: str = "-"
+    access_log_format: str = "text"
+    drain_time_s: float = 45.0
+    shutdown_time_s: float = 60.0
+    log_level: str = "info"
+    #: "uvloop" or "asyncio"
+    loop: str = "uvloop"
+    #: flags that were given and have no effect yet, with the reason
+    without_effect: tuple[str, ...] = ()

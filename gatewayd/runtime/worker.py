@@ -1,0 +1,293 @@
+"""A worker: from options to an exit code. It loads, opens, serves, drains.
+
+The states and what moves between them::
+
+    LOADING --opened--> SERVING --TERM--> DRAINING --empty, or the time is up--> STOPPED
+       \\________________\\_______ INT, a second TERM ______________/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from gatewayd.admin.status import Readiness, StatusServer
+from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
+from gatewayd.listeners.intake import Intake, raise_descriptor_limit
+from gatewayd.listeners.listener import Listener
+from gatewayd.listeners.sockets import BindError, close_sockets, open_sockets, printable
+from gatewayd.observe import logs
+from gatewayd.observe.access_log import AccessLog, NoAccessLog
+from gatewayd.proxy.worker import Proxy
+from gatewayd.runtime import memory, summary
+from gatewayd.runtime.configuration import Configuration, Refused, load_configuration
+from gatewayd.runtime.options import RunOptions
+from gatewayd.upstream.registry import Registry
+
+_log = logging.getLogger("gatewayd.runtime")
+
+LOADING: Final = "LOADING"
+SERVING: Final = "SERVING"
+DRAINING: Final = "DRAINING"
+STOPPED: Final = "STOPPED"
+
+#: How long the first answers of DNS may keep the worker from being ready.
+_WARM_UP_S: Final = 2.0
+#: Idle upstream connections are looked at this often.
+_SWEEP_S: Final = 1.0
+#: How often a draining worker looks whether it is empty.
+_DRAIN_STEP_S: Final = 0.02
+
+
+def run_worker(options: RunOptions) -> int:
+    """Serve until told to stop; the exit code. Messages go to stderr."""
+    sink = logs.set_up(options.log_level)
+    # The default of both is to die; process 1 of a container would not even notice a TERM.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+    memory.tune_allocator()
+    memory.begin_loading()
+    loop = _new_loop(options.loop)
+    try:
+        return loop.run_until_complete(Worker(loop, options, sink).run())
+    finally:
+        with contextlib.suppress(Exception):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+        if sink is not None:
+            logging.getLogger().handlers[:] = []
+            sink.close()
+
+
+def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name == "uvloop":
+        try:
+            import uvloop
+        except ImportError:
+            _log.warning("uvloop is not installed: serving on plain asyncio, at two to four times the cost")
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    return asyncio.new_event_loop()
+
+
+class Worker:
+    """One process that serves one configuration."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: RunOptions, sink: Any = None) -> None:
+        self.loop = loop
+        self.options = options
+        self.state = LOADING
+        self.readiness = Readiness()
+        self.listeners: list[Listener] = []
+        self.access_log: AccessLog | NoAccessLog = NoAccessLog()
+        self.registry = Registry(loop)
+        self._sink = sink
+        self._status = StatusServer(self.readiness)
+        self._stopped = asyncio.Event()
+        self._exit_code = EXIT_OK
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._drain_limit = 0.0
+        self._tunnel_limit = 0.0
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> int:
+        """Load, serve until stopped, clean up; the exit code."""
+        try:
+            configuration = load_configuration(self.options, self.registry.adopt)
+        except Refused as refusal:
+            summary.say(f"gatewayd: {refusal}")
+            return refusal.exit_code
+        self._listen_to_signals()
+        try:
+            await self._open(configuration)
+        except BindErrors as error:
+            for line in error.lines:
+                summary.say(f"gatewayd: {line}")
+            await self._clean_up()
+            return EXIT_CANNOT_BIND
+        except OSError as error:
+            summary.say(
+                f"gatewayd: --access-log {self.options.access_log}: {(error.strerror or str(error)).lower()}"
+            )
+            await self._clean_up()
+            return EXIT_RUNTIME
+        if self.state == LOADING:
+            self._serve(configuration)
+        await self._stopped.wait()
+        await self._clean_up()
+        return self._exit_code
+
+    async def _open(self, configuration: Configuration) -> None:
+        """Open everything that can fail, and only then accept; raises ``BindErrors`` or ``OSError``."""
+        options = self.options
+        if options.access_log != "off":
+            self.access_log = AccessLog(self.loop, options.access_log, options.access_log_format)
+        descriptor_limit = raise_descriptor_limit()
+        specs = configuration.snapshot.listeners
+        opened, status = self._open_sockets(configuration)
+        limits = [spec.options.limits.max_connections for spec in specs]
+        intake = Intake(self.loop, min(limits), descriptor_limit)
+        proxy = Proxy(self.loop, self.registry, self.access_log)
+        unresolved = await self.registry.warm(_WARM_UP_S)
+        if unresolved:
+            _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
+        await self._status.serve(self.loop, status)
+        if self._sink is not None:
+            self._sink.attach(self.loop)
+        memory.end_loading()
+        for spec, sockets in zip(specs, opened, strict=True):
+            listener = Listener(spec, intake)
+            self.listeners.append(listener)
+            await listener.open(self.loop, proxy.protocol_factory(listener), sockets)
+
+    def _open_sockets(self, configuration: Configuration) -> tuple[list[list[Any]], list[Any]]:
+        """The sockets of all listeners and of the status port, or all errors at once."""
+        opened: list[list[Any]] = []
+        status: list[Any] = []
+        errors: list[str] = []
+        for spec in configuration.snapshot.listeners:
+            try:
+                opened.append(open_sockets(spec.bind, spec.port))
+            except BindError as error:
+                errors.append(str(error))
+        if self.options.status is not None:
+            try:
+                advice = "--status ADDRESS chooses another address, --status off none"
+                status = open_sockets([self.options.status], advice=advice)
+            except BindError as error:
+                errors.append(f"status port: {error}")
+        if errors:
+            close_sockets([sock for sockets in (*opened, status) for sock in sockets])
+            raise BindErrors(errors)
+        self._status_addresses = [sock.getsockname() for sock in status]
+        return opened, status
+
+    def _serve(self, configuration: Configuration) -> None:
+        self.state = SERVING
+        self.readiness.reason = ""
+        self._sweep()
+        status = [
+            printable(*address[:2]) if isinstance(address, tuple) else f"unix:{address}"
+            for address in self._status_addresses
+        ]
+        summary.say(summary.serving(configuration, self.listeners, status, self.options))
+
+    def _sweep(self) -> None:
+        self.registry.sweep(time.monotonic())
+        self._sweep_timer = self.loop.call_later(_SWEEP_S, self._sweep)
+
+    # Signals
+
+    def _listen_to_signals(self) -> None:
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: self.on_term,
+            signal.SIGINT: self.on_int,
+            signal.SIGHUP: lambda: _log.warning("HUP: reload is not available yet; restart to load a change"),
+            signal.SIGUSR1: self.on_reopen,
+            signal.SIGUSR2: lambda: _log.warning("USR2: upgrade is not available yet"),
+            signal.SIGQUIT: self.on_dump,
+        }
+        for number, handler in handlers.items():
+            self.loop.add_signal_handler(number, handler)
+
+    def on_term(self) -> None:
+        """TERM: drain; the second one ends at once."""
+        if self.state == SERVING:
+            self.drain()
+        else:
+            self.stop()
+
+    def on_int(self) -> None:
+        """INT: end at once, with whatever is under way cut off."""
+        self.stop()
+
+    def on_reopen(self) -> None:
+        """USR1: the access log goes on in a new file of the same name."""
+        try:
+            self.access_log.reopen()
+        except OSError as error:
+            _log.error("the access log was not reopened, the old file stays in use: %s", error)
+
+    def on_dump(self) -> None:
+        """QUIT: the state in words, to the log."""
+        _log.warning("state %s, ready %s", self.state, self.readiness.reason or "yes")
+        for listener in self.listeners:
+            _log.warning("%r", listener)
+        for cluster in self.registry.clusters.values():
+            _log.warning(
+                "cluster %s: %d requests under way, %d in all", cluster.name, cluster.active, cluster.total
+            )
+
+    # Draining
+
+    @property
+    def connections(self) -> int:
+        """Downstream connections open now."""
+        return sum(len(listener.connections) for listener in self.listeners)
+
+    def drain(self) -> None:
+        """Take nothing new, let what is under way finish, and stop when it has or the time is up."""
+        self.state = DRAINING
+        self.readiness.reason = "draining"
+        options = self.options
+        now = self.loop.time()
+        self._drain_limit = now + options.shutdown_time_s
+        self._tunnel_limit = now + min(options.drain_time_s, options.shutdown_time_s)
+        _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
+        for listener in self.listeners:
+            listener.drain()
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        self._drain_timer = None
+        now = self.loop.time()
+        if not self.connections:
+            self.stop()
+            return
+        if now >= self._tunnel_limit:
+            self._tunnel_limit = self._drain_limit
+            for listener in self.listeners:
+                listener.end_tunnels()
+        if now >= self._drain_limit:
+            _log.warning("the time to drain is over: %d connections are cut", self.connections)
+            self._exit_code = EXIT_DRAIN_TIMED_OUT
+            self.stop()
+            return
+        self._drain_timer = self.loop.call_later(_DRAIN_STEP_S, self._check_drained)
+
+    def stop(self) -> None:
+        """End now."""
+        self.state = STOPPED
+        if not self.readiness.reason:
+            self.readiness.reason = "stopping"
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._stopped.set()
+
+    async def _clean_up(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+        self._status.close()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        await self.registry.close()
+        # One turn of the loop: transports tell their protocols that they are gone, which logs them.
+        await asyncio.sleep(0)
+        self.access_log.close()
+        if self._sink is not None:
+            self._sink.attach(None)
+
+
+class BindErrors(Exception):
+    """Addresses that could not be bound, one line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
