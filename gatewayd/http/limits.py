@@ -24,7 +24,7 @@ class HttpLimits:
     request_head_timeout_s: float = 10.0
     stream_idle_timeout_s: float = 300.0
     idle_timeout_s: float = 300.0
-    #: a refused request's remaining bytes are read and thrown away so long, so that the client sees the answer
+    #: a refused request's remaining bytes are read so long and thrown away: the client shall see the answer
     linger_s: float = 1.0
     linger_bytes: int = 64 * 1024
     max_connections: int = 10_000

@@ -41,9 +41,7 @@ class RequestHead:
 
     __slots__ = ("authority", "fields", "method", "path", "query", "scheme", "target")
 
-    def __init__(
-        self, method: bytes, target: bytes, authority: bytes, scheme: bytes, fields: Fields
-    ) -> None:
+    def __init__(self, method: bytes, target: bytes, authority: bytes, scheme: bytes, fields: Fields) -> None:
         self.method = method
         #: path and query as sent on: b"/a?b=c"
         self.target = target

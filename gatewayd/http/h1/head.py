@@ -150,7 +150,7 @@ def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
     if authority is not None and _HOST(authority) is None:
         return _fail(errors.BAD_HOST)
     block.forward = forward
-    out = []
+    out: list[bytes] = []
     for lower, value in forward:
         out += (lower, b": ", value, b"\r\n")
     block.forward_bytes = b"".join(out)
@@ -378,9 +378,7 @@ class RequestParser:
                 return
             authority = match[2]
             target = match[3] if match[3].startswith(b"/") else b"/" + match[3]
-            fields = Fields(
-                [(b"host", authority), *(p for p in fields.pairs if p[0] != b"host")]
-            )
+            fields = Fields([(b"host", authority), *(p for p in fields.pairs if p[0] != b"host")])
         if authority is None:
             request.head = RequestHead(method, target, b"", scheme, fields)
             request.error = errors.MISSING_HOST

@@ -17,7 +17,9 @@ from gatewayd.http.message import Fields, Pair
 from gatewayd.http.options import HttpOptions
 
 _GENERATION: Final = 2048
-_STATUS_LINE: Final = re.compile(rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?").fullmatch
+_STATUS_LINE: Final = re.compile(
+    rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
+).fullmatch
 
 #: Reason phrases; the upstream's own is not passed on (semantics 14.7, golden framing-e).
 REASONS: Final[dict[int, bytes]] = {int(status): status.phrase.encode() for status in HTTPStatus}

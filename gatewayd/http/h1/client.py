@@ -1,0 +1,313 @@
+"""HOT: one HTTP/1.1 upstream connection, lent to one exchange at a time.
+
+It returns to its pool only after a complete and clean exchange: both messages fully written and read, and
+not a byte beyond (hardening section 7 and promise 9.14). It knows no cluster and no route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.http.h1.chunked import ChunkedReader
+from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from gatewayd.http.h1.response import ResponseHead, ResponseParser
+from gatewayd.http.limits import HttpLimits
+from gatewayd.http.tcp_info import never_received
+
+# What is being read; LENGTH, CHUNKED and UNTIL_CLOSE (1 to 3) are the body's.
+_HEAD: Final = 0
+_TUNNEL: Final = 4
+
+
+class ClientConnection(asyncio.Protocol):
+    """An HTTP/1.1 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
+
+    __slots__ = (
+        "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_interim", "_limits", "_method",
+        "_paused",
+        "_reader", "_remaining", "_request_bytes", "_request_done", "_responses", "_state", "_upgrade",
+        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.exchange: Any = None
+        self.transport: Any = None
+        self.closed = False
+        self.requests = 0
+        #: monotonic time of the last release, set by the pool
+        self.idle_since = 0.0
+        #: grows with whatever arrives or leaves; idle timeouts look at it
+        self.progress = 0
+        self.local_address = ""
+        self._state = _HEAD
+        self._buffer = b""
+        self._reader: ChunkedReader | None = None
+        self._remaining = 0
+        self._paused = False
+        self._eof_unread = False
+
+    # --- the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; the pool hands the connection to an exchange."""
+        self.transport = transport
+        self.write = transport.write  # type: ignore[attr-defined]
+        address = transport.get_extra_info("sockname")
+        if isinstance(address, tuple):
+            self.local_address = ("%s:%d" if ":" not in address[0] else "[%s]:%d") % address[:2]
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        exchange = self.exchange
+        if exchange is None:
+            self.close()  # nobody asked: never deliver it to the next request
+            return
+        self.progress += 1
+        state = self._state
+        if state == _HEAD:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            end = data.find(b"\r\n\r\n") + 4
+            if end == 3:
+                self._incomplete_head(data)
+                return
+            head = self._responses.parse(data[:end])
+            self._on_head(exchange, head, data[end:])
+        elif state == LENGTH:
+            remaining = self._remaining - len(data)
+            if remaining > 0:
+                self._remaining = remaining
+                exchange.on_response_data(data, False)
+            else:
+                if remaining:
+                    data = data[: self._remaining]
+                    self._close_after = True
+                self._complete()
+                exchange.on_response_data(data, True)
+        elif state == CHUNKED:
+            self._on_chunked(exchange, data)
+        elif state == UNTIL_CLOSE:
+            exchange.on_response_data(data, False)
+        else:
+            exchange.on_tunnel_data_up(data)
+
+    def eof_received(self) -> bool:
+        """The upstream's end of stream; a tunnel stays half open, anything else closes."""
+        exchange = self.exchange
+        if exchange is not None:
+            if self._state == _TUNNEL:
+                exchange.on_tunnel_data_up(b"")
+                return True
+            self._eof_unread = self._unread()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; whoever was using it hears why."""
+        exchange = self.exchange
+        unread = exchange is not None and (self._eof_unread or self._unread())
+        self.closed = True
+        self.exchange = None
+        self.owner.gone(self)
+        if exchange is None:
+            return
+        state = self._state
+        if state == UNTIL_CLOSE and exc is None:
+            exchange.on_response_data(b"", True)
+        elif state == _TUNNEL:
+            exchange.on_upstream_failure(errors.UPSTREAM_CLOSED, "", False)
+        elif state == _HEAD and not self._buffer:
+            exchange.on_upstream_failure(errors.UPSTREAM_CLOSED, "", unread)
+        else:
+            exchange.on_upstream_failure(errors.UPSTREAM_PROTOCOL, "", False)
+
+    def pause_writing(self) -> None:
+        """The upstream reads too slowly: stop the client."""
+        if self.exchange is not None:
+            self.exchange.on_upstream_paused(True)
+
+    def resume_writing(self) -> None:
+        """The upstream caught up."""
+        self.progress += 1
+        if self.exchange is not None:
+            self.exchange.on_upstream_paused(False)
+
+    # --- the exchange
+
+    def start(
+        self,
+        exchange: Any,
+        message: bytes,
+        method: bytes,
+        responses: ResponseParser,
+        limits: HttpLimits,
+        *,
+        complete: bool = True,
+        chunked: bool = False,
+        upgrade: bytes = b"",
+    ) -> None:
+        """Send a request head (with body bytes if any) for ``exchange``.
+
+        ``complete``: ``message`` is the whole request. ``chunked``: body pieces get chunk framing.
+        """
+        self.exchange = exchange
+        self.requests += 1
+        self._method = method
+        self._responses = responses
+        self._limits = limits
+        self._request_done = complete
+        self._chunked_request = chunked
+        self._upgrade = upgrade
+        self._request_bytes = len(message)
+        self._close_after = False
+        self._interim = 0
+        self._state = _HEAD
+        self.write(message)
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        """Send request body bytes; ``end`` ends the request."""
+        if self.transport.is_closing():
+            return  # connection_lost is on its way and will tell
+        self.progress += 1
+        if self._chunked_request:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if end:
+                data += b"0\r\n\r\n"
+        if end:
+            self._request_done = True
+        if data:
+            self._request_bytes += len(data)
+            self.write(data)
+
+    def send_tunnel(self, data: bytes) -> None:
+        """Bytes of an upgraded connection towards the upstream; ``b""`` ends our side."""
+        if not self.transport.is_closing():
+            self.progress += 1
+            if data:
+                self.write(data)
+            elif self.transport.can_write_eof():
+                self.transport.write_eof()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading from the upstream."""
+        if paused != self._paused and not self.closed and not self.transport.is_closing():
+            self._paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Give the connection up; the exchange, if any, hears no more of it."""
+        self.exchange = None
+        if not self.closed:
+            self.closed = True
+            self.transport.abort()
+
+    # --- inside
+
+    def _unread(self) -> bool:
+        """Whether the upstream provably got none of this request (see :mod:`gatewayd.http.tcp_info`)."""
+        if self._state != _HEAD or self._buffer or self.requests < 2:
+            return False
+        return never_received(self.transport.get_extra_info("socket"), self._request_bytes)
+
+    def _incomplete_head(self, data: bytes) -> None:
+        if len(data) > self._limits.max_response_head_bytes:
+            self._fail(errors.UPSTREAM_PROTOCOL)
+        else:
+            self._buffer = data
+
+    def _on_head(self, exchange: Any, head: ResponseHead, data: bytes) -> None:
+        while head.status < 200:
+            if head.error or head.status == 101:
+                if head.error or not self._upgrade or head.upgrade != self._upgrade:
+                    self._fail(errors.UPSTREAM_PROTOCOL)
+                    return
+                self._state = _TUNNEL
+                exchange.on_upgraded(head, data)
+                return
+            self._interim += 1
+            if self._interim > self._limits.max_interim_responses:
+                self._fail(errors.UPSTREAM_PROTOCOL)
+                return
+            exchange.on_interim(head)
+            if self.exchange is not exchange:
+                return
+            end = data.find(b"\r\n\r\n") + 4
+            if end == 3:
+                self._incomplete_head(data)
+                return
+            head, data = self._responses.parse(data[:end]), data[end:]
+        if head.error:
+            self._fail(errors.UPSTREAM_PROTOCOL)
+            return
+        self._close_after = head.close
+        kind = head.body_kind(self._method)
+        if kind == LENGTH:
+            remaining = head.content_length - len(data)
+            if remaining > 0:
+                self._state = LENGTH
+                self._remaining = remaining
+                exchange.on_response(head, data, False)
+                return
+            if remaining:
+                data = data[: head.content_length]
+                self._close_after = True
+        elif kind == NO_BODY:
+            if data:
+                data = b""
+                self._close_after = True
+        else:
+            self._state = kind
+            if kind == CHUNKED:
+                self._reader = ChunkedReader(self._limits)
+                exchange.on_response(head, b"", False)
+                if data and self.exchange is exchange:
+                    self._on_chunked(exchange, data)
+            else:
+                exchange.on_response(head, data, False)
+            return
+        self._complete()
+        exchange.on_response(head, data, True)
+
+    def _on_chunked(self, exchange: Any, data: bytes) -> None:
+        reader = self._reader
+        assert reader is not None
+        payload = reader.feed(data)
+        if reader.error:
+            if payload:
+                exchange.on_response_data(payload, False)
+            self._fail(errors.UPSTREAM_PROTOCOL)
+        elif reader.done:
+            if reader.rest:
+                self._close_after = True
+            self._complete()
+            exchange.on_response_data(payload, True)
+        elif payload:
+            exchange.on_response_data(payload, False)
+
+    def _complete(self) -> None:
+        """The response is read to its end: back to the pool, if everything is clean."""
+        self.exchange = None
+        self._state = _HEAD
+        self._reader = None
+        if self._close_after or not self._request_done:
+            self.close()
+            self.owner.gone(self)
+        else:
+            if self._paused:
+                self.pause(False)
+            self.owner.released(self)
+
+    def _fail(self, failure: Failure) -> None:
+        exchange = self.exchange
+        self.close()
+        self.owner.gone(self)
+        if exchange is not None:
+            exchange.on_upstream_failure(failure, "", False)

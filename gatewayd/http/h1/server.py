@@ -1,0 +1,531 @@
+"""HOT: one HTTP/1.1 downstream connection.
+
+Requests are answered in order; reading stops while bytes of the next one wait (hardening section 2). The
+connection frames: it knows lengths, chunks and when to close, and nothing of routes. Whatever it is given
+as ``edge.begin`` makes an exchange of each head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.http.dates import DateField
+from gatewayd.http.h1.chunked import ChunkedReader
+from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, ParsedRequest, RequestParser
+from gatewayd.http.h1.response import ResponseHead, ResponseParser, status_line
+from gatewayd.http.limits import HttpLimits
+from gatewayd.http.message import Pair
+from gatewayd.http.options import HttpOptions
+
+# What is being read. A connection moves along this table and nowhere else (tests drive it).
+IDLE: Final = 0  # between requests, or inside a head
+BODY: Final = 1  # inside a request body
+WAIT: Final = 2  # the request is complete, its answer is not
+TUNNEL: Final = 3  # upgraded
+LINGER: Final = 4  # answered in doubt: read, throw away, close soon
+CLOSED: Final = 5
+
+STATES: Final[dict[int, frozenset[int]]] = {
+    IDLE: frozenset({IDLE, BODY, WAIT, LINGER, CLOSED}),
+    BODY: frozenset({WAIT, IDLE, LINGER, CLOSED}),
+    WAIT: frozenset({IDLE, TUNNEL, LINGER, CLOSED}),
+    TUNNEL: frozenset({CLOSED}),
+    LINGER: frozenset({CLOSED}),
+    CLOSED: frozenset(),
+}
+
+#: An end of stream this soon after the request is a client that half-closes and waits for its answer;
+#: a later one is a client that has gone (docs/decisions/half_close.md).
+HALF_CLOSE_WINDOW_S: Final = 0.1
+
+
+class Edge:
+    """What the connections of a listener share under one configuration."""
+
+    __slots__ = ("begin", "date", "limits", "on_closed", "options", "requests", "responses", "spec")
+
+    def __init__(
+        self,
+        spec: Any,
+        options: HttpOptions,
+        requests: RequestParser,
+        responses: ResponseParser,
+        begin: Callable[[ServerConnection, ParsedRequest], Any],
+        date: DateField,
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        self.limits: HttpLimits = options.limits
+        self.requests = requests
+        self.responses = responses
+        #: makes the exchange of a request; may answer at once
+        self.begin = begin
+        self.date = date
+
+
+class ServerConnection(asyncio.Protocol):
+    """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
+
+    __slots__ = (
+        "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
+        "_reader", "_remaining", "_seen_progress", "_write_paused",
+        "close_after", "draining", "edge", "exchange", "info",
+        "method", "port", "progress", "request_done", "request_ended_at", "state", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, port: Any) -> None:
+        self.port = port
+        self.edge: Edge = port.edge
+        self.state = IDLE
+        self.exchange: Any = None
+        self.info: Any = None
+        self.transport: Any = None
+        self.close_after = False
+        self.draining = False
+        self.request_done = True
+        self.request_ended_at = 0.0
+        self.method = b""
+        #: grows with whatever arrives or leaves; idle timeouts look at it
+        self.progress = 0
+        self._buffer = b""
+        self._reader: ChunkedReader | None = None
+        self._remaining = 0
+        self._chunked_response = False
+        self._drained = 0
+        self._eof = False
+        self._write_paused = False
+        self._read_paused = False  # in the transport
+        self._head_since = 0.0
+        self._seen_progress = 0
+        self._deadline = 0.0
+
+    # --- the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register with the port."""
+        self.transport = transport
+        self.write = transport.write  # type: ignore[attr-defined]
+        self._head_since = monotonic()
+        self.port.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self.progress += 1
+        state = self.state
+        if state == IDLE:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            edge = self.port.edge
+            request = edge.requests.heads_get(data)  # a whole head, seen before, and nothing else
+            if request is None or request.body or request.error is not None:
+                self._read_head(data)
+                return
+            self.edge = edge
+            self.state = WAIT
+            self.method = request.method
+            self.close_after = request.close or self.draining
+            self._head_since = 0.0
+            self.request_ended_at = 0.0
+            edge.begin(self, request)
+        elif state == BODY:
+            self._read_body(data)
+        elif state == WAIT:
+            self._buffer += data
+            if not self._read_paused:
+                self._read_paused = True
+                self.transport.pause_reading()
+        elif state == TUNNEL:
+            self.exchange.on_tunnel_data_down(data)
+        elif state == LINGER:
+            self._drained += len(data)
+            if self._drained > self.edge.limits.linger_bytes:
+                self.transport.abort()
+
+    def eof_received(self) -> bool:
+        """The client's end of stream; True keeps our side open for the answer."""
+        state = self.state
+        if state == TUNNEL:
+            self.exchange.on_tunnel_data_down(b"")
+            return True
+        if state == WAIT:
+            ended_at = self.request_ended_at or self.exchange.started_at
+            if monotonic() - ended_at <= HALF_CLOSE_WINDOW_S:
+                self._eof = True
+                self.close_after = True
+                return True
+            self._abandon("DC", "downstream_remote_disconnect")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; an exchange in progress ends with ``DC``."""
+        self.port.disconnected(self)
+        exchange = self.exchange
+        self.exchange = None
+        was = self.state
+        self.state = CLOSED
+        if exchange is not None:
+            exchange.on_request_aborted(
+                "DC", "downstream_remote_disconnect" if was != TUNNEL else exchange.details
+            )
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: stop the upstream."""
+        self._write_paused = True
+        if self.exchange is not None:
+            self.exchange.on_downstream_paused(True)
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.progress += 1
+        self._write_paused = False
+        if self.exchange is not None:
+            self.exchange.on_downstream_paused(False)
+        elif self.state == IDLE:
+            self._between_requests()
+
+    # --- reading
+
+    def _read_head(self, data: bytes) -> None:
+        """A head that is new, incomplete, followed by more, or refused."""
+        edge = self.edge = self.port.edge
+        while data[:2] == b"\r\n":  # empty lines before a request (RFC 9112 2.2)
+            self._drained += 1
+            if self._drained > edge.limits.max_empty_lines:
+                self._refuse(errors.BAD_REQUEST)
+                return
+            data = data[2:]
+        limit = edge.limits.max_request_head_bytes
+        end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
+        if end == 3:
+            self._incomplete_head(data, limit)
+            return
+        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        self._drained = 0
+        self._head_since = 0.0
+        request = edge.requests.parse(head)
+        self.method = request.method
+        if request.error is not None:
+            self._buffer = b""
+            self._refuse(request.error, request)
+            return
+        self.close_after = request.close or self.draining
+        body = request.body
+        if body == NO_BODY:
+            self.state = WAIT
+            self.request_done = True
+            self.request_ended_at = monotonic()
+            if rest:
+                self._buffer = rest
+                self._pause_reading()
+            edge.begin(self, request)
+            return
+        self.state = BODY
+        self.request_done = False
+        if body == LENGTH:
+            self._remaining = request.content_length
+        else:
+            self._reader = ChunkedReader(edge.limits)
+        edge.begin(self, request)
+        if rest and self.state == BODY:
+            self._read_body(rest)
+
+    def _incomplete_head(self, data: bytes, limit: int) -> None:
+        if len(data) > limit:
+            self._refuse(errors.HEAD_TOO_LARGE)
+            return
+        if b"\n" in data and b"\n" in data.replace(b"\r\n", b""):
+            self._refuse(errors.BAD_REQUEST)  # a bare LF would end the head for somebody else
+            return
+        self._buffer = data
+        if not self._head_since and data:
+            self._head_since = monotonic()
+
+    def _read_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        reader = self._reader
+        if reader is None:
+            remaining = self._remaining - len(data)
+            if remaining > 0:
+                self._remaining = remaining
+                exchange.on_request_data(data, False)
+                return
+            rest = data[self._remaining :] if remaining else b""
+            payload = data[: self._remaining] if remaining else data
+        else:
+            payload = reader.feed(data)
+            if reader.error:
+                self._abandon("DPE", "http1.codec_error")
+                return
+            if not reader.done:
+                if payload:
+                    exchange.on_request_data(payload, False)
+                return
+            rest = reader.rest
+            self._reader = None
+        self.state = WAIT
+        self.request_done = True
+        self.request_ended_at = monotonic()
+        if rest:
+            self._buffer = rest
+            self._pause_reading()
+        exchange.on_request_data(payload, True)
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._read_paused and not self.transport.is_closing():
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    # --- the exchange's side (ServerStream)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the request body or the tunnel."""
+        if paused:
+            self._pause_reading()
+        elif self.state in (BODY, TUNNEL):
+            self._resume_reading()
+
+    def relay(self, head: ResponseHead, service_time_ms: int, data: bytes, end: bool) -> None:
+        """Send an upstream's response with the proxy's own fields; see ServerStream."""
+        edge = self.edge
+        if not self.request_done:
+            self.close_after = True
+        out = [head.relay]
+        if edge.options.debug_headers:
+            if service_time_ms < 0:
+                out[0] = head.relay[: -len(b"x-envoy-upstream-service-time: ")]
+            else:
+                out.append(b"%d\r\n" % service_time_ms)
+        if not head.has_date:
+            out.append(edge.date.line())
+        if self.close_after:
+            out.append(b"connection: close\r\n")
+        if end:
+            out.append(self._length_of_bodyless(head) if not data and head.content_length < 0 else b"\r\n")
+            out.append(data)
+            self.write(b"".join(out))
+            self._response_done()
+            return
+        if head.content_length < 0:
+            self._chunked_response = True
+            out.append(b"transfer-encoding: chunked\r\n\r\n")
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+        else:
+            self._chunked_response = False
+            out.append(b"\r\n")
+        out.append(data)
+        self.write(b"".join(out))
+
+    def _length_of_bodyless(self, head: ResponseHead) -> bytes:
+        """The framing field of a complete response without body and without content-length."""
+        if head.status in (204, 304) or head.status < 200:
+            return b"\r\n"
+        if self.method == b"HEAD":
+            return b"transfer-encoding: chunked\r\n\r\n"
+        return b"content-length: 0\r\n\r\n"
+
+    def respond(self, status: int, pairs: list[Pair], data: bytes, end: bool, *, close: bool = False) -> None:
+        """Send a response built here; ``pairs`` hold everything but framing and ``connection``."""
+        if close or not self.request_done:
+            self.close_after = True
+        out = [status_line(status)]
+        length = None
+        for name, value in pairs:
+            if name == b"content-length":
+                length = value
+            elif name != b"transfer-encoding":
+                out += (name, b": ", value, b"\r\n")
+        if self.close_after:
+            out.append(b"connection: close\r\n")
+        bodyless = status in (204, 304)
+        self._chunked_response = False
+        if length is not None:
+            out += (b"content-length: ", length, b"\r\n\r\n")
+        elif bodyless:
+            out.append(b"\r\n")
+        elif self.method == b"HEAD" or not end:
+            self._chunked_response = self.method != b"HEAD"
+            out.append(b"transfer-encoding: chunked\r\n\r\n")
+        else:
+            out.append(b"content-length: %d\r\n\r\n" % len(data))
+        if data and not bodyless and self.method != b"HEAD":
+            out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked_response else data)
+        self.write(b"".join(out))
+        if end:
+            self._response_done()
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        """More of the response body; see ServerStream."""
+        if self.transport.is_closing():
+            return
+        self.progress += 1
+        if self._chunked_response:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if end:
+                data += b"0\r\n\r\n"
+        if data:
+            self.write(data)
+        if end:
+            self._response_done()
+
+    def send_interim(self, status: int, pairs: list[Pair]) -> None:
+        """A 1xx response; see ServerStream."""
+        out = [status_line(status)]
+        for name, value in pairs:
+            out += (name, b": ", value, b"\r\n")
+        out.append(b"\r\n")
+        self.write(b"".join(out))
+
+    def start_tunnel(self, status: int, pairs: list[Pair], data: bytes) -> None:
+        """Answer an upgrade and let bytes through from here on."""
+        self.send_interim(status, pairs)
+        self.state = TUNNEL
+        early, self._buffer = self._buffer, b""
+        if data:
+            self.write(data)
+        self._resume_reading()
+        if early:
+            self.exchange.on_tunnel_data_down(early)
+
+    def send_tunnel(self, data: bytes) -> None:
+        """Bytes of an upgraded connection towards the client; ``b""`` ends our side."""
+        if self.transport.is_closing():
+            return
+        self.progress += 1
+        if data:
+            self.write(data)
+        elif self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def finish_tunnel(self) -> None:
+        """Both sides of the tunnel ended."""
+        self.exchange = None
+        self.state = CLOSED
+        self.transport.close()
+
+    def truncate(self) -> None:
+        """Leave the response visibly unfinished; see ServerStream."""
+        self.exchange = None
+        self.state = CLOSED
+        self.transport.close()
+
+    # --- between requests
+
+    def _response_done(self) -> None:
+        """The answer is written to its end: next request, linger or close."""
+        self.exchange = None
+        if not self.request_done:
+            self._linger()
+        elif self.close_after:
+            self.state = CLOSED
+            self.transport.close()
+        else:
+            self.state = IDLE
+            if self._buffer or self._read_paused or self._write_paused:
+                self._between_requests()
+
+    def _between_requests(self) -> None:
+        """Go on with what is buffered, but take no request from a client that does not read answers."""
+        if self._write_paused:
+            self._pause_reading()
+        elif self._buffer:
+            # Not from inside the exchange's own call: a long pipeline would nest.
+            asyncio.get_running_loop().call_soon(self._next_pipelined)
+        else:
+            self._resume_reading()
+
+    def _next_pipelined(self) -> None:
+        if self.state == IDLE and not self.transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self.data_received(data)
+            if self.state == IDLE:
+                self._resume_reading()
+
+    def _refuse(self, failure: Failure, request: ParsedRequest | None = None) -> None:
+        """Answer a head that cannot be served, and close."""
+        self.request_done = False  # framing in doubt: never read another request from here
+        self.state = BODY
+        self.edge.begin(self, request if request is not None else _refused(failure))
+
+    def _abandon(self, flag: str, details: str) -> None:
+        """The client broke off inside a request or while waiting."""
+        exchange = self.exchange
+        self.exchange = None
+        if exchange is not None:
+            exchange.on_request_aborted(flag, details)
+        if self.state in (BODY, WAIT):
+            self.state = CLOSED
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Keep reading a little, so that the client sees the answer (hardening section 2)."""
+        self.state = LINGER
+        self._buffer = b""
+        self._reader = None
+        self._drained = 0
+        self._deadline = monotonic() + self.edge.limits.linger_s
+        self._resume_reading()
+
+    def drain(self) -> None:
+        """Close when idle; otherwise the current answer says ``connection: close``."""
+        if self.state == IDLE and not self._buffer:
+            self.state = CLOSED
+            self.transport.close()
+        else:
+            self.draining = self.close_after = True
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self.transport.abort()
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: head, idle, stream and linger timeouts (hardening section 8)."""
+        state = self.state
+        limits = self.edge.limits
+        if state == LINGER:
+            if now >= self._deadline:
+                self.state = CLOSED
+                self.transport.close()
+            return
+        head_timeout_s = limits.request_head_timeout_s
+        if state == IDLE and self._head_since and 0 < head_timeout_s <= now - self._head_since:
+            if self._buffer:
+                self._refuse(errors.HEAD_TIMEOUT)
+            else:
+                self.state = CLOSED
+                self.transport.close()
+            return
+        if self.progress != self._seen_progress:
+            self._seen_progress = self.progress
+            self._deadline = now
+        elif not self._deadline:
+            self._deadline = now
+        elif state == IDLE:
+            if limits.idle_timeout_s and now - self._deadline >= limits.idle_timeout_s:
+                self.state = CLOSED
+                self.transport.close()
+        elif limits.stream_idle_timeout_s and now - self._deadline >= limits.stream_idle_timeout_s:
+            exchange = self.exchange
+            if exchange is not None:
+                exchange.on_stream_idle()
+
+
+def _refused(failure: Failure) -> ParsedRequest:
+    request = ParsedRequest()
+    request.error = failure
+    return request
+
+
+__all__ = ["CHUNKED", "Edge", "ServerConnection"]

@@ -1,0 +1,96 @@
+"""The contract between codecs and the proxy: all verbs on a page.
+
+A *server codec* owns a downstream connection. For each request head it calls the ``begin`` it was given,
+gets an object with the ``on_*`` methods of :class:`RequestHandler`, and offers itself as
+:class:`ServerStream`. A *client codec* owns an upstream connection, is lent to one exchange at a time (per
+stream), tells it what arrives by :class:`ResponseHandler`, and its pool what became of it by
+:class:`ClientOwner`. Direct calls on slotted objects; no event objects, tasks or queues between them.
+
+``end`` rides on the last piece. ``paused`` runs against the data: whoever cannot take more says so and the
+other side's connection stops reading.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from gatewayd.errors import Failure
+from gatewayd.http.h1.response import ResponseHead
+from gatewayd.http.message import Pair
+
+
+class RequestHandler(Protocol):
+    """What a server codec tells the exchange about one request."""
+
+    def on_request_data(self, data: bytes, end: bool) -> None:
+        """Body bytes arrived; with ``end`` the request is complete (``data`` may be empty)."""
+
+    def on_request_aborted(self, flag: str, details: str) -> None:
+        """The client went away or broke the framing in mid-request or while it waited."""
+
+    def on_downstream_paused(self, paused: bool) -> None:
+        """The client reads more slowly than the response comes, or caught up."""
+
+    def on_tunnel_data_down(self, data: bytes) -> None:
+        """Bytes of an upgraded connection, from the client; ``b""`` is its end of stream."""
+
+
+class ServerStream(Protocol):
+    """What the exchange may ask of a server codec, for one request."""
+
+    def relay(self, head: ResponseHead, service_time_ms: int, data: bytes, end: bool) -> None:
+        """Send an upstream response unchanged but for the proxy's own fields. -1 ms: leave the time out."""
+
+    def respond(self, status: int, pairs: list[Pair], data: bytes, end: bool, *, close: bool = False) -> None:
+        """Send a response built here; framing and ``connection`` fields are the codec's business."""
+
+    def send_data(self, data: bytes, end: bool) -> None:
+        """More of the body."""
+
+    def send_interim(self, status: int, pairs: list[Pair]) -> None:
+        """A 1xx response."""
+
+    def truncate(self) -> None:
+        """Leave the response visibly unfinished."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the request body."""
+
+
+class ResponseHandler(Protocol):
+    """What a client codec tells the exchange about its attempt."""
+
+    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """A final response head, with the body bytes that came along."""
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx head other than 101."""
+
+    def on_upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """101: from here on bytes go through untouched; ``data`` came with the head."""
+
+    def on_response_data(self, data: bytes, end: bool) -> None:
+        """More of the response body."""
+
+    def on_upstream_failure(self, failure: Failure, transport: str, unread: bool) -> None:
+        """The attempt is over without a complete response.
+
+        ``transport`` is the transport's own reason in words or ``""``. ``unread`` says that the upstream
+        provably received nothing of the request, so any method may be tried again (hardening 9.5).
+        """
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream reads more slowly than the request comes, or caught up."""
+
+    def on_tunnel_data_up(self, data: bytes) -> None:
+        """Bytes of an upgraded connection, from the upstream; ``b""`` is its end of stream."""
+
+
+class ClientOwner(Protocol):
+    """What a client codec tells its pool."""
+
+    def released(self, connection: Any) -> None:
+        """The connection finished a clean exchange and can carry another."""
+
+    def gone(self, connection: Any) -> None:
+        """The connection is closed or must not be used again."""

@@ -1,0 +1,660 @@
+"""HOT: one request with its response, whatever the HTTP versions on either side.
+
+The exchange joins a server stream and one upstream attempt at a time: it picks the destination, waits for a
+connection, sends, streams both ways, retries, times out and writes down what befell it. Codecs call its
+``on_*`` methods; it calls theirs (``http/streams.py``). The plain route, which only gets the standard
+fields, is sent from prepared bytes without building anything.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import Any, Final
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.http.h1.head import NO_BODY
+from gatewayd.http.h1.response import ResponseHead
+from gatewayd.http.message import Pair
+from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
+from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id
+from gatewayd.proxy.local_reply import direct_reply, failure_reply, redirect_reply
+from gatewayd.proxy.plan import Plan, is_chunked, request_head
+from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD
+
+# Where an exchange stands; it moves along this table and nowhere else (tests drive it).
+CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
+SENT: Final = 1  # the head is on its way, no response yet
+RESPONDING: Final = 2  # the response head went downstream
+TUNNEL: Final = 3
+DONE: Final = 4
+
+PHASES: Final[dict[int, frozenset[int]]] = {
+    CONNECTING: frozenset({SENT, DONE}),
+    SENT: frozenset({CONNECTING, RESPONDING, TUNNEL, DONE}),
+    RESPONDING: frozenset({DONE}),
+    TUNNEL: frozenset({DONE}),
+    DONE: frozenset(),
+}
+
+
+class Exchange(StreamInfo):
+    """One request and its response."""
+
+    connection: Client
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_endpoint",
+        "_paused_down",
+        "_pending_end",
+        "_per_try",
+        "_replayable",
+        "_retries_left",
+        "_retry_timer",
+        "_sent_at",
+        "_tried",
+        "_tunnel_ends",
+        "cluster",
+        "destination",
+        "phase",
+        "plan",
+        "proxy",
+        "response",
+        "stream",
+        "timeout",
+        "upstream",
+    )  # fmt: skip
+
+    def __init__(self, proxy: Any, stream: Any, plan: Plan) -> None:
+        self.proxy = proxy
+        self.stream = stream
+        self.plan = plan
+        self.connection = stream.info
+        request = plan.request
+        self.request = head = request.head
+        self.method = request.method
+        self.path = b"" if head is None else head.target
+        self.protocol = request.protocol
+        self.started_at = monotonic()
+        self.started_wall = time()
+        self.status = 0
+        self.flags = ""
+        self.details = ""
+        self.termination_details = ""
+        self.transport_failure = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.responded_at = 0.0
+        self.upstream_host = ""
+        self.upstream_cluster = ""
+        self.upstream_local_address = ""
+        self.route = plan.route
+        self.request_id = b""
+        self.x_forwarded_for = b""
+        self.trusted_address = b""
+        self.attempts = 0
+        self.response_pairs = None
+        self.phase = CONNECTING
+        self.upstream: Any = None
+        self._endpoint: Any = None
+        self.cluster: Any = None
+        self.timeout: Any = None
+        self._per_try: Any = None
+        self._retry_timer: Any = None
+        self._tried: list[Any] | None = None
+        self._body: list[bytes] | None = None
+        self._body_size = 0
+        self._replayable = True
+        self._pending_end = False
+        self._paused_down = False
+
+    # --- the way up
+
+    def begin(self) -> None:
+        """Answer at once, or start towards the upstream."""
+        plan = self.plan
+        options = self.stream.edge.options
+        if options.request_id:
+            self.request_id = new_request_id()
+        if plan.failure is not None:
+            self._reply(plan.failure)
+            return
+        route = plan.route
+        assert route is not None
+        if route.action != FORWARD:
+            self._answer_here()
+            return
+        if not plan.plain:
+            self._begin_general()
+            return
+        self.destination = plan.destination
+        self.cluster = cluster = plan.cluster
+        self.upstream_cluster = cluster.name
+        endpoint = cluster.pick()
+        if endpoint is None:
+            self._reply(errors.NO_HEALTHY_UPSTREAM)
+            return
+        cluster.active += 1
+        cluster.total += 1
+        self._attempt(endpoint)
+
+    def _begin_general(self) -> None:
+        """Several destinations, policies, or a destination that does not exist."""
+        plan = self.plan
+        route = plan.route
+        assert route is not None
+        destination = plan.destination
+        if destination is None:
+            assert route.pick is not None
+            destination = route.pick()
+        self.destination = destination
+        cluster = destination.cluster
+        if cluster is None:
+            self._reply(errors.NO_CLUSTER)
+            return
+        self.cluster = cluster
+        self.upstream_cluster = cluster.name
+        endpoint = cluster.pick()
+        if endpoint is None:
+            self._reply(errors.NO_HEALTHY_UPSTREAM)
+            return
+        cluster.active += 1
+        cluster.total += 1
+        if route.timeout_s and self.stream.request_done:
+            self._arm_timeout()
+        self._attempt(endpoint)
+
+    def _arm_timeout(self) -> None:
+        """The route timeout runs from the moment the request is complete (semantics 6.6.2)."""
+        assert self.route is not None
+        if self.route.timeout_s:
+            self.timeout = self.proxy.wheel.arm(self.route.timeout_s, self._on_timeout)
+
+    def _attempt(self, endpoint: Any) -> None:
+        """Try ``endpoint``: now on an idle connection, or when one is open."""
+        self._endpoint = endpoint
+        self.attempts += 1
+        endpoint.active += 1
+        endpoint.total += 1
+        self.upstream_host = endpoint.host_port
+        idle = endpoint.idle
+        if idle:
+            self.on_connected(idle.pop())
+        else:
+            endpoint.wait(self)
+
+    def on_connected(self, connection: Any) -> None:
+        """Send the request on ``connection``."""
+        self.phase = SENT
+        self.upstream = connection
+        self.upstream_local_address = connection.local_address
+        plan = self.plan
+        stream = self.stream
+        edge = stream.edge
+        client = self.connection
+        if plan.plain and self.attempts == 1:
+            if plan.client_plain:
+                self.x_forwarded_for = client.appended
+                message = b"".join((plan.prefix, client.lines, self.request_id, plan.suffix))
+            else:
+                message = self._plain_message()
+        else:
+            message = self._built_message()
+        body = plan.request.body
+        if body == NO_BODY:
+            connection.start(self, message, self.method, edge.responses, edge.limits, upgrade=plan.upgrade)
+        else:
+            self._start_with_body(connection, message)
+        if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
+            self._arm_per_try()
+
+    def _plain_message(self) -> bytes:
+        """A plain route's head when the client came through other proxies."""
+        plan = self.plan
+        block = plan.request.block
+        options = self.stream.edge.options
+        self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
+            self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+        )
+        out = [plan.prefix]
+        for name, value in pairs:
+            out += (name, b": ", value, b"\r\n")
+        if options.request_id:
+            out += (b"x-request-id: ", self.request_id)
+        out.append(plan.suffix)
+        return b"".join(out)
+
+    def _built_message(self) -> bytes:
+        """A head with rewrites, operations, time-outs or another attempt's count."""
+        plan = self.plan
+        route = self.route
+        head = self.request
+        assert head is not None
+        block = plan.request.block
+        options = self.stream.edge.options
+        self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
+            self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+        )
+        fields = [*plan.fields, *pairs]
+        if options.x_forwarded_host:
+            fields.append((b"x-forwarded-host", head.authority))
+        if options.x_forwarded_port:
+            fields.append((b"x-forwarded-port", b"%d" % self.stream.port.number))
+        if options.request_id:
+            fields.append((b"x-request-id", self.request_id))
+        if route.decorator:
+            fields.append((b"x-envoy-decorator-operation", route.decorator))
+        if options.attempt_count:
+            fields.append((b"x-envoy-attempt-count", b"%d" % self.attempts))
+        expected = self._expected_timeout_ms()
+        if expected and options.debug_headers:
+            fields.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % expected))
+        target = head.target
+        if route.rewrite is not None:
+            target = route.rewrite(head.path, head.query)
+            if options.debug_headers and target != head.target:
+                fields.append((b"x-envoy-original-path", head.target))
+        authority = head.authority
+        destination = self.destination
+        if destination.authority is not None:
+            authority = destination.authority
+            if options.debug_headers and authority != head.authority:
+                fields.append((b"x-envoy-original-host", head.authority))
+        if destination.request_ops is not None:
+            fields = destination.request_ops.apply(fields, self)
+        return request_head(head.method, target, authority, fields) + b"\r\n"
+
+    def _expected_timeout_ms(self) -> int:
+        """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
+        route = self.route
+        limits = []
+        if route.timeout_s:
+            left = route.timeout_s
+            if self.timeout is not None and self.attempts > 1:
+                left = max(0.001, self.timeout.at - monotonic())
+            limits.append(left)
+        if route.retry is not None and route.retry.per_try_timeout_s:
+            limits.append(route.retry.per_try_timeout_s)
+        return round(min(limits) * 1000) if limits else 0
+
+    def _start_with_body(self, connection: Any, message: bytes) -> None:
+        """Send the head with whatever of the body has arrived."""
+        edge = self.stream.edge
+        chunked = is_chunked(self.plan.request)
+        connection.start(
+            self, message, self.method, edge.responses, edge.limits, complete=False, chunked=chunked
+        )
+        if self._body:
+            body = b"".join(self._body)
+            self._body = [body]
+            connection.send_data(body, self._pending_end)
+        elif self._pending_end:
+            connection.send_data(b"", True)
+        if self._paused_down:
+            self._paused_down = False
+            self.stream.pause(False)
+
+    def on_request_data(self, data: bytes, end: bool) -> None:
+        """Request body bytes; see RequestHandler."""
+        if self.phase == DONE:
+            return
+        self.bytes_received += len(data)
+        if end:
+            self._pending_end = True
+            if self.route is not None and self.route.timeout_s:
+                self._arm_timeout()
+        limit = self.stream.edge.limits.retry_buffer_bytes
+        if self.phase == CONNECTING:
+            if data:
+                self._keep(data)
+            if self._body_size > limit and not end:
+                self._paused_down = True
+                self.stream.pause(True)
+            return
+        if self._replayable and data and self.phase == SENT:
+            if self._body_size + len(data) > limit:
+                self._replayable = False
+                self._body = None
+            else:
+                self._keep(data)
+        if self.upstream is not None:
+            self.upstream.send_data(data, end)
+            retry = self.route.retry
+            if end and self.phase == SENT and retry is not None and retry.per_try_timeout_s:
+                self._arm_per_try()
+
+    def _keep(self, data: bytes) -> None:
+        if self._body is None:
+            self._body = []
+        self._body.append(data)
+        self._body_size += len(data)
+
+    # --- the way down
+
+    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """The upstream's answer begins; see ResponseHandler."""
+        self.responded_at = now = monotonic()
+        retry = self.route.retry
+        if retry is not None and (head.status >= 400 or head.grpc_status) and self._may_retry():
+            ratelimited = head.status == 429 and head.fields().get(b"x-envoy-ratelimited") is not None
+            if retries_response(retry, head.status, head.grpc_status, ratelimited=ratelimited):
+                if not end:
+                    self.upstream.close()
+                    self._endpoint.gone(self.upstream)
+                self._retry()
+                return
+        elif (
+            retry is not None
+            and self.attempts > 1
+            and self._retries_spent()
+            and retries_response(retry, head.status, head.grpc_status)
+        ):
+            self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
+        if self._per_try is not None:
+            self._per_try.cancel()
+            self._per_try = None
+        self.phase = RESPONDING
+        self._body = None
+        self._replayable = False
+        self.status = head.status
+        self.details = "via_upstream"
+        self.bytes_sent = len(data)
+        stream = self.stream
+        service_ms = int((now - self.started_at) * 1000) if stream.request_done else -1
+        operations = self.destination.response_ops
+        if end:
+            self._finish(now)
+        if operations is None:
+            stream.relay(head, service_ms, data, end)
+        else:
+            self._respond_changed(head, operations, service_ms, data, end)
+
+    def _respond_changed(
+        self, head: ResponseHead, operations: Any, service_ms: int, data: bytes, end: bool
+    ) -> None:
+        options = self.stream.edge.options
+        pairs = list(head.pairs)
+        if service_ms >= 0 and options.debug_headers:
+            pairs.append((b"x-envoy-upstream-service-time", b"%d" % service_ms))
+        self.stream.respond(head.status, self._finished_pairs(pairs, operations), data, end)
+
+    def _finished_pairs(self, pairs: list[Pair], operations: Any) -> list[Pair]:
+        """Response operations first, then what the connection manager adds (semantics 6.2.8, 14.7)."""
+        if operations is not None:
+            pairs = operations.apply(pairs, self)
+        names = {name for name, _ in pairs}
+        if b"date" not in names:
+            pairs.append((b"date", self.stream.edge.date.line()[6:-2]))
+        server = self.stream.edge.options.server_header
+        if server is not None:
+            if b"server" in names:
+                pairs = [pair for pair in pairs if pair[0] != b"server"]
+            pairs.append((b"server", server))
+        return pairs
+
+    def on_response_data(self, data: bytes, end: bool) -> None:
+        """More of the response body; see ResponseHandler."""
+        self.bytes_sent += len(data)
+        if end:
+            self._finish(monotonic())
+        self.stream.send_data(data, end)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx head; see ResponseHandler."""
+        self.stream.send_interim(head.status, head.pairs)
+
+    # --- tunnels
+
+    def on_upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """101: bytes go through from here on; see ResponseHandler."""
+        self.phase = TUNNEL
+        self.status = 101
+        self.details = "via_upstream"
+        self.responded_at = monotonic()
+        self._cancel_timers()  # semantics 14.6.3: a route timeout covers only the wait for the 101
+        self._tunnel_ends = 0
+        pairs = list(head.pairs)
+        if self.stream.edge.options.debug_headers:
+            service_ms = int((self.responded_at - self.started_at) * 1000)
+            pairs.append((b"x-envoy-upstream-service-time", b"%d" % service_ms))
+        pairs = self._finished_pairs(pairs, self.destination.response_ops)
+        pairs += [(b"connection", b"Upgrade"), (b"upgrade", head.upgrade)]
+        self.bytes_sent += len(data)
+        self.stream.start_tunnel(101, pairs, data)
+
+    def on_tunnel_data_down(self, data: bytes) -> None:
+        """Tunnel bytes from the client; ``b""`` is its end."""
+        self.bytes_received += len(data)
+        if self.upstream is not None:
+            self.upstream.send_tunnel(data)
+        if not data:
+            self._tunnel_end()
+
+    def on_tunnel_data_up(self, data: bytes) -> None:
+        """Tunnel bytes from the upstream; ``b""`` is its end."""
+        self.bytes_sent += len(data)
+        self.stream.send_tunnel(data)
+        if not data:
+            self._tunnel_end()
+
+    def _tunnel_end(self) -> None:
+        """One direction ended; with both the tunnel is done."""
+        self._tunnel_ends += 1
+        if self._tunnel_ends == 2:
+            self._drop_upstream()
+            self._finish(monotonic())
+            self.stream.finish_tunnel()
+
+    # --- backpressure
+
+    def on_downstream_paused(self, paused: bool) -> None:
+        """The client cannot keep up, or can again."""
+        if self.upstream is not None:
+            self.upstream.pause(paused)
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream cannot keep up, or can again."""
+        self.stream.pause(paused)
+
+    # --- failures
+
+    def on_connect_failure(self, failure: Failure, transport: str) -> None:
+        """No connection to the endpoint; see Waiter."""
+        self._attempt_failed(failure, transport, unread=False)
+
+    def on_upstream_failure(self, failure: Failure, transport: str, unread: bool) -> None:
+        """The attempt ended without a complete response; see ResponseHandler."""
+        if self.phase == SENT:
+            self._attempt_failed(failure, transport, unread=unread)
+            return
+        self.upstream = None
+        if self.phase == TUNNEL:
+            self._finish(monotonic())
+            self.stream.truncate()
+            return
+        # The client must see that the message is unfinished (semantics 16.2).
+        self._flag("UPE")
+        self.details = "upstream_reset_after_response_started{protocol_error}"
+        self._finish(monotonic())
+        self.stream.truncate()
+
+    def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
+        self.upstream = None
+        self.transport_failure = transport
+        retry = self.route.retry
+        head_sent = self.phase == SENT
+        if unread and self._replayable and self.attempts <= _STALE_RETRIES:
+            self._retry(at_once=True)
+            return
+        if retry is not None and self._may_retry():
+            if retries_failure(retry, failure, head_sent=head_sent):
+                self._retry()
+                return
+        elif retry is not None and self.attempts > 1 and self._retries_spent():
+            self._flag("URX")
+        self._reply(failure)
+
+    def _retries_spent(self) -> bool:
+        attempts: int = self.route.retry.attempts
+        return self.attempts > attempts
+
+    def _may_retry(self) -> bool:
+        """Whether another attempt is allowed and possible at all (semantics 15.5)."""
+        return self._replayable and not self._retries_spent()
+
+    def _retry(self, *, at_once: bool = False) -> None:
+        """Try again, on another endpoint where there is one."""
+        endpoint = self._endpoint
+        endpoint.active -= 1
+        self._endpoint = None
+        self.upstream = None
+        self.phase = CONNECTING
+        if self._per_try is not None:
+            self._per_try.cancel()
+            self._per_try = None
+        if self._tried is None:
+            self._tried = []
+        self._tried.append(endpoint)
+        if at_once:
+            self._attempt_again()
+        else:
+            self._retry_timer = self.proxy.wheel.arm(
+                backoff_s(self.route.retry, self.attempts), self._attempt_again
+            )
+
+    def _attempt_again(self) -> None:
+        self._retry_timer = None
+        retry = self.route.retry
+        cluster = self.cluster
+        if retry is None or retry.ignore_previous_hosts:
+            endpoint = cluster.balancer.pick_other(self._tried)
+        else:
+            endpoint = cluster.pick()
+        if endpoint is None:
+            self._reply(errors.NO_HEALTHY_UPSTREAM)
+            return
+        self._attempt(endpoint)
+
+    def _arm_per_try(self) -> None:
+        self._per_try = self.proxy.wheel.arm(self.route.retry.per_try_timeout_s, self._on_per_try_timeout)
+
+    def _on_per_try_timeout(self) -> None:
+        self._per_try = None
+        self._drop_upstream()
+        self._attempt_failed(errors.PER_TRY_TIMEOUT, "", unread=False)
+
+    def _on_timeout(self) -> None:
+        """The route timeout (semantics 6.6.2)."""
+        self.timeout = None
+        self._drop_upstream()
+        if self.phase == RESPONDING:
+            self._flag("UT")
+            self.details = "response_timeout"
+            self._finish(monotonic())
+            self.stream.truncate()
+        elif self.phase != DONE:
+            self._reply(errors.ROUTE_TIMEOUT)
+
+    def on_stream_idle(self) -> None:
+        """Nothing moved for the stream idle timeout (hardening section 8)."""
+        self._drop_upstream()
+        if self.phase in (CONNECTING, SENT):
+            failure = errors.ROUTE_TIMEOUT if self.stream.request_done else errors.IDLE_TIMEOUT
+            self._reply(failure)
+        elif self.phase != DONE:
+            self._flag("SI")
+            self.details = "stream_idle_timeout"
+            self._finish(monotonic())
+            self.stream.truncate()
+
+    def on_request_aborted(self, flag: str, details: str) -> None:
+        """The client is gone or broke the framing; see RequestHandler."""
+        if self.phase == DONE:
+            return
+        self._drop_upstream()
+        self._flag(flag)
+        if self.phase != TUNNEL:
+            self.details = details
+        self._finish(monotonic())
+
+    def _drop_upstream(self) -> None:
+        """End the attempt; a connection in mid-message is never used again."""
+        upstream = self.upstream
+        if upstream is not None:
+            self.upstream = None
+            upstream.close()
+            self._endpoint.gone(upstream)
+        elif self.phase == CONNECTING and self._endpoint is not None:
+            self._endpoint.forget(self)
+
+    # --- the end
+
+    def _flag(self, flag: str) -> None:
+        self.flags = flag if not self.flags else f"{self.flags},{flag}"
+
+    def _reply(self, failure: Failure) -> None:
+        """Answer with what ``failure`` says."""
+        self._cancel_timers()
+        if failure.flag != "-":
+            self._flag(failure.flag)
+        transport = self.transport_failure
+        self.details = failure.details
+        if transport and failure.reset_reason and failure.details.endswith("}"):
+            self.details = f"{failure.details[:-1]}|{transport.replace(' ', '_')}}}"
+        head_only = self.method == b"HEAD"
+        reply = failure_reply(failure, retried=self.attempts > 1, head_only=head_only)
+        operations = self.destination.response_ops if self.cluster is not None else None
+        if failure is errors.NO_CLUSTER:
+            operations = self.destination.response_ops
+        self._send_reply(reply, operations, close=failure.close)
+
+    def _answer_here(self) -> None:
+        """Redirects and direct responses."""
+        route = self.route
+        head = self.request
+        assert head is not None
+        if route.action == DIRECT_RESPONSE:
+            reply = direct_reply(route, head, head_only=self.method == b"HEAD")
+        else:
+            reply = redirect_reply(route, head)
+        self.details = "direct_response"
+        self._send_reply(reply, route.response_ops, close=False)
+
+    def _send_reply(self, reply: tuple[int, list[Pair], bytes], operations: Any, *, close: bool) -> None:
+        status, pairs, body = reply
+        self.status = status
+        self.bytes_sent = len(body)
+        stream = self.stream
+        pairs = self._finished_pairs(pairs, operations)
+        self._finish(monotonic())
+        stream.respond(status, pairs, body, True, close=close)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self.timeout, self._per_try, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        self.timeout = self._per_try = self._retry_timer = None
+
+    def _finish(self, now: float) -> None:
+        """The last thing about an exchange: counters down, facts to the log."""
+        if self.phase == DONE:
+            return
+        self.phase = DONE
+        self.finished_at = now
+        if self.timeout is not None or self._per_try is not None or self._retry_timer is not None:
+            self._cancel_timers()
+        endpoint = self._endpoint
+        if endpoint is not None:
+            endpoint.active -= 1
+        if self.cluster is not None and self.attempts:
+            self.cluster.active -= 1
+        self.upstream = None
+        self._body = None
+        self.proxy.log(self)
+
+
+#: A pooled connection that turns out dead costs no retry of the policy's, but not for ever.
+_STALE_RETRIES: Final = 3

@@ -1,0 +1,98 @@
+"""HOT: the fields a proxy writes about the client (semantics 14.1 to 14.3).
+
+What depends only on the connection is made once per connection; what an incoming ``x-forwarded-for``
+changes is made per request.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from random import getrandbits
+from typing import Any
+
+from gatewayd.http.message import Pair
+from gatewayd.http.options import HttpOptions
+from gatewayd.observe.stream_info import ConnectionInfo
+
+
+class Client(ConnectionInfo):
+    """A downstream connection's facts, and the lines they become."""
+
+    __slots__ = ("address", "appended", "lines")
+
+    def __init__(self, transport: Any, options: HttpOptions) -> None:
+        remote = transport.get_extra_info("peername")
+        local = transport.get_extra_info("sockname")
+        remote_ip, remote_text = _printable(remote)
+        local_ip, local_text = _printable(local)
+        super().__init__(remote_ip, remote_text, local_text)
+        #: the trusted client address when there is no trusted hop (14.1.1)
+        self.address = remote_ip.encode()
+        # A loopback peer is not worth telling: the proxy appends its own address (14.1.1, golden).
+        loopback = remote_ip.startswith("127.") or remote_ip == "::1"
+        self.appended = local_ip.encode() if loopback else self.address
+        #: the lines of a request that came without x-forwarded-for, up to the request id's value
+        self.lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-envoy-external-address: %b\r\n" % (
+            self.appended,
+            options.scheme,
+            self.address,
+        )
+        if options.request_id:
+            self.lines += b"x-request-id: "
+
+
+def _printable(address: Any) -> tuple[str, str]:
+    """IP and ``ip:port`` of a socket address; UNIX sockets have neither."""
+    if not isinstance(address, tuple):
+        return "", "-"
+    host, port = address[:2]
+    if host.startswith("::ffff:") and "." in host:
+        host = host[7:]
+    return host, ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+
+def trusted_address(forwarded_for: bytes, hops: int) -> bytes | None:
+    """The ``hops``-th address from the right of an incoming x-forwarded-for, or None (14.1.1)."""
+    parts = forwarded_for.split(b",")
+    if hops > len(parts):
+        return None
+    candidate = parts[-hops].strip()
+    try:
+        ip_address(candidate.decode("latin-1"))
+    except ValueError:
+        return None
+    return candidate
+
+
+def client_pairs(
+    client: Client, forwarded_for: bytes | None, forwarded_proto: bytes, hops: int
+) -> tuple[bytes, bytes, list[Pair]]:
+    """x-forwarded-for as sent, the trusted address, and the fields to send upstream."""
+    trusted = client.address
+    sent = client.appended
+    if forwarded_for is not None:
+        sent = b"%b,%b" % (forwarded_for, client.appended)
+        if hops:
+            trusted = trusted_address(forwarded_for, hops) or client.address
+    return (
+        sent,
+        trusted,
+        [
+            (b"x-forwarded-for", sent),
+            (b"x-forwarded-proto", forwarded_proto),
+            (b"x-envoy-external-address", trusted),
+        ],
+    )
+
+
+def new_request_id() -> bytes:
+    """A fresh UUID version 4 (14.3.3)."""
+    text = b"%032x" % getrandbits(128)
+    return b"%b-%b-4%b-%b%b-%b" % (
+        text[:8],
+        text[8:12],
+        text[13:16],
+        b"89ab"[(text[16] & 3) : (text[16] & 3) + 1],
+        text[17:20],
+        text[20:],
+    )

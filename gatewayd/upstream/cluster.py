@@ -1,0 +1,113 @@
+"""HOT: a cluster at run time: its endpoints and the balancer made from them, swapped together.
+
+``pick`` is the balancer's own function, bound here so that a request calls it directly. Endpoints whose
+address stays keep their pool when membership changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gatewayd.upstream.balancers import BALANCERS, Balancer
+from gatewayd.upstream.dns import Resolver, Watch
+from gatewayd.upstream.endpoint import Endpoint, address_key
+from gatewayd.upstream.spec import DNS_ROUND_ROBIN, STATIC, ClusterSpec, EndpointSpec
+
+
+class Cluster:
+    """One upstream cluster of a worker."""
+
+    __slots__ = (
+        "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "endpoints", "name", "pick", "resolved",
+        "retries", "spec", "total",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self.spec = spec
+        self.name = spec.name
+        #: requests in progress
+        self.active = 0
+        self.total = 0
+        #: retries in progress
+        self.retries = 0
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.balancer: Balancer[Endpoint]
+        self.pick: Callable[[], Endpoint | None]
+        self._watches: list[Watch] = []
+        self._resolved: dict[int, list[str]] = {}
+        #: set once every name has been answered for the first time
+        self.resolved = asyncio.Event()
+        self._use(())
+        if spec.discovery == STATIC:
+            self._use((e, e.address) for e in spec.endpoints)
+            self.resolved.set()
+
+    def start(self) -> None:
+        """Begin to resolve names, if the cluster has any."""
+        if self.spec.discovery == STATIC or self._watches:
+            return
+        if not self.spec.endpoints:
+            self.resolved.set()
+        for index, endpoint in enumerate(self.spec.endpoints):
+            if endpoint.address.startswith("unix:"):
+                self._answer(index, [endpoint.address])
+            else:
+                self._watches.append(
+                    self._resolver.watch(endpoint.address, lambda found, at=index: self._answer(at, found))  # type: ignore[misc]
+                )
+
+    def _answer(self, index: int, addresses: list[str]) -> None:
+        """The addresses of the spec's endpoint ``index`` are known, or have changed."""
+        self._resolved[index] = addresses[:1] if self.spec.discovery == DNS_ROUND_ROBIN else addresses
+        specs = self.spec.endpoints
+        self._use((specs[at], address) for at, found in sorted(self._resolved.items()) for address in found)
+        if len(self._resolved) == len(specs):
+            self.resolved.set()
+
+    def _use(self, members: Iterable[tuple[EndpointSpec, str]]) -> None:
+        """Put a membership in force: endpoints and balancer as one."""
+        known = {address_key(endpoint): endpoint for endpoint in self.endpoints}
+        chosen: dict[tuple[str, int], Endpoint] = {}
+        for spec, address in members:
+            key = (address, spec.port)
+            endpoint = known.get(key)
+            if endpoint is None:
+                endpoint = Endpoint(self._loop, self.spec, address, spec.port)
+            endpoint.weight = max(1, spec.weight)
+            endpoint.ready = spec.ready
+            chosen.setdefault(key, endpoint)
+        self.endpoints = tuple(chosen.values())
+        self.balancer = BALANCERS[self.spec.balancer](self.endpoints)
+        self.pick = self.balancer.pick
+        for key, endpoint in known.items():
+            if key not in chosen:
+                endpoint.remove()
+
+    def sweep(self, now: float) -> None:
+        """Close connections that were idle too long."""
+        for endpoint in self.endpoints:
+            endpoint.sweep(now)
+
+    def stop(self) -> None:
+        """Nobody routes here any more: idle connections close, busy ones finish."""
+        for watch in self._watches:
+            watch.cancel()
+        self._watches = []
+        for endpoint in self.endpoints:
+            endpoint.remove()
+
+    def close(self) -> None:
+        """Close everything at once (the process ends)."""
+        self.stop()
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+
+def as_cluster(adopted: Any) -> Cluster:
+    """The object a route holds, as what it is at run time."""
+    assert isinstance(adopted, Cluster)
+    return adopted
