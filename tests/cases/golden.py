@@ -1,0 +1,282 @@
+"""Plays one case of the golden format: its upstreams, one gateway process, its calls in order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cases.golden_check import check_call, check_repeat
+from tests.cases.loading import Call, Case
+from tests.cases.observed import Observed
+from tests.cases.port_plan import PortPlan
+from tests.support.behaviour import render_headers, to_bytes
+from tests.support.certificates import CertificateFolder, CertificateWish
+from tests.support.gateway_process import GatewayProcess
+from tests.support.raw_client import TCP_IDLE_S, Outcome, RawClient
+from tests.support.recorder import Kind, Recorder, Seen
+
+LABELS = "istio=ingressgateway,app=istio-ingressgateway"
+SETTLE_S = 1.0  # how long an expected request may take to reach its upstream after the client is done
+LOG_S = 1.5
+NO_LOG_S = 0.1  # how long a line that must not come is waited for
+CALL_LIMIT_S = 60.0
+_KINDS: Mapping[str, Kind] = {"http": "http", "https": "https", "tcp": "tcp"}
+
+
+class GoldenPlay:
+    """One case, running. ``async with GoldenPlay.of(case) as play: await play.call(call)``."""
+
+    def __init__(self, case: Case, plan: PortPlan, folder: Path) -> None:
+        self.case = case
+        self.plan = plan
+        self.folder = folder
+        self.recorders: dict[str, Recorder] = {}
+        self.gateway: GatewayProcess
+        self.certificates: CertificateFolder | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, case: Case) -> AsyncIterator[GoldenPlay]:
+        """Start recorders and gateway. Raises GatewayError when the gateway does not get ready."""
+        async with AsyncExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatewayd-case-")))
+            plan = PortPlan(case.data.get("upstreams") or [])
+            stack.callback(plan.release)
+            play = cls(case, plan, folder)
+            play._make_certificates()
+            await play._start_recorders(stack)
+            play.gateway = await stack.enter_async_context(play._gateway())
+            yield play
+
+    async def call(self, call: Call) -> list[str]:
+        """Make one call and give what differs from its expectation; empty when nothing does."""
+        behaviours = call.data.get("behaviour") or {}
+        for name, recorder in self.recorders.items():
+            recorder.play(behaviours.get(name) or {})
+        marks = {name: len(recorder.seen) for name, recorder in self.recorders.items()}
+        await asyncio.sleep(float(call.data.get("pause_ms", 0)) / 1000)
+        async with asyncio.timeout(CALL_LIMIT_S):
+            if "repeat" in call.data:
+                outcomes = await self._repeat(call)
+            else:
+                outcomes = [await self._once(call.data)]
+            observed = Observed(
+                outcomes, await self._settled(call, marks), listener_ports=self._listener_ports()
+            )
+            observed.log = await self._log(call)
+        check = check_repeat if "repeat" in call.data else check_call
+        differences = check(self.case, call, observed, self.plan)
+        for recorder in self.recorders.values():
+            differences += [f"the recorder {recorder.name} failed: {error!r}" for error in recorder.errors]
+            recorder.errors.clear()
+        return differences
+
+    # Starting
+
+    def _make_certificates(self) -> None:
+        wishes = {
+            name: CertificateWish(**words) for name, words in (self.case.data.get("certs") or {}).items()
+        }
+        if wishes:
+            self.certificates = CertificateFolder(self.folder / "certs", wishes)
+
+    async def _start_recorders(self, stack: AsyncExitStack) -> None:
+        sockets = {port: held.take() for port, held in self.plan.reservations.items()}
+        for upstream in self.case.data.get("upstreams") or []:
+            sock = sockets[int(upstream["port"])].pop(0)
+            kind = _KINDS.get(upstream["kind"])
+            if kind is None:  # dead: bound, never listening, so refused (HTTP/2 kinds: not spoken here)
+                stack.callback(sock.close)
+                continue
+            context = None
+            if kind == "https" and self.certificates is not None:
+                context = self.certificates.server_context(
+                    upstream["cert"], alpn=upstream.get("alpn") or (), client_ca=upstream.get("client_ca")
+                )
+            recorder = Recorder(upstream["name"], kind, context)
+            await recorder.start(sock=sock)
+            stack.push_async_callback(recorder.close)
+            self.recorders[recorder.name] = recorder
+
+    def _gateway(self) -> GatewayProcess:
+        config = self.folder / "config"
+        config.mkdir()
+        text = self.plan.in_config(self.case.config).replace("${CERTS}", str(self.folder / "certs"))
+        (config / "case.yaml").write_text("\n---\n".join([text, *map(yaml.safe_dump, self._secrets())]))
+        flags = ["--labels", LABELS, "--namespace", "istio-system", "--unknown-hosts", "reject"]
+        mesh = dict(self.case.data.get("mesh_config") or {})
+        if proxy := self.case.data.get("proxy_config"):
+            mesh["defaultConfig"] = {**(mesh.get("defaultConfig") or {}), **proxy}
+        if mesh:
+            (self.folder / "mesh.yaml").write_text(yaml.safe_dump(mesh))
+            flags += ["--mesh-config", str(self.folder / "mesh.yaml")]
+        return GatewayProcess(
+            [config], listen=listener_ports(self.case), flags=[*flags, *bind_flags(self.case)]
+        )
+
+    def _secrets(self) -> list[dict[str, Any]]:
+        documents = []
+        for secret in self.case.data.get("secrets") or []:
+            data = {
+                key: base64.b64encode(self._secret_value(value)).decode()
+                for key, value in secret["data"].items()
+            }
+            metadata = {"name": secret["name"], "namespace": secret.get("namespace", "istio-system")}
+            documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+        return documents
+
+    def _secret_value(self, value: str) -> bytes:
+        kind, _, name = value.partition(":")
+        if self.certificates is None or kind not in ("cert", "key"):
+            return to_bytes(value)
+        return (
+            self.certificates.certificate(name) if kind == "cert" else self.certificates.key(name)
+        ).read_bytes()
+
+    # Calling
+
+    async def _once(self, call: Mapping[str, Any]) -> Outcome:
+        tls = call.get("tls")
+        context = None
+        if tls is not None:
+            folder = self.certificates or CertificateFolder(self.folder / "certs", {})
+            context = folder.client_context(
+                client_cert=tls.get("client_cert"),
+                trust=tls.get("trust"),
+                alpn=tls.get("alpn") or (),
+                versions=(tls.get("min"), tls.get("max")),
+                ciphers=tls.get("ciphers"),
+            )
+        client = RawClient(
+            self.gateway.port(call["port"]),
+            tls=context,
+            sni=(tls or {}).get("sni"),
+            timeout_s=call.get("timeout", 8.0),
+        )
+        if call["protocol"] == "tcp":
+            return await client.tcp(
+                to_bytes(call.get("data") or ""),
+                half_close=bool(call.get("half_close")),
+                wait_first=bool(call.get("wait_first")),
+                idle_s=call.get("idle", TCP_IDLE_S),
+            )
+        if call["protocol"] != "http1":
+            return Outcome("not played", error=f"this runner does not speak {call['protocol']}")
+        return await client.http(
+            request_bytes(call),
+            pieces=[(float(wait_s), to_bytes(piece)) for wait_s, piece in call.get("pieces") or []],
+            responses=call.get("responses", 1),
+            tunnel=to_bytes(call["tunnel"]) if "tunnel" in call else None,
+            observe_s=0 if "repeat" in call else 0.06,
+        )
+
+    async def _repeat(self, call: Call) -> list[Outcome]:
+        variants = [numbered(call.data, number) for number in range(call.data["repeat"])]
+        if call.data.get("parallel"):
+            return list(await asyncio.gather(*map(self._once, variants)))
+        outcomes: list[Outcome] = []
+        cookie: str | None = None
+        for variant in variants:
+            if outcomes and (gap_ms := call.data.get("gap_ms")):
+                await asyncio.sleep(gap_ms / 1000)
+            if cookie is not None:
+                variant = with_cookie(variant, cookie)
+            outcomes.append(await self._once(variant))
+            if call.data.get("keep_cookies") and cookie is None and outcomes[-1].responses:
+                cookies = outcomes[-1].response.values("set-cookie")
+                cookie = cookies[0].split(";")[0] if cookies else None
+        return outcomes
+
+    # Gathering
+
+    async def _settled(self, call: Call, marks: Mapping[str, int]) -> dict[str, list[Seen]]:
+        """What reached each upstream since ``marks``, once as many as expected are there and complete."""
+        expected: dict[str, int] = dict(
+            (call.data["expect"].get("distribution") or {}).get("by_upstream") or {}
+        )
+        for entry in call.data["expect"].get("upstream") or []:
+            expected[entry["upstream"]] = expected.get(entry["upstream"], 0) + 1
+        total = sum(expected.values())
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            seen = {name: recorder.seen[marks[name] :] for name, recorder in self.recorders.items()}
+            complete = all(entry.settled for entries in seen.values() for entry in entries)
+            if (complete and sum(map(len, seen.values())) >= total) or time.monotonic() > deadline:
+                return seen
+            await asyncio.sleep(0.005)
+
+    async def _log(self, call: Call) -> list[dict[str, Any]]:
+        if "repeat" in call.data:
+            return await self.gateway.log_records(call.data["repeat"], LOG_S)
+        expected = len(call.data["expect"].get("log") or [])
+        return await self.gateway.log_records(expected or 1, LOG_S if expected else NO_LOG_S)
+
+    def _listener_ports(self) -> dict[str, str]:
+        return {str(self.gateway.port(number)): str(number) for number in listener_ports(self.case)}
+
+
+def listener_ports(case: Case) -> list[int]:
+    """Ports the gateway may listen on: of Gateway servers, of the calls, of Ingress."""
+    ports = {int(call.data["port"]) for call in case.calls}
+    for document in case.documents():
+        if document.get("kind") == "Gateway":
+            servers = (document.get("spec") or {}).get("servers") or []
+            ports |= {
+                int(server["port"]["number"]) for server in servers if "number" in (server.get("port") or {})
+            }
+        elif document.get("kind") == "Ingress":
+            ports |= {80, 443}
+    return sorted(ports)
+
+
+def bind_flags(case: Case) -> list[str]:
+    """Keep servers without a bind on the loopback, unless others name an address themselves."""
+    gateways = [document for document in case.documents() if document.get("kind") == "Gateway"]
+    servers = [server for gateway in gateways for server in (gateway.get("spec") or {}).get("servers") or []]
+    return [] if any("bind" in server for server in servers) else ["--bind", "127.0.0.1"]
+
+
+def request_bytes(call: Mapping[str, Any]) -> bytes:
+    """The bytes of an http1 call: ``raw``, or the request exactly as written."""
+    if "raw" in call:
+        return to_bytes(call["raw"])
+    request = call["request"]
+    headers = [(str(name), str(value)) for name, value in request.get("headers") or []]
+    size = request.get("header_size", call.get("header_size"))
+    if size is not None:
+        headers.append(("x-big", "a" * size))
+    headers += [
+        (f"x-n{number}", "1") for number in range(request.get("header_count", call.get("header_count", 0)))
+    ]
+    body_size = request.get("body_size", call.get("body_size"))
+    body = to_bytes(request.get("body") or "") if body_size is None else b"x" * body_size
+    line = (
+        f"{request.get('method', 'GET')} {request.get('path', '/')} {request.get('version', 'HTTP/1.1')}\r\n"
+    )
+    return to_bytes(line) + render_headers(headers) + body
+
+
+def numbered(value: Any, number: int) -> Any:
+    """``value`` with ``{i}`` in its strings replaced by the call number."""
+    if isinstance(value, str):
+        return value.replace("{i}", str(number))
+    if isinstance(value, Mapping):
+        return {key: numbered(part, number) for key, part in value.items()}
+    if isinstance(value, Sequence):
+        return [numbered(part, number) for part in value]
+    return value
+
+
+def with_cookie(call: Mapping[str, Any], cookie: str) -> dict[str, Any]:
+    """``call`` with a Cookie header added."""
+    request = dict(call["request"])
+    request["headers"] = [*(request.get("headers") or []), ["Cookie", cookie]]
+    return {**call, "request": request}
