@@ -1,0 +1,1 @@
+"""Benchmarks: `macro` measures whole processes side by side, `micro` single functions (README.md)."""

@@ -1,0 +1,95 @@
+"""A site as an Envoy bootstrap: Istio's log line and the router filter, nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.macro.site import TENANT_HEADER, Rule, Site
+
+LOG_LINE = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
+    "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
+    '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% '
+    '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% '
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+CLUSTER = "outbound|80||upstream.test"
+_TYPES = "type.googleapis.com/envoy.extensions"
+
+
+def address(port: int) -> dict[str, Any]:
+    """A loopback socket address."""
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def route(rule: Rule) -> dict[str, Any]:
+    """One route entry; timeouts off, as Istio sets them."""
+    if rule.kind == "exact":
+        match: dict[str, Any] = {"path": rule.path}
+    elif rule.kind == "regex":
+        match = {"safe_regex": {"regex": rule.path}}
+    else:
+        match = {"prefix": rule.path}
+    if rule.kind == "header":
+        match["headers"] = [{"name": TENANT_HEADER, "string_match": {"exact": rule.tenant}}]
+    return {"match": match, "route": {"cluster": CLUSTER, "timeout": "0s"}}
+
+
+def virtual_hosts(site: Site) -> list[dict[str, Any]]:
+    """The virtual hosts of the route configuration."""
+    return [
+        {
+            "name": f"{host.host}:80",
+            "domains": ["*"] if host.host == "*" else [host.host, f"{host.host}:*"],
+            "routes": [route(rule) for rule in host.rules],
+        }
+        for host in site.hosts
+    ]
+
+
+def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
+    """The whole bootstrap, without an admin listener."""
+    manager = {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bench",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "server_name": "istio-envoy",
+        "access_log": [
+            {
+                "name": "file",
+                "typed_config": {
+                    "@type": f"{_TYPES}.access_loggers.file.v3.FileAccessLog",
+                    "path": str(log),
+                    "log_format": {"text_format_source": {"inline_string": LOG_LINE}},
+                },
+            }
+        ],
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"}}
+        ],
+        "route_config": {"name": "bench", "virtual_hosts": virtual_hosts(site)},
+    }
+    listener = {
+        "name": "bench",
+        "address": address(port),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+    endpoint = {"endpoint": {"address": address(site.upstream_port)}}
+    cluster = {
+        "name": CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "10s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+def config(site: Site, port: int, log: Path) -> str:
+    """The bootstrap as JSON."""
+    return json.dumps(bootstrap(site, port, log))

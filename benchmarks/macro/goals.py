@@ -1,0 +1,96 @@
+"""The figures the project has set itself, as one table, and whether a run holds them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.macro.results import Results
+from benchmarks.macro.scenarios import bulk, idle, requests, scale
+
+OURS = "gatewayd"
+MOST_HOSTS = 10_000
+MOST_RULES = 10_000
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An upper bound for a figure of ours; `figure` takes it from the results, None if not measured."""
+
+    row: str
+    what: str
+    figure: Callable[[Results], float | None]
+    reach: float
+    aim: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One goal against one run."""
+
+    goal: Goal
+    value: float
+    valid: bool
+    """Whether all rounds behind the figure may be used."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the figure to reach was reached."""
+        return self.valid and self.value <= self.goal.reach
+
+
+def own(row: str) -> Callable[[Results], float | None]:
+    """Our median in a row."""
+
+    def figure(results: Results) -> float | None:
+        cell = results.cell(row, OURS)
+        return cell.median if cell else None
+
+    return figure
+
+
+def against_peer(row: str, peer: str) -> Callable[[Results], float | None]:
+    """Our median divided by a peer's."""
+
+    def figure(results: Results) -> float | None:
+        return next((each.ratio(OURS, peer) for each in results.rows() if each.name == row), None)
+
+    return figure
+
+
+def against_row(row: str, base: str) -> Callable[[Results], float | None]:
+    """Our median in one row divided by ours in another."""
+
+    def figure(results: Results) -> float | None:
+        ours, other = own(row)(results), own(base)(results)
+        return ours / other if ours is not None and other else None
+
+    return figure
+
+
+_MOST = scale.hosts_row(MOST_HOSTS)
+_RULES = scale.rules_row(MOST_RULES)
+
+GOALS = (
+    Goal(requests.REPEATED, "x nginx", against_peer(requests.REPEATED, "nginx"), 1.25, 1.0),
+    Goal(requests.REPEATED, "x Envoy", against_peer(requests.REPEATED, "envoy"), 0.5),
+    Goal(requests.VARIED, "x nginx", against_peer(requests.VARIED, "nginx"), 1.5, 1.1),
+    Goal(requests.NEW, "x nginx", against_peer(requests.NEW, "nginx"), 1.8, 1.3),
+    Goal(_MOST, "x 1 host", against_row(_MOST, scale.hosts_row(1)), 1.3, 1.1),
+    Goal(f"{_MOST}: load", "s", own(f"{_MOST}: load"), 6.0, 3.0),
+    Goal(f"{_MOST}: memory", "MiB", own(f"{_MOST}: memory"), 350.0, 200.0),
+    Goal(_RULES, "x 1 rule", against_row(_RULES, scale.ONE_RULE), 2.0, 1.3),
+    Goal(requests.NEW_CONNECTION, "x nginx", against_peer(requests.NEW_CONNECTION, "nginx"), 1.8, 1.3),
+    Goal(requests.NEW_CONNECTION, "x Envoy", against_peer(requests.NEW_CONNECTION, "envoy"), 0.8),
+    Goal(bulk.DOWNLOAD, "x Envoy", against_peer(bulk.DOWNLOAD, "envoy"), 1.0),
+    Goal(idle.IDLE, "MiB", own(idle.IDLE), 60.0, 45.0),
+    Goal(idle.IDLE_CONNECTION, "KiB", own(idle.IDLE_CONNECTION), 6.0, 3.0),
+    Goal(bulk.SLOW_UPLOAD, "MiB", own(bulk.SLOW_UPLOAD), 8.0),
+)
+
+
+def verdicts(results: Results) -> Iterator[Verdict]:
+    """A verdict for each goal that this run has measured."""
+    rows = {row.name: row for row in results.rows()}
+    for goal in GOALS:
+        value = goal.figure(results)
+        if value is not None:
+            yield Verdict(goal, value, all(cell.valid for cell in rows[goal.row].cells.values()))

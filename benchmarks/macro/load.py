@@ -1,0 +1,118 @@
+"""Send traffic and judge the answers: wrk for full load, curl for bodies of any size.
+
+Every result carries `invalid`, the reason why the figure of its run must not be used.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.macro.processes import run
+from benchmarks.macro.site import BENCH_HOST
+from benchmarks.macro.tools import tool
+from benchmarks.macro.traffic import Traffic
+
+SCRIPT = Path(__file__).with_name("traffic.lua")
+HEAD_BYTES_AT_MOST = 2048
+RESULT_MARK = "RESULT "
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """Answers of one run."""
+
+    requests: int
+    seconds: float
+    p50_us: float | None
+    p99_us: float | None
+    invalid: str | None
+
+
+def parse_wrk(output: str, body_bytes: int, seconds: float) -> LoadResult:
+    """Judge the line that `traffic.lua` prints: no errors, and as many bytes as the bodies need."""
+    line = next((line for line in output.splitlines() if line.startswith(RESULT_MARK)), None)
+    if line is None:
+        return LoadResult(0, seconds, None, None, f"wrk gave no result: {output[-300:]}")
+    result = json.loads(line.removeprefix(RESULT_MARK))
+    requests = result["requests"]
+    return LoadResult(
+        requests,
+        seconds,
+        result["p50_us"],
+        result["p99_us"],
+        judge_totals(requests, result["bytes"], body_bytes, result["errors"]),
+    )
+
+
+def judge_totals(requests: int, received: int, body_bytes: int, errors: dict[str, int]) -> str | None:
+    """Why a run with these totals is invalid, or None. Errors count by kind: `status` is non-2xx."""
+    bad = {kind: count for kind, count in errors.items() if count}
+    if bad:
+        return "errors: " + ", ".join(f"{kind} {count}" for kind, count in bad.items())
+    if not requests:
+        return "no request was answered"
+    each = received / requests
+    if not body_bytes <= each <= body_bytes + HEAD_BYTES_AT_MOST:
+        return f"{each:.0f} bytes per response do not fit a body of {body_bytes}"
+    return None
+
+
+def wrk(
+    traffic: Traffic, folder: Path, port: int, core: int | None, *, connections: int, seconds: float
+) -> LoadResult:
+    """Load `port` with one thread for about `seconds` (wrk counts whole ones)."""
+    mode = "fresh" if traffic.fresh else "replay"
+    # A clock reading, so that no run repeats another's new heads or begins at the same request.
+    start = time.time_ns() // 1000 % 2**31
+    whole = max(1, round(seconds))
+    argv = [
+        *(tool("wrk"), "-t", "1", "-c", str(connections), "-d", f"{whole}s", "--timeout", "5s"),
+        *(
+            "-s",
+            str(SCRIPT),
+            f"http://127.0.0.1:{port}",
+            "--",
+            mode,
+            str(folder / f"{traffic.name}.requests"),
+        ),
+        str(start),
+    ]
+    began = time.monotonic()
+    done = run(argv, core=core, timeout_s=whole + 20)
+    return parse_wrk(done.stdout + done.stderr, traffic.body_bytes, time.monotonic() - began)
+
+
+def curl_download(port: int, core: int | None, target: str, size_bytes: int) -> LoadResult:
+    """Fetch `target` once and throw it away."""
+    began = time.monotonic()
+    done = run(
+        [
+            *(tool("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code} %{size_download}"),
+            *("-H", f"Host: {BENCH_HOST}", f"http://127.0.0.1:{port}{target}"),
+        ],
+        core=core,
+        timeout_s=120,
+    )
+    got, wanted = done.stdout.strip(), f"200 {size_bytes}"
+    invalid = None if got == wanted else f"curl got {got or done.stderr.strip()}, not {wanted}"
+    return LoadResult(1, time.monotonic() - began, None, None, invalid)
+
+
+def upload_command(port: int, source: Path) -> list[str]:
+    """The curl line that sends a file with PUT."""
+    return [
+        *(tool("curl"), "-sS", "-T", str(source), "-w", " %{http_code} %{size_upload}"),
+        *("-H", f"Host: {BENCH_HOST}", "-H", "Expect:", f"http://127.0.0.1:{port}/api/upload"),
+    ]
+
+
+def curl_upload(port: int, core: int | None, source: Path) -> LoadResult:
+    """Send a file; the upstream answers with the length it has seen."""
+    began = time.monotonic()
+    done = run(upload_command(port, source), core=core, timeout_s=120)
+    size = source.stat().st_size
+    got, wanted = done.stdout.strip(), f"{size} 200 {size}"
+    invalid = None if got == wanted else f"curl got {got or done.stderr.strip()}, not {wanted}"
+    return LoadResult(1, time.monotonic() - began, None, None, invalid)

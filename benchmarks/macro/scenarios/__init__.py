@@ -1,0 +1,23 @@
+"""What is measured, one file per kind; `SCENARIOS` names them in the order of a full run."""
+
+from collections.abc import Callable
+
+from benchmarks.macro.bench import Bench
+from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
+from benchmarks.macro.scenarios.idle import idle_memory
+from benchmarks.macro.scenarios.rate import fixed_rate
+from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
+from benchmarks.macro.scenarios.scale import many_hosts, many_rules
+
+SCENARIOS: dict[str, Callable[[Bench], None]] = {
+    "keepalive": keepalive,
+    "64k": medium_responses,
+    "newconn": new_connections,
+    "download": download,
+    "upload": upload,
+    "slow-upload": slow_upload,
+    "hosts": many_hosts,
+    "rules": many_rules,
+    "idle": idle_memory,
+    "rate": fixed_rate,
+}
