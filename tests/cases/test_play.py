@@ -1,0 +1,98 @@
+"""The runner starts a process per case, says what differs, counts what is out of scope, and sees a broken process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cases.__main__ import main
+from tests.support.gateway_process import GatewayProcess
+
+CASES = """
+- id: one
+  rule: ['1']
+  config: |
+    kind: ServiceEntry
+    spec:
+      endpoints: [{address: 127.0.0.1, ports: {http: 24101}}]
+  upstreams: [{name: alpha, host: 127.0.0.1, port: 24101, kind: http}]
+  calls:
+  - id: right
+    port: 24001
+    protocol: http1
+    request: {method: GET, path: /, version: HTTP/1.1, headers: [[host, a.test]]}
+    expect: &right
+      client: {outcome: response, status: 200, version: HTTP/1.1, body: alpha, after: closed,
+               headers: [[content-type, text/plain], [content-length, '5']]}
+      upstream: [{upstream: alpha, method: GET, path: /, version: HTTP/1.1, headers: [[host, a.test]]}]
+      log: [{request: GET / HTTP/1.1, status: 200, flags: '-', details: via_upstream, authority: a.test,
+             upstream_host: '127.0.0.1:24101', bytes_received: 0, bytes_sent: 5}]
+  - id: wrong
+    port: 24001
+    protocol: http1
+    request: {method: GET, path: /, version: HTTP/1.1, headers: [[host, a.test]]}
+    behaviour: {alpha: {status: 404, reason: 'No'}}
+    expect: *right
+  - id: later
+    port: 24001
+    protocol: http2
+    request: {method: GET, path: /, authority: a.test}
+    expect: *right
+  - id: many
+    port: 24001
+    protocol: http1
+    repeat: 3
+    request: {method: GET, path: '/{i}', version: HTTP/1.1, headers: [[host, a.test]]}
+    expect: {distribution: {total: 3, by_status: {'200': 3}, by_upstream: {alpha: 3}}, flags: {'-': 3}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayProcess, "command", (sys.executable, "-m", "tests.support.relay_gateway"))
+
+
+def _run(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> tuple[int, list[str]]:
+    file = folder / "cases.yaml"
+    file.write_text(CASES)
+    status = main([str(file), *arguments])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_a_wrong_call_is_told_and_the_last_line_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, lines = _run(capsys, tmp_path)
+    assert status == 1
+    assert lines[0] == "cases.yaml one/wrong: failed"
+    assert lines[1:3] == ["    status: expected 200, came 404", "    log status: expected 200, came 404"]
+    assert lines[3:] == ["2 passed, 1 failed, 1 out of scope"]
+
+
+def test_only_the_calls_asked_for_are_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, lines = _run(capsys, tmp_path, "-k", "one/right", "-v")
+    assert (status, lines) == (0, ["cases.yaml one/right: passed", "1 passed, 0 failed, 0 out of scope"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("exit3", "the gateway did not start: ended with exit status 3"),
+        ("crash", "the gateway ended with exit status 5"),
+        ("traceback", "a traceback on the gateway's stderr"),
+    ],
+)
+def test_a_broken_process_fails_its_calls(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
+) -> None:
+    monkeypatch.setenv("RELAY", mode)
+    status, lines = _run(capsys, tmp_path, "-k", "one/right")
+    assert status == 1
+    assert any(words in line for line in lines)
+    assert lines[-1] == "0 passed, 1 failed, 0 out of scope"
+
+
+def test_a_file_that_holds_no_cases_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: 1\n")
+    assert main([str(tmp_path / "bad.yaml")]) == 2
+    assert "expected a list of cases" in capsys.readouterr().err
