@@ -1,0 +1,68 @@
+# `make run` and `make test` need Python 3.11 or newer, make and the package index. The rest is for work on
+# the project. Everything is installed into .venv; `make clean` takes it away.
+
+PYTHON ?= python3
+PORT ?= 8080
+CASES ?= $(wildcard tests/golden/*.yaml)
+BENCH ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := gatewayd tests benchmarks
+
+.PHONY: help run test cases bench lint types pytest clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run [PORT=8080]      install and serve the bookinfo demo"
+	@echo "make test                 install with test extras; lint, types, all tests"
+	@echo "make cases CASES='FILE..' play case files against the real process"
+	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
+	@echo "make lint | types | clean"
+
+run: $(VENV)/.run
+	@$(BIN)/gatewayd demo --http-port $(PORT)
+
+test: lint types pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+pytest: $(VENV)/.test
+	@tests/tools/programs.sh
+	$(BIN)/pytest
+
+cases: $(VENV)/.test
+	@$(BIN)/python -m tests.cases $(CASES)
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.macro $(BENCH)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Each stamp is made last, so that an interrupted installation is taken up again.
+$(VENV)/.run: $(VENV)/.made pyproject.toml
+	@echo "installing gatewayd into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	@echo "installing gatewayd and what its tests need into $(VENV)"
+	@$(PIP) install --editable '.[test]'
+	@touch $(VENV)/.run $@
+
+$(VENV)/.bench: $(VENV)/.made pyproject.toml
+	@echo "installing gatewayd and what its benchmarks need into $(VENV)"
+	@$(PIP) install --editable '.[test,bench]'
+	@touch $(VENV)/.run $(VENV)/.test $@
+
+$(VENV)/.made:
+	@tests/tools/venv.sh '$(PYTHON)' '$(VENV)'
+	@touch $@
