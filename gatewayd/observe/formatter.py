@@ -19,6 +19,19 @@ _VARIABLE: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%)
 def compile_format(text: str) -> bytes | Formatter:
     """``text`` compiled: plain bytes when it holds no variable (``%%`` is a percent sign), else a function.
 
+    Raises ValueError as :func:`split_format` does.
+    """
+    pieces = split_format(text)
+    if not pieces:
+        return b""
+    if len(pieces) == 1 and isinstance(pieces[0], bytes):
+        return pieces[0]
+    return _function(pieces)
+
+
+def split_format(text: str) -> list[bytes | Reader]:
+    """The literals (bytes) and variables (readers) of ``text``, in order.
+
     Raises ValueError, in words for the user, for a lone ``%``, an unknown variable or a bad argument.
     """
     pieces: list[bytes | Reader] = []
@@ -44,11 +57,9 @@ def compile_format(text: str) -> bytes | Formatter:
             literal = ""
         pieces.append(_reader(found[1], found[2], found[3]))
     literal += text[position:]
-    if not pieces:
-        return literal.encode()
     if literal:
         pieces.append(literal.encode())
-    return _function(pieces)
+    return pieces
 
 
 def _reader(name: str, argument: str | None, limit: str | None) -> Reader:

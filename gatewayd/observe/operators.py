@@ -18,7 +18,7 @@ from gatewayd.observe.stream_info import StreamInfo
 
 Reader = Callable[[StreamInfo], bytes | None]
 
-#: Widths of ``%f`` in START_TIME; Envoy's clock has nanoseconds, ours too.
+#: Digits of ``%f`` in START_TIME: nanoseconds, of which the clock gives microseconds.
 _FRACTION_DIGITS: Final = 9
 
 
@@ -44,10 +44,12 @@ def _number(read: Callable[[StreamInfo], int]) -> Callable[[str], Reader]:
     return _plain(lambda info: b"%d" % read(info))
 
 
-def _joined(pairs: Sequence[Pair], name: bytes) -> bytes | None:
-    """All lines of a field as one value, as Envoy shows them."""
-    values = [value for key, value in pairs if key == name]
-    return b",".join(values) if values else None
+def _first(pairs: Sequence[Pair], name: bytes) -> bytes | None:
+    """The first line of a field; of several lines Envoy was seen to show the first alone."""
+    for key, value in pairs:
+        if key == name:
+            return value
+    return None
 
 
 _CONTROL_DATA: Final[dict[str, Callable[[StreamInfo], bytes | None]]] = {
@@ -69,8 +71,8 @@ def _request_field(name: str) -> Reader:
         # Before the request is built nothing has been written there.
         sent: Sequence[Pair] | None = getattr(info, "request_pairs", None)
         if sent is not None:
-            return _joined(sent, wanted)
-        return _joined(info.request.fields.pairs, wanted) if info.request is not None else None
+            return _first(sent, wanted)
+        return _first(info.request.fields.pairs, wanted) if info.request is not None else None
 
     return read
 
@@ -81,7 +83,7 @@ def _response_field(name: str) -> Reader:
     wanted = name.encode()
 
     def read(info: StreamInfo) -> bytes | None:
-        return _joined(info.response_pairs, wanted) if info.response_pairs is not None else None
+        return _first(info.response_pairs, wanted) if info.response_pairs is not None else None
 
     return read
 
@@ -115,7 +117,7 @@ def _start_time(argument: str) -> Reader:
     def read(info: StreamInfo) -> bytes:
         at = info.started_wall
         moment = time.gmtime(at)
-        fraction = f"{int(at % 1 * 10**_FRACTION_DIGITS):0{_FRACTION_DIGITS}d}"
+        fraction = f"{int(at % 1 * 1_000_000):06d}000"
         text = ""
         for piece in pieces:
             if isinstance(piece, int):
@@ -191,7 +193,7 @@ def _remote_ip(info: StreamInfo) -> str:
     return info.trusted_address.decode("latin-1") or info.connection.remote_ip
 
 
-def _remote_address(info: StreamInfo) -> str:
+def remote_address(info: StreamInfo) -> str:
     """The trusted client address with its port; an address from x-forwarded-for has port 0, as in Envoy."""
     trusted = info.trusted_address.decode("latin-1")
     if not trusted or trusted == info.connection.remote_ip:
@@ -220,9 +222,9 @@ OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
     "DOWNSTREAM_LOCAL_ADDRESS": _text(lambda info: info.connection.local_address),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _text(lambda info: _host_of(info.connection.local_address)),
     "DOWNSTREAM_LOCAL_PORT": _text(lambda info: _port_of(info.connection.local_address)),
-    "DOWNSTREAM_REMOTE_ADDRESS": _text(_remote_address),
+    "DOWNSTREAM_REMOTE_ADDRESS": _text(remote_address),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(_remote_ip),
-    "DOWNSTREAM_REMOTE_PORT": _text(lambda info: _port_of(_remote_address(info))),
+    "DOWNSTREAM_REMOTE_PORT": _text(lambda info: _port_of(remote_address(info))),
     "DURATION": _plain(_duration),
     "HOSTNAME": _text(lambda info: _HOSTNAME),
     "PROTOCOL": _plain(lambda info: info.protocol or None),
@@ -235,8 +237,12 @@ OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
     "RESPONSE_FLAGS": _text(lambda info: info.flags or "-"),
     "ROUTE_NAME": _text(_route_name),
     "START_TIME": _start_time,
+    "STREAM_ID": _plain(lambda info: info.request_id or None),
     "UPSTREAM_CLUSTER": _text(lambda info: info.upstream_cluster),
     "UPSTREAM_HOST": _text(lambda info: info.upstream_host),
+    "UPSTREAM_REMOTE_ADDRESS": _text(lambda info: info.upstream_host),
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(lambda info: _host_of(info.upstream_host)),
+    "UPSTREAM_REMOTE_PORT": _text(lambda info: _port_of(info.upstream_host)),
     "UPSTREAM_LOCAL_ADDRESS": _text(lambda info: info.upstream_local_address),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number(lambda info: info.attempts),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _text(lambda info: info.transport_failure),

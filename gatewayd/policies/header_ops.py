@@ -69,7 +69,8 @@ class HeaderOps:
     def apply(self, pairs: list[Pair], info: StreamInfo) -> list[Pair]:
         """``pairs`` after all levels, as a new list; new lines come last, sets before adds.
 
-        Variables see ``pairs`` as they stood before the level, and the rest of ``info``.
+        Variables see ``pairs`` as they stood before the level's sets and adds; what the level removes is
+        already gone (Envoy 1.40 was seen to do so).
         """
         for level in self._levels:
             if level.formatted:
@@ -82,23 +83,24 @@ class HeaderOps:
         return pairs
 
     def _apply_formatted(self, level: _Level, pairs: list[Pair], info: StreamInfo) -> list[Pair]:
+        if level.drop:
+            gone = level.drop
+            pairs = [pair for pair in pairs if pair[0] not in gone]
         if self._request:
             info.request_pairs = pairs
         else:
             info.response_pairs = pairs
-        drop = set(level.drop)
-        new: dict[bytes, bytes] = {}
+        new: dict[bytes, bytes] = {}  # sets, the last of one name winning
         added: list[Pair] = []
         for name, value, is_set in level.formatted:
             text = value if isinstance(value, bytes) else _clean(value(info))
             if not text:
                 continue  # an empty result leaves the header as it is
             if is_set:
-                drop.add(name)
                 new[name] = text
             else:
                 added.append((name, text))
-        result = [pair for pair in pairs if pair[0] not in drop]
+        result = [pair for pair in pairs if pair[0] not in new]
         result += new.items()
         result += added
         return result

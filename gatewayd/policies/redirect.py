@@ -28,8 +28,10 @@ class Redirect(Protocol):
 
 
 class Matched(Protocol):
-    """The field of ``PathMatched`` that is needed: length of the matched prefix in bytes."""
+    """The fields of ``PathMatched`` that are needed: what the uri condition was, and its length in bytes."""
 
+    @property
+    def kind(self) -> str: ...
     @property
     def length(self) -> int: ...
 
@@ -38,13 +40,15 @@ def location(action: Redirect, request: RequestHead, matched: Matched) -> bytes:
     """The value of ``location``: scheme://host[:port]path[?query] (semantics 6.4.2)."""
     scheme = action.scheme or request.scheme
     port = action.port
+    if port is not None and port == _DEFAULT_PORTS.get(scheme):
+        port = None  # as if none were given: the Host then keeps its own (6.4.3, 6.4.4)
     if action.authority:
         host = action.authority
     elif action.host_verbatim:
         host = request.authority
     else:
         host = _request_host(request, scheme, port)
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+    if port is not None:
         host = b"%b:%d" % (host, port)
     return b"%b://%b%b" % (scheme, host, _path(action, request, matched))
 
@@ -70,6 +74,11 @@ def _path(action: Redirect, request: RequestHead, matched: Matched) -> bytes:
         if request.query is None or b"?" in uri:
             return uri
         return b"%b?%b" % (uri, request.query)
-    if action.prefix_rewrite:
-        return action.prefix_rewrite + request.target[matched.length :]
-    return request.target
+    new = action.prefix_rewrite
+    if not new:
+        return request.target
+    if not new.startswith(b"/"):
+        new = b"/" + new
+    # Of an expression the whole path is what matched.
+    length = len(request.path) if matched.kind == "regex" else matched.length
+    return new + request.target[length:]

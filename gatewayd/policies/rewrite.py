@@ -29,7 +29,7 @@ def compile_rewrite(
     if kind in ("exact", "regex"):
         return _whole(new)
     if kind == "segment_prefix":
-        return _prefix(new, len(matched.encode().rstrip(b"/")))
+        return _prefix(new, len(matched.encode().removesuffix(b"/")))
     return _prefix(new, len(matched.encode()) if kind == "prefix" else 1)
 
 
@@ -52,7 +52,7 @@ def _by_regex(substitution: Substitution) -> Rewrite:
     replace_all = substitution.replace_all
 
     def rewrite(path: bytes, query: bytes | None) -> bytes:
-        new = replace_all(path)
+        new = replace_all(path) or path  # nothing left: Envoy leaves the path alone
         return new if query is None else b"%b?%b" % (new, query)
 
     return rewrite

@@ -94,7 +94,7 @@ class PathSegmentPrefix:
     __slots__ = ("_below", "value")
 
     def __init__(self, value: bytes) -> None:
-        self.value = value.rstrip(b"/")
+        self.value = value.removesuffix(b"/")
         self._below = self.value + b"/"
 
     def matches(self, request: RequestHead) -> bool:
