@@ -73,7 +73,7 @@ def _destinations(case: Case) -> list[Mapping[str, Any]]:
         document.get("spec") for document in case.documents() if document.get("kind") == "VirtualService"
     ]
     while waiting:
-        value = waiting.pop()
+        value = waiting.pop(0)
         if isinstance(value, Mapping):
             for key, part in value.items():
                 if key == "destination" and isinstance(part, Mapping) and "host" in part:

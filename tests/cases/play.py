@@ -106,7 +106,9 @@ async def _played(case: Case, calls: list[Call]) -> dict[str, list[str]]:
                     f"a traceback on the gateway's stderr:\n{play.gateway.stderr_tail(25)}"
                 ]
     except GatewayError as error:
-        return {call.id: [f"the gateway did not start: {error}"] for call in calls}
+        first, *others = calls
+        notes = {call.id: [f"the gateway did not start, see {case.id}/{first.id}"] for call in others}
+        return {first.id: [f"the gateway did not start: {error}"], **notes}
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         return {call.id: notes.get(call.id) or [f"the case cannot be played: {error!r}"] for call in calls}
     return notes

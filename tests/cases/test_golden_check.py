@@ -15,7 +15,9 @@ from tests.support.h1_text import Body, Head
 from tests.support.raw_client import Outcome, Response
 from tests.support.recorder import Seen
 
-UPSTREAMS = [{"name": name, "port": port, "host": "127.0.0.1"} for name, port in (("alpha", 24101), ("beta", 24102))]
+UPSTREAMS = [
+    {"name": name, "port": port, "host": "127.0.0.1"} for name, port in (("alpha", 24101), ("beta", 24102))
+]
 
 
 @pytest.fixture
@@ -71,7 +73,9 @@ def _observed(plan: PortPlan) -> Observed:
     real = plan.reservations[24101].port
     headers = [("date", "Fri, 20 Nov 2026 16:11:00 GMT"), ("content-length", "5")]
     response = Response(200, "HTTP/1.1", headers, b"alpha")
-    seen = Seen("alpha", 1, "http", "POST", "/p", "HTTP/1.1", [("x-to", f"127.0.0.1:{real}"), ("x-at", "31001")])
+    seen = Seen(
+        "alpha", 1, "http", "POST", "/p", "HTTP/1.1", [("x-to", f"127.0.0.1:{real}"), ("x-at", "31001")]
+    )
     seen.chunked = True
     seen.content = Body(bytearray(b"in"))
     line = {
@@ -105,7 +109,13 @@ def _set(path: str, value: Any) -> Any:
         target: Any = observed
         *way, last = path.split(".")
         for step in way:
-            target = target[int(step)] if step.isdigit() else target[step] if isinstance(target, dict) else getattr(target, step)
+            target = (
+                target[int(step)]
+                if step.isdigit()
+                else target[step]
+                if isinstance(target, dict)
+                else getattr(target, step)
+            )
         if isinstance(target, dict):
             target[last] = value
         else:
@@ -137,7 +147,11 @@ RESPONSE, SEEN, LINE = "outcomes.0.responses.0", "seen.alpha.0", "log.0"
         (f"{SEEN}.headers", [("x-at", "31001")], "header x-to: expected '127.0.0.1:24101', absent"),
         (f"{SEEN}.chunked", False, "chunked: expected True, came False"),
         (f"{SEEN}.content", Body(bytearray(b"i")), "body: expected 'in', came 'i'"),
-        (f"{SEEN}.content", Body(bytearray(b"in"), truncated="closed"), "truncated: expected False, came True"),
+        (
+            f"{SEEN}.content",
+            Body(bytearray(b"in"), truncated="closed"),
+            "truncated: expected False, came True",
+        ),
         (f"{SEEN}.content", Body(bytearray(b"in"), [("t", "1")]), "trailer header t: expected none"),
         ("seen.alpha", [], "upstream alpha: expected 1 requests, came 0"),
         ("seen.beta", [Seen("beta", 1)], "upstream beta: expected 0 requests, came 1"),
@@ -165,7 +179,9 @@ def test_each_wrong_thing_is_told_and_nothing_else(plan: PortPlan, path: str, va
 def test_a_reset_stands_for_a_close_and_a_refusal_does_not(plan: PortPlan) -> None:
     expect = {"client": {"outcome": "reset"}, "upstream": []}
     assert _check(plan, expect, Observed([Outcome("closed")], {})) == []
-    assert _check(plan, expect, Observed([Outcome("refused")], {})) == ["outcome: expected reset, came refused"]
+    assert _check(plan, expect, Observed([Outcome("refused")], {})) == [
+        "outcome: expected reset, came refused"
+    ]
 
 
 def test_a_connection_told_to_close_may_take_its_time(plan: PortPlan) -> None:
@@ -189,14 +205,26 @@ def test_the_host_a_hash_picks_is_informative_but_what_it_got_is_not(plan: PortP
     assert _check(plan, _expect(), observed, "consistentHash: {}") == []
     assert len(_check(plan, _expect(), observed)) == 6
     seen.path = "/q"
-    assert _check(plan, _expect(), observed, "consistentHash: {}") == ["upstream beta path: expected /p, came /q"]
+    assert _check(plan, _expect(), observed, "consistentHash: {}") == [
+        "upstream beta path: expected /p, came /q"
+    ]
 
 
 def _repeat(
-    plan: PortPlan, expect: dict[str, Any], statuses: list[int], seen: dict[str, int], config: str = "", **more: Any
+    plan: PortPlan,
+    expect: dict[str, Any],
+    statuses: list[int],
+    seen: dict[str, int],
+    config: str = "",
+    **more: Any,
 ) -> list[str]:
-    outcomes = [Outcome("response", [Response(status, "HTTP/1.1", more.get("headers", []))]) for status in statuses]
-    entries = {name: [Seen(name, number % more.get("connections", 1)) for number in range(count)] for name, count in seen.items()}
+    outcomes = [
+        Outcome("response", [Response(status, "HTTP/1.1", more.get("headers", []))]) for status in statuses
+    ]
+    entries = {
+        name: [Seen(name, number % more.get("connections", 1)) for number in range(count)]
+        for name, count in seen.items()
+    }
     log = [{"response_flags": flag} for flag in more.get("flags", [])]
     return check_repeat(_case(config), Call("1", {"expect": expect}), Observed(outcomes, entries, log), plan)
 
@@ -208,7 +236,9 @@ def test_counts_are_exact_unless_shares_are_configured(plan: PortPlan) -> None:
     assert told == "status of 4 calls: expected {'200': 1, '503': 3}, came {'503': 2, '200': 2}"
     (told,) = _repeat(plan, expect, [503, 200, 503, 503], {"alpha": 2})
     assert told.startswith("upstream of 4 calls")
-    shares = {"distribution": {"total": 40, "by_status": {"200": 40}, "by_upstream": {"alpha": 30, "beta": 10}}}
+    shares = {
+        "distribution": {"total": 40, "by_status": {"200": 40}, "by_upstream": {"alpha": 30, "beta": 10}}
+    }
     assert _repeat(plan, shares, [200] * 40, {"alpha": 25, "beta": 15}, "weight: 75") == []
     assert _repeat(plan, shares, [200] * 40, {"alpha": 10, "beta": 30}, "weight: 75")
     assert _repeat(plan, shares, [200] * 39 + [503], {"alpha": 30, "beta": 10}, "weight: 75")
@@ -226,16 +256,29 @@ def test_a_rotation_and_a_hash_are_exact_but_for_the_names(plan: PortPlan) -> No
 
 def test_flags_sequence_connections_and_cookies(plan: PortPlan) -> None:
     base = {"distribution": {"total": 2, "by_status": {"200": 1, "500": 1}, "by_upstream": {"alpha": 2}}}
-    expect = {**base, "flags": {"-": 1, "UO": 1}, "sequence": [200, 500], "upstream_connections": {"alpha": 2}}
-    right = {"flags": ["-", "UO"], "connections": 2}
+    expect = {
+        **base,
+        "flags": {"-": 1, "UO": 1},
+        "sequence": [200, 500],
+        "upstream_connections": {"alpha": 2},
+    }
+    right: dict[str, Any] = {"flags": ["-", "UO"], "connections": 2}
     assert _repeat(plan, expect, [200, 500], {"alpha": 2}, **right) == []
     assert _repeat(plan, expect, [500, 200], {"alpha": 2}, **right) == []
     assert "flags" in _repeat(plan, expect, [200, 500], {"alpha": 2}, **{**right, "flags": ["-", "-"]})[0]
     assert "connections" in _repeat(plan, expect, [200, 500], {"alpha": 2}, **{**right, "connections": 1})[0]
-    order = {"sequence": [500, 200, 200, 500], "distribution": {"total": 4, "by_status": {"200": 2, "500": 2}}}
+    order = {
+        "sequence": [500, 200, 200, 500],
+        "distribution": {"total": 4, "by_status": {"200": 2, "500": 2}},
+    }
     (told,) = _repeat(plan, order, [200, 500, 500, 200], {})
     assert told.startswith("sequence: expected")
     cookies = {**base, "set_cookie": ['c="<16 hex>"'] * 2}
-    assert _repeat(plan, cookies, [200, 500], {"alpha": 2}, headers=[("set-cookie", 'c="0123456789abcdef"')]) == []
+    assert (
+        _repeat(plan, cookies, [200, 500], {"alpha": 2}, headers=[("set-cookie", 'c="0123456789abcdef"')])
+        == []
+    )
     assert _repeat(plan, cookies, [200, 500], {"alpha": 2}, headers=[("set-cookie", "c=x")])
-    assert _repeat(plan, {**base, "set_cookie": []}, [200, 500], {"alpha": 2}, headers=[("set-cookie", "c=x")])
+    assert _repeat(
+        plan, {**base, "set_cookie": []}, [200, 500], {"alpha": 2}, headers=[("set-cookie", "c=x")]
+    )

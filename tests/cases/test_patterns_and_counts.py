@@ -57,7 +57,11 @@ def test_bodies_in_their_three_forms(expected: object, came: bytes, alike: bool)
     [
         ([["a", "1"], ["b", "2"]], [("b", "2"), ("a", "1")], []),
         ([["a", "1"], ["a", "2"]], [("a", "1"), ("a", "2")], []),
-        ([["a", "1"], ["a", "2"]], [("a", "2"), ("a", "1")], ["header a: expected ['1', '2'], came ['2', '1']"]),
+        (
+            [["a", "1"], ["a", "2"]],
+            [("a", "2"), ("a", "1")],
+            ["header a: expected ['1', '2'], came ['2', '1']"],
+        ),
         ([["a", "1"]], [], ["header a: expected '1', absent"]),
         ([], [("a", "1")], ["header a: expected none, came '1'"]),
         ([["a", "1"]], [("A", "1")], ["header A: expected none, came '1'", "header a: expected '1', absent"]),

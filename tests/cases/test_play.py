@@ -1,4 +1,4 @@
-"""The runner starts a process per case, says what differs, counts what is out of scope, and sees a broken process."""
+"""The runner starts a process per case, says what differs, counts calls, and sees a broken process."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def _run(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> t
     return status, capsys.readouterr().out.splitlines()
 
 
-def test_a_wrong_call_is_told_and_the_last_line_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_wrong_call_is_told_and_the_last_line_counts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     status, lines = _run(capsys, tmp_path)
     assert status == 1
     assert lines[0] == "cases.yaml one/wrong: failed"
@@ -92,7 +94,9 @@ def test_a_broken_process_fails_its_calls(
     assert lines[-1] == "0 passed, 1 failed, 0 out of scope"
 
 
-def test_a_file_that_holds_no_cases_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_that_holds_no_cases_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "bad.yaml").write_text("a: 1\n")
     assert main([str(tmp_path / "bad.yaml")]) == 2
     assert "expected a list of cases" in capsys.readouterr().err

@@ -70,9 +70,7 @@ class Recorder:
         self._script: list[Behaviour] = [Behaviour()]
         self._played = 0
 
-    def play(
-        self, script: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Behaviour] = ()
-    ) -> None:
+    def play(self, script: Mapping[str, Any] | Sequence[Mapping[str, Any] | Behaviour] = ()) -> None:
         """Set the behaviours from now on: one for all requests, or one each with the last repeating."""
         steps: list[Any] = [script] if isinstance(script, Mapping) else list(script) or [{}]
         self._script = [step if isinstance(step, Behaviour) else Behaviour.parse(step) for step in steps]

@@ -1,7 +1,7 @@
 """A stand-in for ``gatewayd`` in tests of the tools themselves: a small relay with the same command line.
 
-``python -m tests.support.relay_gateway run DIR --port-map ... --status ...``. Every mapped port relays one HTTP/1
-request per connection to the first endpoint found in DIR, and logs it as JSON on SIGUSR1 and at once.
+``python -m tests.support.relay_gateway run DIR --port-map ... --status ...``. Every mapped port relays one
+HTTP/1 request per connection to the first endpoint found in DIR, and logs it as JSON.
 The environment variable RELAY breaks it: "exit77" and "exit3" end it at start, "once77" the first time only,
 "deaf" never gets ready, "crash" ends it at the first request, "traceback" prints one then.
 """
@@ -79,7 +79,7 @@ class _Status(Wire):
         self.transport.close()
 
 
-async def _main() -> None:
+def _options() -> tuple[argparse.Namespace, tuple[str, int]]:
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="+")
     for flag in ("--port-map", "--status", "--access-log"):
@@ -95,6 +95,10 @@ async def _main() -> None:
     text = "".join(path.read_text() for path in Path(options.words[1]).glob("*.yaml"))
     found = re.search(r"ports: \{http: (\d+)\}", text)
     upstream = ("127.0.0.1", int(found[1]) if found else 9)
+    return options, upstream
+
+
+async def _main(options: argparse.Namespace, upstream: tuple[str, int]) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, done.set)
@@ -102,10 +106,12 @@ async def _main() -> None:
     tasks: set[asyncio.Task[None]] = set()
     for pair in filter(None, options.port_map.split(",")):
         port = int(pair.split("=")[1])
-        await loop.create_server(lambda: _Accepting(upstream, Path(options.access_log), tasks), "127.0.0.1", port)
+        await loop.create_server(
+            lambda: _Accepting(upstream, Path(options.access_log), tasks), "127.0.0.1", port
+        )
     await loop.create_server(_Status, "127.0.0.1", int(options.status.split(":")[1]))
     await done.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(_main(*_options()))

@@ -1,4 +1,4 @@
-"""The process tool gets ready, retries a lost port, tells why a start failed, and leaves no process behind."""
+"""The process tool gets ready, retries a lost port, tells why a start failed, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def _config(folder: Path, port: int) -> Path:
 
 
 async def test_requests_pass_and_the_log_is_read_in_steps(tmp_path: Path) -> None:
-    async with Recorder("alpha") as alpha, GatewayProcess([_config(tmp_path, alpha.port)], listen=[80]) as gateway:
+    async with (
+        Recorder("alpha") as alpha,
+        GatewayProcess([_config(tmp_path, alpha.port)], listen=[80]) as gateway,
+    ):
         assert gateway.port(80) != 80
         for path in ("/one", "/two"):
             request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -43,7 +46,9 @@ async def test_a_lost_port_is_tried_again(tmp_path: Path) -> None:
         assert gateway.exit_code is None
 
 
-@pytest.mark.parametrize(("mode", "words"), [("exit77", "status 77"), ("exit3", "status 3"), ("deaf", "not ready")])
+@pytest.mark.parametrize(
+    ("mode", "words"), [("exit77", "status 77"), ("exit3", "status 3"), ("deaf", "not ready")]
+)
 async def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path, mode: str, words: str) -> None:
     gateway = GatewayProcess([tmp_path], env={"RELAY": mode}, ready_s=1.0)
     with pytest.raises(GatewayError, match=words) as failure:

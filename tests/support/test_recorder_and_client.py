@@ -59,7 +59,8 @@ async def test_a_body_that_breaks_off_is_truncated() -> None:
 
 async def test_behaviours_are_played_one_per_request_and_the_last_repeats() -> None:
     async with Recorder("alpha") as alpha:
-        alpha.play([{"status": 500, "reason": "X"}, {"status": 204}])
+        script: list[dict[str, object]] = [{"status": 500, "reason": "X"}, {"status": 204}]
+        alpha.play(script)
         outcome = await RawClient(alpha.port).http(GET * 3, responses=3)
     assert [response.status for response in outcome.responses] == [500, 204, 204]
     assert outcome.responses[1].headers == []
@@ -105,7 +106,13 @@ async def test_each_behaviour_shows_at_the_client(
 async def test_chunks_trailers_and_interim_responses() -> None:
     async with Recorder("alpha") as alpha:
         alpha.play(
-            {"interim": [100, 103], "chunks": ["ab", "cd"], "chunk_delay_ms": 5, "trailers": [["X-T", "1"]], "bare": True}
+            {
+                "interim": [100, 103],
+                "chunks": ["ab", "cd"],
+                "chunk_delay_ms": 5,
+                "trailers": [["X-T", "1"]],
+                "bare": True,
+            }
         )
         response = (await RawClient(alpha.port).http(GET)).response
     assert [head.start_line for head in response.interim] == ["HTTP/1.1 100 Interim", "HTTP/1.1 103 Interim"]
