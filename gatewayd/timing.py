@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from heapq import heappop, heappush
 from time import monotonic
 from typing import Final
 
@@ -33,12 +34,11 @@ class Deadline:
 class DeadlineWheel:
     """Deadlines of one event loop, in buckets of ``GRANULARITY_S``."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic) -> None:
         self._loop = loop
         self._clock = clock
         self._buckets: dict[int, list[Deadline]] = {}
+        self._ticks: list[int] = []  # a heap of the keys: long timeouts leave thousands of buckets waiting
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
 
@@ -52,6 +52,7 @@ class DeadlineWheel:
             bucket.append(deadline)
             return deadline
         self._buckets[tick] = [deadline]
+        heappush(self._ticks, tick)
         if self._timer is None or tick < self._timer_tick:
             self._schedule(tick, now)
         return deadline
@@ -67,17 +68,21 @@ class DeadlineWheel:
         self._timer = None
         now = self._clock()
         due = int(now / GRANULARITY_S)
-        for tick in sorted(t for t in self._buckets if t <= due):
-            for deadline in self._buckets.pop(tick):
+        ticks = self._ticks
+        while ticks and ticks[0] <= due:
+            for deadline in self._buckets.pop(heappop(ticks)):
                 callback = deadline.callback
                 if callback is not None:
                     deadline.callback = None
-                    callback()
-        if self._buckets:
-            self._schedule(min(self._buckets), self._clock())
-        elif self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+                    try:
+                        callback()
+                    except Exception as error:
+                        # One broken owner must not cost the others their timeouts.
+                        self._loop.call_exception_handler(
+                            {"message": f"deadline callback {callback!r} failed", "exception": error}
+                        )
+        if ticks:
+            self._schedule(ticks[0], self._clock())
 
     @property
     def armed(self) -> int:
