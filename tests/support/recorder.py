@@ -176,10 +176,12 @@ class Recorder:
         elif head.content_length is not None:
             await read_sized(wire, seen.content, head.content_length)
         seen.settled = True
+        if early:
+            reusable &= not seen.truncated
+            seen.content.truncated = None  # it was not waited for, so nothing broke off
+            return reusable
         if seen.truncated:
             return False
-        if early:
-            return reusable
         return await self._reply(wire, head, seen, behaviour)
 
     async def _reply(self, wire: Wire, head: Head, seen: Seen, behaviour: Behaviour) -> bool:
