@@ -1,0 +1,131 @@
+"""A whole exchange without sockets: request bytes in, upstream bytes out and in, response bytes out, logged.
+
+Everything is the real thing except the transports, which only count what is written. The figure against that
+of the whole process is what system calls and the event loop cost.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.macro import site
+from benchmarks.micro import heads
+from benchmarks.micro.timing import Timing, measure, measure_fresh
+from gatewayd.http.h1.client import ClientConnection
+from gatewayd.http.h1.server import ServerConnection
+from gatewayd.http.options import HttpOptions
+from gatewayd.observe.access_log import AccessLog
+from gatewayd.proxy.worker import Proxy
+from gatewayd.routing.index import Rule
+from gatewayd.routing.matchers import MATCHERS
+from gatewayd.routing.route import FORWARD, Destination, Route
+from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.upstream.registry import Registry
+from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
+
+CLUSTER = "outbound|80||upstream.test"
+NEW_HEADS = 10_000
+
+
+class FakeTransport:
+    """Takes what is written and throws it away, but for its size."""
+
+    def __init__(self, peer: tuple[str, int]) -> None:
+        self.written = 0
+        self._peer = peer
+
+    def write(self, data: bytes) -> None:
+        """Count."""
+        self.written += len(data)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Addresses; there is no socket."""
+        return {"peername": self._peer, "sockname": ("127.0.0.1", 80)}.get(name, default)
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing reads here."""
+
+    def resume_reading(self) -> None:
+        """Nothing reads here."""
+
+
+@dataclass
+class Rig:
+    """One downstream and one upstream connection, joined by the real data path."""
+
+    downstream: ServerConnection
+    upstream: ClientConnection
+    down: FakeTransport
+    answers: dict[bytes, bytes] = field(default_factory=dict)
+
+    def exchange(self, pair: tuple[bytes, bytes]) -> None:
+        """One request and its answer."""
+        self.downstream.data_received(pair[0])
+        self.upstream.data_received(pair[1])
+
+
+def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
+    """The site of the keep-alive scenario, an idle upstream connection, a client."""
+    registry = Registry(loop)
+    cluster = registry.adopt(
+        ClusterSpec(CLUSTER, "upstream.test", 80, endpoints=(EndpointSpec("127.0.0.1", 8080),))
+    )
+    route = Route("", FORWARD, (Destination(cluster, cluster.name),)).seal()
+    hosts = [
+        VirtualHost(
+            host.host,
+            [host.host],
+            [Rule((MATCHERS["uri"]("", rule.kind, rule.path),), route) for rule in host.rules],
+        )
+        for host in site.plain_site(8080).hosts
+    ]
+    spec = SimpleNamespace(routes=RouteTable(hosts), options=HttpOptions(), port=80)
+    listener = SimpleNamespace(spec=spec, connections=set())
+    proxy = Proxy(loop, registry, log.append)
+    endpoint = cluster.endpoints[0]
+    upstream = ClientConnection(endpoint)
+    upstream.connection_made(FakeTransport(("127.0.0.1", 8080)))  # type: ignore[arg-type]
+    endpoint.connections.add(upstream)
+    endpoint.released(upstream)
+    downstream = proxy.protocol_factory(listener)()
+    assert isinstance(downstream, ServerConnection)
+    down = FakeTransport(("10.0.0.9", 40000))
+    downstream.connection_made(down)  # type: ignore[arg-type]
+    return Rig(downstream, upstream, down)
+
+
+def pairs(requests: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Requests with their answers."""
+    return [(each, heads.response(each)) for each in requests]
+
+
+def checked(rig: Rig, pair: tuple[bytes, bytes]) -> None:
+    """Raise ValueError unless one exchange sends a whole response down."""
+    before = rig.down.written
+    rig.exchange(pair)
+    if rig.down.written - before < len(pair[1]):
+        raise ValueError("the exchange of the benchmark sends no response")
+
+
+def benchmarks(seconds: float) -> Iterator[Timing]:
+    """The three kinds of traffic; the access log is formatted and written to /dev/null."""
+    loop = asyncio.new_event_loop()
+    log = AccessLog(loop, "/dev/null", "text")
+    try:
+        rig = make_rig(loop, log)
+        for kind, requests in (("repeated", heads.repeated()), ("varied", heads.varied())):
+            inputs = pairs(requests)
+            checked(rig, inputs[0])
+            yield measure(f"whole exchange, {kind}", rig.exchange, inputs, seconds)
+        yield measure_fresh(
+            "whole exchange, new", rig.exchange, lambda run: pairs(heads.fresh(run, NEW_HEADS)), NEW_HEADS
+        )
+    finally:
+        log.close()
+        loop.close()

@@ -1,0 +1,76 @@
+"""How a call is timed: CPU time of this thread over many calls, the best of several runs."""
+
+import gc
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """us per call: the median of the runs, and the best, which noise has touched least."""
+
+    name: str
+    median_us: float
+    best_us: float
+
+
+def run_once(call: Callable[[Any], object], inputs: Sequence[Any], seconds: float) -> float:
+    """CPU time in us per call over about `seconds`, the inputs in turn."""
+    clock = time.thread_time
+    used = 0.0
+    calls = 0
+    endless = itertools.cycle(inputs)
+    while used < seconds:
+        batch = list(itertools.islice(endless, 2000))
+        began = clock()
+        for each in batch:
+            call(each)
+        used += clock() - began
+        calls += len(batch)
+    return used / calls * 1e6
+
+
+def empty_call(_: Any) -> None:
+    """What a loop and a call cost by themselves."""
+
+
+def measure(name: str, call: Callable[[Any], object], inputs: Sequence[Any], seconds: float) -> Timing:
+    """Time `call(input)`; the price of the loop and of an empty call is taken off."""
+    gc.collect()
+    gc.disable()
+    try:
+        run_once(call, inputs, seconds / 10)
+        runs = [run_once(call, inputs, seconds / REPEATS) for _ in range(REPEATS)]
+        floor = run_once(empty_call, inputs, seconds / 20)
+    finally:
+        gc.enable()
+    return Timing(name, max(0.0, statistics.median(runs) - floor), max(0.0, min(runs) - floor))
+
+
+def measure_fresh(
+    name: str, call: Callable[[Any], object], make: Callable[[int], Sequence[Any]], count: int
+) -> Timing:
+    """Time `call` on inputs it has never met: `make(run)` gives `count` new ones for each run."""
+    clock = time.thread_time
+    runs = []
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(REPEATS + 1):
+            inputs = make(number)
+            began = clock()
+            for each in inputs:
+                call(each)
+            runs.append((clock() - began) / count * 1e6)
+            gc.collect()
+        floor = run_once(empty_call, inputs, 0.02)
+    finally:
+        gc.enable()
+    runs = runs[1:]  # the first one warms up
+    return Timing(name, max(0.0, statistics.median(runs) - floor), max(0.0, min(runs) - floor))
