@@ -1,6 +1,7 @@
 """The case runner: plays recorded cases against the real process. ``python -m tests.cases FILE...``
 
 loading.py       files of both formats -> ``Case`` and ``Call``
+vocabulary.py    the words of the golden format that are played and compared
 scope.py         what is out of scope, from out_of_scope.yaml
 patterns.py      ``<date>`` and its like; are two strings, header lists, bodies alike
 counts.py        distributions: what is a sample and what is exact

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.cases.loading import Case, CaseFileError, load_cases
 from tests.cases.play import DEFAULT_JOBS, CallResult, play_cases
 from tests.cases.scope import DEFAULT_FILE, Scope, ScopeError
+from tests.cases.vocabulary import unknown_words
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
     for entry in scope.stale(cases):
         print(f"warning: {options.scope.name} names what is not there: {entry}", file=sys.stderr)
+
+    for word in unknown_words(cases):
+        print(f"warning: nothing is done with {word}", file=sys.stderr)
 
     def report(results: list[CallResult]) -> None:
         for result in results:

@@ -59,7 +59,11 @@ def _case(path: Path, number: int, item: Any) -> Case:
         raise CaseFileError(f"{path}: case {number} lacks id, config or calls")
     form: Format = "routing" if "mode" in item else "golden"
     key = "name" if form == "routing" else "id"
-    calls = [Call(str(call.get(key, index)), call) for index, call in enumerate(item["calls"], start=1)]
+    calls: list[Call] = []
+    for index, call in enumerate(item["calls"], start=1):
+        name = str(call.get(key, index))
+        taken = sum(other.data.get(key) == call.get(key) for other in calls)
+        calls.append(Call(f"{name}#{taken + 1}" if taken else name, call))
     return Case(path, str(item["id"]), form, item["config"] or "", item, calls)
 
 

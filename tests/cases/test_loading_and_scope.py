@@ -11,6 +11,7 @@ from tests.cases.golden import listener_ports, numbered, request_bytes
 from tests.cases.loading import Call, Case, CaseFileError, expand, load_cases
 from tests.cases.port_plan import PortPlan
 from tests.cases.scope import Scope, ScopeError
+from tests.cases.vocabulary import unknown_words
 
 CONFIG = """
 kind: Gateway
@@ -47,6 +48,22 @@ def test_both_formats_are_told_apart(tmp_path: Path) -> None:
         "routing",
         "b",
     )
+
+
+def test_equal_call_names_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(
+        "- {id: r, mode: gateway, config: '', calls: [{name: b}, {name: c}, {name: b}]}\n"
+    )
+    (case,) = load_cases(tmp_path / "f.yaml")
+    assert [call.id for call in case.calls] == ["b", "c", "b#2"]
+
+
+def test_words_that_would_go_unheeded_are_told() -> None:
+    expect = {"client": {"outcome": "x", "colour": 1}, "upstream": [{"upstream": "a", "size": 1}], "more": 1}
+    case = _case()
+    case.calls.append(Call("3", {"expect": expect, "repat": 2}))
+    told = ["call.repat", "expect.client.colour", "expect.more", "expect.upstream.size"]
+    assert unknown_words([case]) == [f"{word} (in c)" for word in told]
 
 
 @pytest.mark.parametrize("text", ["a: 1", "- {id: x}", "[", "- 1"])
