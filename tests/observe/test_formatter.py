@@ -1,0 +1,143 @@
+"""Variables of format strings, semantics 6.2.3 and 17; values as Envoy was seen to print them."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from gatewayd.observe.formatter import compile_format
+from gatewayd.observe.operators import OPERATORS
+from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.routing.route import FORWARD, Route
+from tests.policies.facts import info_of
+
+
+def shown(text: str, info: StreamInfo | None = None) -> bytes:
+    formatter = compile_format(text)
+    assert not isinstance(formatter, bytes)
+    return formatter(info or info_of([(b"x-in", b"hello"), (b"x-two", b"1"), (b"x-two", b"2")]))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("%REQ(x-in)%", b"hello"),
+        ("%REQ(X-IN)%", b"hello"),
+        ("%REQ(x-in):2%", b"he"),
+        ("%REQ(x-in):0%", b""),
+        ("%REQ(no?x-in)%", b"hello"),
+        ("%REQ(x-in?no)%", b"hello"),
+        ("%REQ(no)%", b""),
+        ("%REQ(x-two)%", b"1"),  # the first of several lines
+        ("%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %REQ(host)% %REQ(:scheme)%",
+         b"GET /x?q=1 Shop.test:99 Shop.test:99 http"),
+        ("%RESP(x-up)%", b""),
+        ("%RESP(:status)%", b"200"),
+        ("%PROTOCOL%", b"HTTP/1.1"),
+        ("%RESPONSE_CODE%", b"200"),
+        ("%RESPONSE_FLAGS%", b"-"),
+        ("%RESPONSE_CODE_DETAILS%", b"via_upstream"),
+        ("%BYTES_RECEIVED% %BYTES_SENT%", b"3 5"),
+        ("%DURATION%", b"15"),
+        ("%RESPONSE_DURATION%", b"7"),
+        ("%UPSTREAM_HOST%|%UPSTREAM_REMOTE_PORT%", b"10.0.1.1:80|80"),
+        ("%UPSTREAM_CLUSTER%", b"outbound|80||alpha.test"),
+        ("%UPSTREAM_LOCAL_ADDRESS%", b"10.0.0.1:50000"),
+        ("%UPSTREAM_REQUEST_ATTEMPT_COUNT%", b"1"),
+        ("%DOWNSTREAM_LOCAL_ADDRESS%|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%|%DOWNSTREAM_LOCAL_PORT%",
+         b"10.0.0.1:8080|10.0.0.1|8080"),
+        ("%DOWNSTREAM_REMOTE_ADDRESS%|%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%|%DOWNSTREAM_REMOTE_PORT%",
+         b"10.0.0.7:41000|10.0.0.7|41000"),
+        ("%REQUESTED_SERVER_NAME%%ROUTE_NAME%%UPSTREAM_TRANSPORT_FAILURE_REASON%", b""),
+        ("%STREAM_ID:8%", b"744ff5e6"),
+        ("%START_TIME%", b"2026-11-20T16:41:28.682Z"),
+        ("%START_TIME(%s.%3f %Y/%m/%d %f)%", b"1795192888.682 2026/11/20 682564000"),
+        ("%START_TIME(%H%%%M%z)%", b"16%41+0000"),
+        ("a%%b%%%REQ(x-in)%%%", b"a%b%hello%"),
+        ("[%REQ(no)%]", b"[]"),
+    ],
+)  # fmt: skip
+def test_variable(text: str, value: bytes) -> None:
+    assert shown(text) == value
+
+
+def test_text_without_variables_is_compiled_to_bytes() -> None:
+    assert compile_format("plain é") == "plain é".encode()
+    assert compile_format("100%%") == b"100%"
+    assert compile_format("") == b""
+
+
+def test_hostname_is_that_of_the_machine() -> None:
+    assert shown("%HOSTNAME%") == socket.gethostname().encode()
+
+
+def test_address_believed_from_forwarded_for_has_port_zero() -> None:
+    info = info_of()
+    info.trusted_address = b"203.0.113.9"
+    assert shown("%DOWNSTREAM_REMOTE_ADDRESS%", info) == b"203.0.113.9:0"
+    assert shown("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", info) == b"10.0.0.7:41000"
+    info.trusted_address = b"2001:db8::9"
+    assert shown("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", info) == (
+        b"[2001:db8::9]:0 2001:db8::9"
+    )
+
+
+def test_ipv6_addresses_lose_their_brackets_without_the_port() -> None:
+    info = info_of()
+    info.connection.local_address = "[2001:db8::1]:8080"
+    assert shown("%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", info) == b"2001:db8::1"
+
+
+def test_request_fields_are_those_sent_upstream_once_there_are_any() -> None:
+    info = info_of([(b"x-in", b"received")])
+    info.request_pairs = [(b"x-in", b"sent")]
+    assert shown("%REQ(x-in)%", info) == b"sent"
+
+
+def test_facts_of_a_request_that_could_not_be_parsed_are_absent() -> None:
+    info = info_of()
+    info.request = None
+    info.method = info.path = b""
+    assert shown("[%REQ(x)%%REQ(:method)%%REQ(:path)%%REQ(:authority)%%REQ(:scheme)%]", info) == b"[]"
+
+
+def test_white_space_in_details_becomes_underscores() -> None:
+    info = info_of()
+    info.details = "a b  c"
+    assert shown("%RESPONSE_CODE_DETAILS%", info) == b"a_b_c"
+
+
+def test_route_name() -> None:
+    info = info_of()
+    info.route = Route("books.v1", FORWARD)
+    assert shown("%ROUTE_NAME%", info) == b"books.v1"
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
+    argument = "x-in" if name in ("REQ", "RESP") else ""
+    value = OPERATORS[name](argument)(info_of())
+    assert value is None or isinstance(value, bytes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("50%", "'%' at character 3 begins no variable"),
+        ("%%%", "'%' at character 3 begins no variable"),
+        ("%REQ(x)", "begins no variable"),
+        ("%req(x)%", "begins no variable"),
+        ("%REQ(x) %", "begins no variable"),
+        ("%UNKNOWN%", "unknown variable %UNKNOWN%: expected one of BYTES_RECEIVED"),
+        ("%REQ%", "variable %REQ%: needs a header name"),
+        ("%REQ()%", "variable %REQ%: needs a header name"),
+        ("%REQ(a?b?c)%", "variable %REQ%: needs a header name"),
+        ("%PROTOCOL(x)%", "variable %PROTOCOL%: takes no argument"),
+        ("%START_TIME(%q)%", "unknown time specifier %q"),
+        ("%START_TIME(%3x)%", "must be followed by f"),
+    ],
+)
+def test_bad_formats_are_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        compile_format(text)
