@@ -10,6 +10,7 @@ from gatewayd.resources.decode import decode
 from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
 from gatewayd.resources.kinds import KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
 from gatewayd.resources.meta import DEFAULT_NAMESPACE, ObjectMeta
+from gatewayd.resources.validate import validate
 
 _ISTIO_TOP = ["apiVersion", "kind", "metadata", "spec", "status"]
 #: RFC 3339 in UTC without fractions: what Kubernetes writes, and what sorts as text.
@@ -87,6 +88,8 @@ def open_document(tree: Any) -> Opened:
     faults += found
     spec, found = _content(tree, kind)
     faults += found
+    if spec is not None and metadata is not None:
+        faults += validate(spec, metadata)
     if any(fault.level == "error" for fault in faults):
         return Opened(identity, api_version, metadata, None, faults)
     return Opened(identity, api_version, metadata, spec, faults)

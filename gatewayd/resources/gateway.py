@@ -15,7 +15,7 @@ class Port(IstioModel, frozen=True, kw_only=True):
 
     number: UInt32
     protocol: str
-    name: str = ""  # empty only when it was left out: validate/ has its say
+    name: str
     target_port: UInt32 | None = None
 
 

@@ -41,7 +41,7 @@ class _Empty(dict[Any, Any]):
 EMPTY: dict[Any, Any] = _Empty()
 
 UInt32 = Annotated[int, Meta(ge=0, le=4_294_967_295)]
-UInt64 = Annotated[int, Meta(ge=0, le=18_446_744_073_709_551_615)]
+UInt64 = Annotated[int, Meta(ge=0)]  # msgspec has no bounds beyond int64
 Int32 = Annotated[int, Meta(ge=-2_147_483_648, le=2_147_483_647)]
 NonNegInt32 = Annotated[int, Meta(ge=0, le=2_147_483_647)]
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Caps of one file.
 
-    `max_expanded_nodes` counts only the nodes that aliases and merge keys add to one document: what is written
-    out is bounded by the size of the file, and an honest file of 4 MiB has more than 200,000 nodes.
+    `max_expanded_nodes` counts only the nodes that aliases and merge keys add to one document: what is
+    written out is bounded by the file size, and an honest file of 4 MiB has more than 200,000 nodes.
     """
 
     max_file_bytes: int = 4 * 1024 * 1024
