@@ -1,0 +1,90 @@
+"""What a rule does, compiled: forward, redirect or direct response (semantics 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gatewayd.compiler.destinations import Clusters, Place, Target
+from gatewayd.compiler.headers import authority_of, compile_headers
+from gatewayd.policies.header_ops import HeaderOps
+from gatewayd.resources.virtual_service import HTTPDirectResponse, HTTPRedirect, HTTPRoute
+from gatewayd.routing.route import Destination, DirectResponseAction, RedirectAction
+
+#: Redirect statuses Envoy knows (6.4.1).
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+Ops = tuple[HeaderOps | None, HeaderOps | None]
+
+
+def redirect_action(written: HTTPRedirect, port: int) -> RedirectAction:
+    """``redirect``; ``port`` is the server's, for ``derivePort: FROM_REQUEST_PORT`` (6.4.3)."""
+    status = written.redirect_code or 301
+    if status not in _REDIRECTS:
+        raise ValueError(f"redirectCode {status} is not one of {', '.join(map(str, sorted(_REDIRECTS)))}")
+    return RedirectAction(
+        status=status,
+        scheme=written.scheme.encode() or None,
+        authority=written.authority.encode() or None,
+        port=port if written.derive_port == "FROM_REQUEST_PORT" else written.port,
+        uri=written.uri.encode() or None,
+        prefix_rewrite=written.prefix_rewrite.encode() or None,
+    )
+
+
+def direct_action(written: HTTPDirectResponse) -> DirectResponseAction:
+    """``directResponse``; the body is sent as it is, without variables (6.5)."""
+    body = written.body
+    if body is None:
+        return DirectResponseAction(written.status)
+    return DirectResponseAction(written.status, (body.string or "").encode() or body.raw or b"")
+
+
+def header_ops(rule: HTTPRoute) -> tuple[Ops, ...]:
+    """Operations of each destination of a rule, or of the rule alone when it has none; ValueError (6.2.3)."""
+    if not rule.route:
+        return (compile_headers(rule.headers, None, single=True),)
+    single = len(rule.route) == 1
+    return tuple(compile_headers(rule.headers, share.headers, single=single) for share in rule.route)
+
+
+def destinations(
+    rule: HTTPRoute,
+    ops: Sequence[Ops],
+    namespace: str,
+    listener_port: int,
+    clusters: Clusters,
+    asked: Place,
+) -> tuple[tuple[Destination, ...], Target]:
+    """The destinations of a rule, and the target of the first (6.1).
+
+    A single destination's weight means nothing (6.1.4); one of several with weight 0 gets nothing and
+    is left out (6.1.5). ``rewrite.authority`` beats the rule's headers, which beat the destination's (6.2.7).
+    """
+    authority = rule.rewrite.authority if rule.rewrite is not None else ""
+    authority = authority or authority_of(rule.headers) or ""
+    single = len(rule.route) == 1
+    made: list[Destination] = []
+    first: Target | None = None
+    for index, share in enumerate(rule.route):
+        if not single and share.weight <= 0:
+            continue
+        ingress = asked.resource.kind == "Ingress"
+        path = f"{asked.path}.backend" if ingress else f"{asked.path}.route[{index}].destination.host"
+        target = clusters.target(share.destination, namespace, listener_port, Place(asked.resource, path))
+        first = first or target
+        own = authority or authority_of(share.headers)
+        request_ops, response_ops = ops[index]
+        made.append(
+            Destination(
+                target.cluster,
+                target.name,
+                1 if single else share.weight,
+                own.encode() if own else None,
+                request_ops,
+                response_ops,
+            )
+        )
+    if first is None:
+        raise ValueError("every weight is 0: at least one destination needs a weight above 0")
+    return tuple(made), first

@@ -1,0 +1,201 @@
+"""The compilation as one list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from gatewayd.compiler.defaults import http_options, mesh_retry_policy
+from gatewayd.compiler.destination_rules import RuleBook
+from gatewayd.compiler.destinations import Clusters
+from gatewayd.compiler.endpoints import EndpointSources
+from gatewayd.compiler.findings import Reporter
+from gatewayd.compiler.gateway_ports import PortTranslation
+from gatewayd.compiler.gateways import ServerGroup, bind_addresses, merge_servers, selected
+from gatewayd.compiler.ingress import compile_ingresses
+from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.ordering import by_age
+from gatewayd.compiler.prepare import Preparer
+from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
+from gatewayd.compiler.services import build_registry
+from gatewayd.compiler.virtual_hosts import BindingIndex, BuiltTable, build_table
+from gatewayd.compiler.virtual_services import Prepared, RuleCompiler
+from gatewayd.resources.destination_rule import DestinationRule
+from gatewayd.resources.gateway import Gateway
+from gatewayd.resources.ingress import Ingress, IngressClass
+from gatewayd.resources.meta import Resource
+from gatewayd.resources.pod import Pod
+from gatewayd.resources.service import Endpoints, EndpointSlice, Service
+from gatewayd.resources.service_entry import ServiceEntry
+from gatewayd.resources.virtual_service import VirtualService
+from gatewayd.resources.workload import WorkloadEntry
+from gatewayd.snapshot import ListenerSpec, Snapshot
+from gatewayd.upstream.spec import ClusterSpec
+
+_Spec = TypeVar("_Spec")
+
+
+def compile_snapshot(
+    resources: Sequence[Resource[Any]],
+    options: CompileOptions,
+    adopt: Callable[[ClusterSpec], Any],
+    version: int = 0,
+) -> Snapshot:
+    """Compile ``resources`` for one proxy.
+
+    ``adopt`` turns a cluster's spec into the object that routes hold (``Destination.cluster``); it is
+    called once for each cluster that some route names. Never raises for anything in a resource: what
+    cannot be served is set aside, with a finding.
+    """
+
+    def of(model: type[_Spec]) -> list[Resource[_Spec]]:
+        return [resource for resource in resources if type(resource.spec) is model]
+
+    report = Reporter()
+    mesh = options.mesh
+    services, entries, pods = of(Service), of(ServiceEntry), of(Pod)
+    domain, viewer = options.cluster_domain, options.namespace
+
+    sources = EndpointSources(of(EndpointSlice), of(Endpoints), pods, of(WorkloadEntry))
+    registry = build_registry(
+        services,
+        entries,
+        sources,
+        viewer=viewer,
+        domain=domain,
+        default_export_to=mesh.default_service_export_to,
+    )
+    rules = RuleBook(
+        of(DestinationRule),
+        viewer=viewer,
+        labels=options.labels,
+        root=mesh.root_namespace,
+        domain=domain,
+        default_export_to=mesh.default_destination_rule_export_to,
+    )
+    clusters = Clusters(registry, rules, options, adopt, report)
+    default_retry = mesh_retry_policy(mesh)
+
+    # VirtualServices and Ingresses, each on its own
+    virtual_services = by_age(of(VirtualService))
+    preparer = Preparer(virtual_services, options, default_retry, report)
+    ingresses = compile_ingresses(of(Ingress), of(IngressClass), registry, options, default_retry, report)
+    prepared: list[Prepared] = []
+    for resource in virtual_services:
+        if resource.spec.hosts:
+            ready = preparer.prepare(resource)
+            if ready is not None:
+                prepared.append(ready)
+    delegates = [resource for resource in virtual_services if not resource.spec.hosts]
+    unused_delegates(delegates, preparer.pulled_in, report)
+
+    index = BindingIndex()
+    hidden: set[int] = set()
+    for item in prepared:
+        export_to = item.resource.spec.export_to or mesh.default_virtual_service_export_to
+        if not index.add(item, export_to, viewer, item.gateways):
+            hidden.add(id(item))
+            report.say(
+                "info",
+                "GWD0105",
+                f"VirtualService {item.resource.full_name} is not exported to namespace {viewer}, this proxy's",
+                item.resource,
+                "spec.exportTo",
+            )
+    for item in ingresses.prepared:
+        index.add(item, (), viewer, item.gateways)
+    index.sort()
+
+    # Gateways and their servers
+    all_gateways = ingresses.gateways + by_age(of(Gateway))
+    ports = PortTranslation(services, entries, pods, namespace=viewer, labels=options.labels, domain=domain)
+    groups = merge_servers(selected(all_gateways, options.labels, report), ports, report)
+
+    # Together
+    compiler = RuleCompiler(clusters)
+    matched: set[tuple[int, str]] = set()
+    listeners, tables = _listeners(groups, index, compiler, options, matched, report)
+
+    servers = [server for group in groups for server in group.servers]
+    gateways = {gateway.full_name: gateway for gateway in all_gateways}
+    visible = [item for item in prepared if id(item) not in hidden]
+    review_bindings(visible, gateways, servers, matched, report)
+    review_gateways(
+        servers, {name for item in visible for name in item.gateways} | _names(ingresses.gateways), report
+    )
+    review_rules(tables, compiler, report)
+    return Snapshot(
+        listeners=tuple(listeners),
+        clusters=clusters.specs,
+        adopted=clusters.adopted,
+        findings=report.findings,
+        version=version,
+        set_aside=report.resources_set_aside,
+    )
+
+
+def _names(gateways: Iterable[Resource[Gateway]]) -> set[str]:
+    return {gateway.full_name for gateway in gateways}
+
+
+def _listeners(
+    groups: Iterable[ServerGroup],
+    index: BindingIndex,
+    compiler: RuleCompiler,
+    options: CompileOptions,
+    matched: set[tuple[int, str]],
+    report: Reporter,
+) -> tuple[list[ListenerSpec], list[BuiltTable]]:
+    listeners: list[ListenerSpec] = []
+    tables: list[BuiltTable] = []
+    taken: dict[tuple[str, int], ServerGroup] = {}
+    settings = http_options(options)
+    for group in groups:
+        first = group.servers[0]
+        if group.kind != "http":
+            for server in group.servers:
+                report.say(
+                    "warning",
+                    "GWD0104",
+                    f"server {server.index} of Gateway {server.name} is not served yet: "
+                    f"protocol {server.spec.port.protocol}",
+                    server.gateway,
+                    server.path,
+                )
+            continue
+        addresses = bind_addresses(group, options)
+        clash = next((taken[address] for address in addresses if address in taken), None)
+        if clash is not None:
+            other = clash.servers[0]
+            report.say(
+                "error",
+                "GWD0103",
+                f"server {first.index} of Gateway {first.name} is left out: port {first.spec.port.number} "
+                f"comes to {addresses[0][0]}:{addresses[0][1]}, which port {other.spec.port.number} of "
+                f"Gateway {other.name} has already",
+                first.gateway,
+                first.path,
+                help="give each its own with --port-map",
+            )
+            continue
+        taken.update(dict.fromkeys(addresses, group))
+        built = build_table(group.servers, index, compiler, options.namespace, options.labels or {}, matched)
+        tables.append(built)
+        listeners.append(
+            ListenerSpec(
+                name=_listener_name(addresses[0]),
+                bind=addresses,
+                port=first.spec.port.number,
+                protocol="HTTP",
+                routes=built.table,
+                options=settings,
+                gateways=tuple((s.gateway.namespace, s.gateway.name, s.index) for s in group.servers),
+            )
+        )
+    return listeners, tables
+
+
+def _listener_name(address: tuple[str, int]) -> str:
+    """``0.0.0.0_8080`` as Envoy names it; the path of a UNIX socket as it is."""
+    host, port = address
+    return f"{host}_{port}" if port else host

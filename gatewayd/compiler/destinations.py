@@ -1,0 +1,322 @@
+"""Destinations of routes become clusters (semantics 6.1, 8.2.4 to 8.2.6, 11, 12, 17.3).
+
+A cluster exists because a route names it. Two routes that mean the same service, port and subset share
+one, under Istio's name ``outbound|<port>|<subset>|<host>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatewayd.compiler.destination_rules import MergedRule, RuleBook
+from gatewayd.compiler.endpoints import has_labels, is_ip
+from gatewayd.compiler.findings import Reporter, did_you_mean
+from gatewayd.compiler.names import full_name
+from gatewayd.compiler.options import REJECT, CompileOptions
+from gatewayd.compiler.pins import Pins
+from gatewayd.compiler.policy import Policy, resolve_policy
+from gatewayd.compiler.protocols import HTTP2_UPSTREAM
+from gatewayd.compiler.services import Registry, Service
+from gatewayd.resources.destination_rule import Subset
+from gatewayd.resources.meta import Resource
+from gatewayd.resources.virtual_service import Destination
+from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec, EndpointSpec
+
+#: Port of a host nobody declares when the route names none.
+_HTTP_PORT: Final = 80
+
+#: ``loadBalancer.simple`` -> ``ClusterSpec.balancer`` (9.1)
+_BALANCERS: Final = {
+    "UNSPECIFIED": "LEAST_REQUEST",
+    "LEAST_CONN": "LEAST_REQUEST",
+    "LEAST_REQUEST": "LEAST_REQUEST",
+    "ROUND_ROBIN": "ROUND_ROBIN",
+    "RANDOM": "RANDOM",
+    "PASSTHROUGH": "LEAST_REQUEST",  # the original destination: a gateway has none
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who asks for a destination, for findings: ``path`` is the field that names it."""
+
+    resource: Resource[Any]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a destination came to. ``cluster`` None: 503 NC (6.1.2)."""
+
+    cluster: Any
+    name: str
+    host: str
+    port: int
+
+
+class Clusters:
+    """The clusters routes ask for. ``adopt`` makes the object routes hold, once per cluster."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        rules: RuleBook,
+        options: CompileOptions,
+        adopt: Callable[[ClusterSpec], Any],
+        report: Reporter,
+    ) -> None:
+        self._registry = registry
+        self._rules = rules
+        self._options = options
+        self._pins = Pins(options.endpoint_pins, options.cluster_domain)
+        self._adopt = adopt
+        self._report = report
+        self._targets: dict[tuple[str, str, int, str, int], Target] = {}
+        #: by name, in the order in which routes asked
+        self.specs: dict[str, ClusterSpec] = {}
+        self.adopted: dict[str, Any] = {}
+
+    def target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
+        """The cluster of a destination written in ``namespace``, for a server port (6.1.1)."""
+        port = destination.port.number if destination.port is not None else 0
+        key = (destination.host, destination.subset, port, namespace, 0 if port else listener_port)
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = self._resolve(
+                destination.host, destination.subset, port, namespace, listener_port, asked
+            )
+        return target
+
+    def _resolve(
+        self, written: str, subset: str, port: int, namespace: str, listener_port: int, asked: Place
+    ) -> Target:
+        whole = full_name(written, namespace, self._options.cluster_domain)
+        host = self._registry.follow(whole)
+        service = self._registry.find(host)
+        pinned = self._pins.find(host or whole, subset)
+        if not port:
+            port = self._default_port(host, namespace, service, listener_port)
+        name = f"outbound|{port}|{subset}|{host or whole}"
+        if name in self.adopted:
+            return Target(self.adopted[name], name, host, port)
+        spec = None
+        if not host:
+            self._say_unknown(asked, f'host "{written}" is an ExternalName Service that leads back to itself')
+        elif service is not None or pinned:
+            spec = self._declared(name, host, port, subset, service, pinned, asked)
+        elif self._options.unknown_hosts == REJECT or "*" in host:
+            known = self._registry.hosts()
+            self._say_unknown(
+                asked,
+                f'host "{written}" is declared by no Service or ServiceEntry this proxy sees'
+                f"{did_you_mean(host, known)}: its requests get 503",
+            )
+        else:
+            # A short name is resolved as written: Compose and hosts files know no cluster domain.
+            address = written if host == whole else host
+            spec = self._undeclared(name, host, port, subset, address, asked)
+        if spec is None:
+            return Target(None, name, host or whole, port)
+        self.specs[name] = spec
+        self.adopted[name] = adopted = self._adopt(spec)
+        return Target(adopted, name, host, port)
+
+    def _default_port(self, host: str, namespace: str, service: Service | None, listener_port: int) -> int:
+        """The only port of the service, else the listener's (6.1.1)."""
+        declared = self._registry.for_port(host, namespace) or service
+        if declared is None:
+            return _HTTP_PORT
+        return next(iter(declared.ports)) if len(declared.ports) == 1 else listener_port
+
+    def _rule_for(self, host: str, service: Service | None) -> MergedRule | None:
+        namespace = service.namespace if service is not None else self._namespace_in(host)
+        return self._rules.find(host, namespace)
+
+    def _namespace_in(self, host: str) -> str:
+        """The namespace of a Service that is in no file, read from its name."""
+        short = host.removesuffix(f".svc.{self._options.cluster_domain}")
+        return short.rpartition(".")[2] if short != host else ""
+
+    def _declared(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        subset: str,
+        service: Service | None,
+        pinned: tuple[EndpointSpec, ...],
+        asked: Place,
+    ) -> ClusterSpec | None:
+        rule = self._rule_for(host, service)
+        wanted: Subset | None = None
+        if subset:
+            wanted = rule.subsets.get(subset) if rule is not None else None
+            if wanted is None and not self._pins.declares(host, subset):
+                self._say_unknown_subset(asked, host, subset, rule)
+                return None
+        if pinned:
+            discovery = STATIC if all(is_ip(e.address) for e in pinned) else DNS
+            endpoints = pinned
+        else:
+            assert service is not None
+            if port not in service.ports:
+                ports = ", ".join(map(str, service.ports)) or "none"
+                self._say_unknown(asked, f'"{host}" has no port {port} (it has {ports}): requests get 503')
+                return None
+            discovery = service.discovery
+            endpoints = tuple(self._usable(service.endpoints(port), discovery, service))
+            if wanted is not None and wanted.labels:
+                endpoints = tuple(e for e in endpoints if has_labels(wanted.labels, dict(e.labels)))
+            if not endpoints:
+                self._say_no_endpoints(asked, service, port, wanted)
+        protocol = "http/1.1"
+        if service is not None and port in service.ports:
+            protocol = "h2" if service.ports[port].protocol in HTTP2_UPSTREAM else "http/1.1"
+            if protocol == "h2":
+                self._report.say(
+                    "warning",
+                    "GWD0104",
+                    f"port {port} of {host} is {service.ports[port].protocol}: requests to it are sent as "
+                    "HTTP/1.1, HTTP/2 towards upstreams is not served yet",
+                    service.resource,
+                )
+        spec = ClusterSpec(name, host, port, subset, discovery, endpoints, protocol=protocol)
+        return self._with_policy(spec, rule, wanted, service)
+
+    def _undeclared(
+        self, name: str, host: str, port: int, subset: str, address: str, asked: Place
+    ) -> ClusterSpec | None:
+        rule = self._rule_for(host, None)
+        endpoints: tuple[EndpointSpec, ...] = (EndpointSpec(address, port),)
+        wanted: Subset | None = None
+        if subset:
+            wanted = rule.subsets.get(subset) if rule is not None else None
+            if wanted is None:
+                self._say_unknown_subset(asked, host, subset, rule)
+                return None
+            if wanted.labels:
+                endpoints = ()  # a name has no labels (8.4.2)
+                self._report.say(
+                    "warning",
+                    "GWD0102",
+                    f'subset "{subset}" of "{address}" has no endpoints: the host is declared by no Service '
+                    "or ServiceEntry, and a name found by DNS has no labels",
+                    asked.resource,
+                    asked.path,
+                    help=f"give its endpoints with --endpoint {address}:{subset}=ADDRESS:PORT",
+                )
+        self._report.say(
+            "info",
+            "GWD0102",
+            f'host "{address}" is declared by no Service or ServiceEntry: resolved by DNS, port {port}',
+            asked.resource,
+            asked.path,
+            help="declare it, give --endpoint, or use --unknown-hosts reject for Istio's 503",
+        )
+        discovery = STATIC if is_ip(address) else DNS
+        return self._with_policy(
+            ClusterSpec(name, host, port, subset, discovery, endpoints), rule, wanted, None
+        )
+
+    def _usable(
+        self, endpoints: Iterable[EndpointSpec], discovery: str, service: Service
+    ) -> Iterable[EndpointSpec]:
+        """Without names where only addresses can stand (11.3)."""
+        for endpoint in endpoints:
+            address = endpoint.address
+            named = not address.startswith("unix:") and not is_ip(address)
+            if named and discovery == STATIC:
+                self._report.say(
+                    "warning",
+                    "GWD0104",
+                    f'endpoint "{address}" of {service.host} is left out: resolution '
+                    f"{service.resolution} takes IP addresses, not names",
+                    service.resource,
+                    help="use resolution: DNS",
+                )
+            elif address:
+                yield endpoint
+
+    def _with_policy(
+        self, spec: ClusterSpec, rule: MergedRule | None, wanted: Subset | None, service: Service | None
+    ) -> ClusterSpec:
+        mesh = self._options.mesh
+        top = rule.traffic_policy if rule is not None else None
+        policy = resolve_policy(
+            top, wanted.traffic_policy if wanted else None, spec.port, mesh.default_traffic_policy
+        )
+        metadata = {}
+        if service is not None:
+            metadata["service"] = f"{service.kind} {service.resource.full_name}"
+        if rule is not None:
+            metadata["destination_rule"] = ", ".join(r.full_name for r in rule.resources)
+        return apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+
+    # -- findings ----------------------------------------------------------------------------------
+
+    def _say_unknown(self, asked: Place, message: str) -> None:
+        self._report.say("error", "IST0101", message, asked.resource, asked.path)
+
+    def _say_unknown_subset(self, asked: Place, host: str, subset: str, rule: MergedRule | None) -> None:
+        if rule is None:
+            reason = f'no DestinationRule for "{host}" is seen here'
+        else:
+            reason = f"DestinationRule {rule.resources[0].full_name} has no such subset"
+            reason += did_you_mean(subset, rule.subsets)
+        self._say_unknown(asked, f'subset "{subset}" of "{host}" does not exist, {reason}: requests get 503')
+
+    def _say_no_endpoints(self, asked: Place, service: Service, port: int, subset: Subset | None) -> None:
+        if not service.endpoints_known:
+            message = (
+                f"{service.kind} {service.resource.full_name} has no endpoints: no Endpoints, EndpointSlice, "
+                "Pod or WorkloadEntry document speaks of it, so its requests get 503"
+            )
+        elif subset is not None:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))
+            message = (
+                f'subset "{subset.name}" of "{service.host}" has no endpoints: none of port {port} has '
+                f"the labels {labels}, so its requests get 503"
+            )
+        else:
+            message = f'"{service.host}" has no endpoints for port {port}, so its requests get 503'
+        pin = f"{service.resource.name}:{subset.name}" if subset is not None else service.resource.name
+        if service.kind != "Service":
+            pin = service.host + (f":{subset.name}" if subset is not None else "")
+        self._report.say(
+            "warning",
+            "GWD0102",
+            message,
+            asked.resource,
+            asked.path,
+            help=f"add the documents, or give addresses with --endpoint {pin}=ADDRESS:PORT",
+        )
+
+
+def apply_policy(
+    spec: ClusterSpec, policy: Policy, connect_timeout_s: float, metadata: dict[str, str]
+) -> ClusterSpec:
+    """``spec`` with the policy's numbers; 0 and absent mean the default (8.3.1)."""
+    pool = policy.connection_pool
+    tcp = pool.tcp if pool is not None else None
+    http = pool.http if pool is not None else None
+    balancer = policy.load_balancer.simple if policy.load_balancer is not None else None
+    idle = (http.idle_timeout if http else None) or (tcp.idle_timeout if tcp else None)
+    return ClusterSpec(
+        name=spec.name,
+        host=spec.host,
+        port=spec.port,
+        subset=spec.subset,
+        discovery=spec.discovery,
+        endpoints=spec.endpoints,
+        balancer=_BALANCERS[balancer or "UNSPECIFIED"],
+        connect_timeout_s=float(tcp.connect_timeout if tcp and tcp.connect_timeout else connect_timeout_s),
+        idle_timeout_s=float(idle or spec.idle_timeout_s),
+        max_requests_per_connection=http.max_requests_per_connection if http else 0,
+        max_connections=tcp.max_connections if tcp else 0,
+        max_pending_requests=(http.http1_max_pending_requests if http else 0) or spec.max_pending_requests,
+        max_requests=http.http2_max_requests if http else 0,
+        protocol=spec.protocol,
+        metadata=metadata,
+    )

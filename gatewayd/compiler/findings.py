@@ -1,0 +1,89 @@
+"""What the compiler has to say: collects findings and gives each the place of what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from gatewayd.findings import Finding, Level
+from gatewayd.resources.meta import Resource, parse_path
+
+
+class Reporter:
+    """Findings of one compilation, each said once, and the resources that were set aside."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, str, int, str], Finding] = {}
+        self._set_aside: dict[str, None] = {}
+
+    def say(
+        self,
+        level: Level,
+        code: str,
+        message: str,
+        about: Resource[Any] | None = None,
+        path: str = "",
+        help: str = "",
+    ) -> None:
+        """Add a finding; ``path`` is a field of ``about``, such as ``spec.http[0]``."""
+        if about is None:
+            self._add(Finding(code=code, level=level, message=message, help=help))
+            return
+        position = about.position(path)
+        quote, width = "", 1
+        located = about.locator.locate(parse_path(path), key=False) if path and about.locator else None
+        if located is not None and located[0] == position.line:
+            width, quote = located[2], located[3]
+        self._add(
+            Finding(
+                code=code,
+                level=level,
+                message=message,
+                file=position.file,
+                line=position.line,
+                column=position.column,
+                kind=about.kind,
+                namespace=about.namespace,
+                name=about.name,
+                path=path,
+                help=help,
+                quote=quote,
+                width=width,
+            )
+        )
+
+    def set_aside(
+        self, code: str, message: str, about: Resource[Any], path: str = "", help: str = ""
+    ) -> None:
+        """Say why ``about`` is not served at all."""
+        self.say("error", code, message, about, path, help)
+        self._set_aside[f"{about.kind} {about.full_name}"] = None
+
+    def _add(self, finding: Finding) -> None:
+        key = (finding.code, finding.message, finding.file, finding.line, finding.path)
+        self._found.setdefault(key, finding)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, by place; the same for the same configuration."""
+        return tuple(
+            sorted(self._found.values(), key=lambda f: (f.file, f.line, f.column, f.code, f.message))
+        )
+
+    @property
+    def resources_set_aside(self) -> tuple[str, ...]:
+        """``Kind namespace/name`` of each resource that is not served."""
+        return tuple(sorted(self._set_aside))
+
+
+def place(resource: Resource[Any], path: str = "") -> str:
+    """``file:line`` of a resource or of a field of it, for use inside a message."""
+    position = resource.position(path)
+    return str(position) if position.file else resource.full_name
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean "reviews"?)`` when some known word is close, else nothing."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.8)
+    return f' (did you mean "{close[0]}"?)' if close else ""

@@ -1,0 +1,183 @@
+"""Which Gateway servers this proxy serves, on which port, and how they merge (semantics 2.1, 2.3, 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gatewayd.compiler.endpoints import has_labels
+from gatewayd.compiler.findings import Reporter, place
+from gatewayd.compiler.gateway_ports import PortTranslation
+from gatewayd.compiler.names import bare_host, server_host
+from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.protocols import PROTOCOLS
+from gatewayd.resources.gateway import Gateway, Server
+from gatewayd.resources.meta import Resource
+
+_HTTP: Final = "http"
+
+
+@dataclass(slots=True, eq=False)
+class GatewayServer:
+    """One server of a Gateway, with its hosts as 2.2.1 makes them."""
+
+    gateway: Resource[Gateway]
+    index: int
+    spec: Server
+    hosts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """``namespace/name`` of its Gateway."""
+        return self.gateway.full_name
+
+    @property
+    def path(self) -> str:
+        """Its field in the Gateway."""
+        return f"spec.servers[{self.index}]"
+
+    @property
+    def https_redirect(self) -> bool:
+        """``tls.httpsRedirect`` (2.6)."""
+        return self.spec.tls is not None and self.spec.tls.https_redirect
+
+    @property
+    def bare_hosts(self) -> list[str]:
+        """Hosts as the wire sees them (2.2.2)."""
+        return [bare_host(host) for host in self.hosts]
+
+
+@dataclass(slots=True, eq=False)
+class ServerGroup:
+    """The servers that share a port and an address; for plain HTTP they share all routes (2.3.9)."""
+
+    kind: str  # http, tcp or tls
+    port: int  # to bind, before --port-map
+    bind: str
+    servers: list[GatewayServer] = field(default_factory=list)
+
+
+def kind_of(server: Server) -> str | None:
+    """``http``, ``tls``, ``tcp`` or ``udp``; None for a protocol that is no word of 2.4.1.
+
+    TLS settings make a server that is not plain HTTP a TLS server; HTTPS or TLS without them stands
+    alone on its port like TCP (2.3.6).
+    """
+    kind = PROTOCOLS.get(server.port.protocol.upper())
+    if kind in (None, _HTTP, "udp"):
+        return kind
+    return "tls" if server.tls is not None else "tcp"
+
+
+def selected(
+    gateways: Sequence[Resource[Gateway]], labels: Mapping[str, str] | None, report: Reporter
+) -> list[Resource[Gateway]]:
+    """The Gateways of this proxy: every selector label is on it (2.1.1). No labels known: all of them."""
+    if labels is None:
+        with_selector = [gateway for gateway in gateways if gateway.spec.selector]
+        if with_selector:
+            report.say(
+                "info",
+                "GWD0101",
+                "this proxy has no labels, so every Gateway is served whatever its selector",
+                help="give --labels k=v,... for Istio's rule",
+            )
+        return list(gateways)
+    chosen = []
+    for gateway in gateways:
+        if has_labels(gateway.spec.selector, labels):
+            chosen.append(gateway)
+        else:
+            own = ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "none"
+            report.say(
+                "info",
+                "GWD0105",
+                f"Gateway {gateway.full_name} is not served: its selector asks for labels this proxy does "
+                f"not have (it has {own})",
+                gateway,
+                "spec.selector",
+            )
+    return chosen
+
+
+def merge_servers(
+    gateways: Iterable[Resource[Gateway]],
+    ports: PortTranslation,
+    report: Reporter,
+) -> list[ServerGroup]:
+    """Servers by port and bind, Gateways in the order given, servers in list order (2.3.1).
+
+    The first server decides what a port is; servers that cannot join it are dropped (2.3.2 to 2.3.6).
+    """
+    groups: dict[tuple[int, str], ServerGroup] = {}
+    tls_hosts: dict[tuple[int, str], dict[str, GatewayServer]] = {}
+    for gateway in gateways:
+        for index, spec in enumerate(gateway.spec.servers):
+            hosts = tuple(server_host(host, gateway.namespace) for host in spec.hosts)
+            server = GatewayServer(gateway, index, spec, hosts)
+            kind = kind_of(spec)
+            if kind is None or kind == "udp":
+                _drop(server, f"protocol {spec.port.protocol} is not one a Gateway can serve", report)
+                continue
+            port = ports.bound_port(gateway, spec.port.number)
+            if port is None:
+                _drop(server, f"no Service of this gateway has port {spec.port.number}", report, "IST0104")
+                continue
+            key = (port, spec.bind)
+            group = groups.setdefault(key, ServerGroup(kind, port, spec.bind))
+            if group.servers and not _joins(group, kind):
+                first = group.servers[0]
+                _drop(
+                    server,
+                    f"port {port} is {first.spec.port.protocol} of Gateway {first.name} "
+                    f"({place(first.gateway, first.path)}), which {spec.port.protocol} cannot share",
+                    report,
+                    "IST0145",
+                )
+                continue
+            if kind == "tls":
+                taken = tls_hosts.setdefault(key, {})
+                double = next((host for host in hosts if host in taken), None)
+                if double is not None:
+                    other = taken[double]
+                    _drop(
+                        server,
+                        f'host "{double}" is already served with TLS on port {port} by Gateway {other.name} '
+                        f"({place(other.gateway, other.path)})",
+                        report,
+                        "IST0145",
+                    )
+                    continue
+                taken.update(dict.fromkeys(hosts, server))
+            group.servers.append(server)
+    return [group for group in groups.values() if group.servers]
+
+
+def _joins(group: ServerGroup, kind: str) -> bool:
+    """HTTP joins HTTP, TLS stands beside TLS; nothing joins plain TCP (2.3.2 to 2.3.4)."""
+    return group.kind == kind and kind != "tcp"
+
+
+def _drop(server: GatewayServer, reason: str, report: Reporter, code: str = "GWD0104") -> None:
+    report.say(
+        "error",
+        code,
+        f"server {server.index} of Gateway {server.name} is left out: {reason}",
+        server.gateway,
+        server.path,
+    )
+
+
+def bind_addresses(group: ServerGroup, options: CompileOptions) -> tuple[tuple[str, int], ...]:
+    """The addresses to open (2.3.7, 2.3.8), after ``--port-map`` and ``--port-offset``.
+
+    Both are keyed by the server's number, else by the port it comes to; routes and redirects keep seeing
+    the server's number.
+    """
+    if group.bind.startswith("unix:"):
+        return (("unix:" + group.bind.removeprefix("unix:").removeprefix("//"), 0),)
+    number = group.servers[0].spec.port.number
+    mapped = options.port_map.get(number, options.port_map.get(group.port))
+    port = mapped if mapped is not None else group.port + options.port_offset
+    return tuple((address, port) for address in ((group.bind,) if group.bind else options.bind))

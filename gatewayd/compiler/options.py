@@ -1,0 +1,39 @@
+"""What the compiler is told besides the resources: this proxy's identity and the user's flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gatewayd.http.limits import HttpLimits
+from gatewayd.resources.mesh_config import MeshConfig
+
+#: ``--unknown-hosts``
+RESOLVE: Final = "dns"
+REJECT: Final = "reject"
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """One field per flag of ``run`` that changes what is served."""
+
+    #: this proxy's namespace
+    namespace: str = "istio-system"
+    #: this proxy's labels; None: every Gateway is served whatever its selector
+    labels: Mapping[str, str] | None = None
+    cluster_domain: str = "cluster.local"
+    #: Gateway server port -> port to bind
+    port_map: Mapping[int, int] = field(default_factory=dict)
+    #: added to every server port that is not in ``port_map``
+    port_offset: int = 0
+    #: where servers without ``bind`` listen
+    bind: tuple[str, ...] = ("0.0.0.0", "::")
+    #: :data:`RESOLVE` or :data:`REJECT` a destination that no Service or ServiceEntry declares
+    unknown_hosts: str = RESOLVE
+    #: ``host`` or ``host:subset`` -> addresses, from ``--endpoint``; see compiler/pins.py
+    endpoint_pins: Mapping[str, Sequence[Address]] = field(default_factory=dict)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    limits: HttpLimits = field(default_factory=HttpLimits)

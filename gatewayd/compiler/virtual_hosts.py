@@ -1,0 +1,129 @@
+"""The route table of one listener: its hosts, and whose rules in which order (semantics 2.3.9, 2.6, 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gatewayd.compiler.gateways import GatewayServer
+from gatewayd.compiler.matches import Vantage
+from gatewayd.compiler.names import HostSet, hosts_open_to
+from gatewayd.compiler.ordering import age_key
+from gatewayd.compiler.virtual_services import Bound, Prepared, RuleCompiler
+from gatewayd.compiler.visibility import visibility
+from gatewayd.routing.index import Rule
+from gatewayd.routing.table import RouteTable, VirtualHost
+
+
+class BindingIndex:
+    """VirtualServices by the Gateways they name, in the order of 1.11."""
+
+    def __init__(self) -> None:
+        self._by_gateway: dict[str, list[tuple[tuple[int, tuple[str, str, str]], Prepared]]] = {}
+
+    def add(self, prepared: Prepared, export_to: Sequence[str], viewer: str, gateways: Iterable[str]) -> bool:
+        """File ``prepared`` under ``gateways``; False when it is not exported to the viewer (1.10)."""
+        seen = visibility(export_to, prepared.namespace, viewer)
+        if seen is None:
+            return False
+        rank = (seen, age_key(prepared.resource.metadata))
+        for gateway in dict.fromkeys(gateways):
+            self._by_gateway.setdefault(gateway, []).append((rank, prepared))
+        return True
+
+    def sort(self) -> None:
+        """Private ones, then those exported by name, then public ones, each group by age (1.11)."""
+        for entries in self._by_gateway.values():
+            entries.sort(key=lambda entry: entry[0])
+
+    def bound_to(self, gateway: str) -> list[Prepared]:
+        """What is bound to a Gateway, ``namespace/name``."""
+        return [prepared for _, prepared in self._by_gateway.get(gateway, ())]
+
+
+@dataclass(slots=True, eq=False)
+class HostRoutes:
+    """One virtual host while it is put together."""
+
+    bounds: list[Bound] = field(default_factory=list)
+    require_tls: bool = False
+
+    def rules(self) -> list[Rule]:
+        """Everybody's rules in turn, then all catch-alls in the same order (4.3)."""
+        rules = [rule for bound in self.bounds for rule in bound.rules]
+        rules += [bound.catch_all for bound in self.bounds if bound.catch_all is not None]
+        return rules
+
+
+@dataclass(slots=True, eq=False)
+class BuiltTable:
+    """A route table with what its hosts were made of, for the findings."""
+
+    table: RouteTable
+    hosts: dict[str, HostRoutes]
+
+
+def build_table(
+    servers: Iterable[GatewayServer],
+    index: BindingIndex,
+    compiler: RuleCompiler,
+    namespace: str,
+    labels: Mapping[str, str],
+    matched: set[tuple[int, str]],
+) -> BuiltTable:
+    """The table all ``servers`` of one port and bind share.
+
+    ``matched`` collects (id of the VirtualService, host) of each host that some server takes.
+    """
+    hosts: dict[str, HostRoutes] = {}
+    for server in servers:
+        seen = Vantage(server.name, server.spec.port.number, namespace, labels)
+        for prepared, met in _meetings(server, index.bound_to(server.name), matched):
+            bound = compiler.bind(prepared, seen)
+            if not bound.origins:
+                continue  # nothing applies here: its hosts are not declared by it (4.8)
+            for host in met:
+                routes = _at(hosts, host)
+                if bound not in routes.bounds:
+                    routes.bounds.append(bound)
+                routes.require_tls |= server.https_redirect
+        if server.https_redirect:
+            # Also without any VirtualService, and for routes bound through other servers (2.6.3, 2.6.4).
+            for host in server.bare_hosts:
+                _at(hosts, host).require_tls = True
+    virtual_hosts = [
+        VirtualHost(host, (host,), routes.rules(), routes.require_tls) for host, routes in hosts.items()
+    ]
+    return BuiltTable(RouteTable(virtual_hosts), hosts)
+
+
+def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:
+    """Names are lower-cased only here, after they met as written (2.2.4)."""
+    host = host.lower()
+    routes = hosts.get(host)
+    if routes is None:
+        routes = hosts[host] = HostRoutes()
+    return routes
+
+
+def _meetings(
+    server: GatewayServer, bound: Iterable[Prepared], matched: set[tuple[int, str]]
+) -> Iterable[tuple[Prepared, list[str]]]:
+    """Each VirtualService with the hosts it shares with the server (2.2.2, 2.2.3)."""
+    open_to: dict[str, HostSet] = {}
+    for prepared in bound:
+        own = open_to.get(prepared.namespace)
+        if own is None:
+            own = open_to[prepared.namespace] = HostSet(hosts_open_to(server.hosts, prepared.namespace))
+        met = own.meet(prepared.hosts)
+        if met:
+            _note(matched, prepared, own)
+            yield prepared, met
+
+
+def _note(matched: set[tuple[int, str]], prepared: Prepared, own: HostSet) -> None:
+    for host in prepared.hosts:
+        if (id(prepared), host) in matched:
+            continue
+        if len(prepared.hosts) == 1 or own.meet((host,)):
+            matched.add((id(prepared), host))
