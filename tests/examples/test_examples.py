@@ -1,0 +1,97 @@
+"""Every example's page is true: its commands start, and its curl lines print what it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.examples.readme import Scene, difference, scenes, with_ports
+from tests.support.gateway_process import GatewayProcess
+from tests.support.ports import PortReservation
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PAGES = sorted(EXAMPLES.glob("*/README.md"))
+SCENES = [
+    pytest.param(scene, id=f"{page.parent.name}-{number}")
+    for page in PAGES
+    for number, scene in enumerate(scenes(page), 1)
+]
+#: A page's command to what this checkout runs for it.
+PYTHON = {"python": [sys.executable], "gatewayd": [sys.executable, "-m", "gatewayd"]}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+async def test_what_the_page_shows_is_what_comes(scene: Scene) -> None:
+    reservations = [PortReservation() for _ in scene.ports]
+    ports = {page: str(held.port) for page, held in zip(scene.ports, reservations, strict=True)}
+    for held in reservations:
+        held.release()
+    assert scene.shown
+    async with _started(scene, ports):
+        for shown in scene.shown:
+            output = await _output(with_ports(shown.command, ports))
+            lines = tuple(with_ports(line, ports) for line in shown.lines)
+            problem = difference(type(shown)(shown.command, lines), output)
+            assert not problem, f"$ {shown.command}\n{problem}"
+
+
+@asynccontextmanager
+async def _started(scene: Scene, ports: dict[str, str]) -> AsyncIterator[None]:
+    *before, last = ([with_ports(word, ports) for word in command] for command in scene.commands)
+    backends = [await _wait_for_line(command, b"{") for command in before]
+    try:
+        if last[:2] == ["gatewayd", "demo"]:
+            backends.append(await _wait_for_line(last, b"Ctrl-C"))
+            yield
+        else:
+            assert last[:2] == ["gatewayd", "run"]
+            async with GatewayProcess([last[2]], flags=last[3:]):
+                yield
+    finally:
+        for process in backends:
+            process.send_signal(signal.SIGINT)
+        for process in backends:
+            await asyncio.wait_for(process.communicate(), 15)
+
+
+async def _wait_for_line(command: list[str], beginning: bytes) -> asyncio.subprocess.Process:
+    """Start ``command`` and wait for a line on its stdout that begins so."""
+    process = await asyncio.create_subprocess_exec(
+        *PYTHON[command[0]], *command[1:], stdout=subprocess.PIPE, cwd=EXAMPLES.parent
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        while not (line := await process.stdout.readline()).startswith(beginning):
+            assert line, f"{command} ended with {await process.wait()}"
+    return process
+
+
+async def _output(command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command, stdout=subprocess.PIPE, env={**os.environ, "no_proxy": "*", "LC_ALL": "C.UTF-8"}
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    return output.decode()
+
+
+def test_every_example_has_a_page_and_is_listed() -> None:
+    folders = sorted({path.relative_to(EXAMPLES).parts[0] for path in EXAMPLES.rglob("*.yaml")})
+    assert folders == [page.parent.name for page in PAGES]
+    index = (EXAMPLES / "README.md").read_text()
+    assert [name for name in folders if f"({name})" not in index] == []
+
+
+def test_every_folder_of_yaml_is_served_by_its_page() -> None:
+    served = {
+        word for page in PAGES for scene in scenes(page) for command in scene.commands for word in command
+    }
+    folders = {str(path.parent.relative_to(EXAMPLES.parent)) for path in EXAMPLES.rglob("*.yaml")}
+    assert folders - served == {"examples/bookinfo"}  # which `gatewayd demo` serves
