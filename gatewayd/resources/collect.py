@@ -5,6 +5,7 @@
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +32,25 @@ def collect(tree: Any, model: Any, path: Path) -> list[Fault]:
     out: list[Fault] = []
     _walk(tree, _type_of(model), path, out)
     return out
+
+
+def unknown_fields(tree: Any, model: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
+    """Return the fields of `tree` that `model` does not know: path of the mapping, key, and what is known there."""
+    return list(_unknown(tree, _type_of(model), path))
+
+
+def _unknown(value: Any, kind: inspect.Type, path: Path) -> Iterator[tuple[Path, str, str]]:
+    if isinstance(kind, inspect.UnionType):
+        for option in kind.types:
+            yield from _unknown(value, option, path)
+    if not isinstance(kind, inspect.StructType) or not isinstance(value, dict):
+        return
+    fields = {field.encode_name: field.type for field in kind.fields}
+    for key, child in value.items():
+        if key in fields:
+            yield from _unknown(child, fields[key], (*path, key))
+        else:
+            yield path, key, f"supported here: {', '.join(sorted(fields))}"
 
 
 def _walk(value: Any, kind: inspect.Type, path: Path, out: list[Fault]) -> None:

@@ -2,10 +2,11 @@
 
 `yaml_tree.py` turns text into plain trees, strictly (YAML 1.2 scalars, no duplicate keys, bounded depth and
 aliases); `scalars.py` is the core schema; `files.py` finds and reads files; `documents.py` turns a tree into
-resources; `load.py` puts them together.
+resources; `load.py` puts them together; `mesh.py` reads the mesh configuration.
 """
 
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.load import LoadResult, SetAside, load
+from gatewayd.sources.mesh import load_mesh_config
 
-__all__ = ["Limits", "LoadResult", "SetAside", "load"]
+__all__ = ["Limits", "LoadResult", "SetAside", "load", "load_mesh_config"]

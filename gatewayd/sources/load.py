@@ -90,7 +90,7 @@ class _Loader:
             text = decode_text(data)
         except UnicodeDecodeError as error:
             self.result.unreadable += 1
-            self._note(_not_text(found.name, data, error))
+            self._note(not_text_finding(found.name, data, error))
             return
         source = SourceText(found.name, found.path, data, text, self.limits)
         try:
@@ -99,14 +99,14 @@ class _Loader:
                     self._document(source, document)
         except SyntaxProblem as problem:
             self.result.unreadable += 1
-            self._note(_text_finding(source, problem.problem, Identity()))
+            self._note(text_finding(source, problem.problem, Identity()))
         source.forget()
 
     def _document(self, source: SourceText, document: Document) -> None:
         identity = identify(document.value)
         if document.problems:
             for problem in document.problems:
-                self._note(_text_finding(source, problem, identity))
+                self._note(text_finding(source, problem, identity))
             self.result.set_aside.append(SetAside(*identity, source.name, document.line))
             return
         for prefix, tree in _unpack(document.value, ()):
@@ -116,7 +116,7 @@ class _Loader:
     def _resource(self, source: SourceText, document: Document, place: Place, tree: Any) -> None:
         opened = open_document(tree)
         for fault in opened.faults:
-            self._note(_fault_finding(source, place, fault, opened.identity))
+            self._note(fault_finding(source, place, fault, opened.identity))
         line, column = document.line, document.column
         if place.prefix and (found := place.locate((), key=False)):
             line, column = found[:2]
@@ -140,7 +140,7 @@ class _Loader:
         if first is not resource:
             message = f"declared twice: {first.file}:{first.line} has it first, and counts"
             self._note(
-                _fault_finding(
+                fault_finding(
                     source, place, Fault(("metadata", "name"), message, code="GWD0013"), opened.identity
                 )
             )
@@ -179,7 +179,8 @@ def _rule_lines(tree: dict[str, Any], document: Document) -> dict[str, tuple[tup
     }
 
 
-def _fault_finding(source: SourceText, place: Place, fault: Fault, identity: Identity) -> Finding:
+def fault_finding(source: SourceText, place: Place, fault: Fault, identity: Identity) -> Finding:
+    """Give a fault its place."""
     path = fault.path if fault.key is None else (*fault.path, fault.key)
     found = place.locate(path, key=fault.key is not None)
     line, column, width, quote = found or (place.start_line + 1, 1, 1, source.line(place.start_line + 1))
@@ -200,7 +201,8 @@ def _fault_finding(source: SourceText, place: Place, fault: Fault, identity: Ide
     )
 
 
-def _text_finding(source: SourceText, problem: Problem, identity: Identity) -> Finding:
+def text_finding(source: SourceText, problem: Problem, identity: Identity) -> Finding:
+    """Return the finding for something wrong with the text itself."""
     return Finding(
         code=problem.code,
         level="error",
@@ -217,7 +219,8 @@ def _text_finding(source: SourceText, problem: Problem, identity: Identity) -> F
     )
 
 
-def _not_text(name: str, data: bytes, error: UnicodeDecodeError) -> Finding:
+def not_text_finding(name: str, data: bytes, error: UnicodeDecodeError) -> Finding:
+    """Return the finding for bytes that are no text."""
     line = data.count(b"\n", 0, error.start) + 1
     begin = data.rfind(b"\n", 0, error.start) + 1
     column = len(data[begin : error.start].decode("utf-8", "replace")) + 1

@@ -14,14 +14,13 @@ def check_server_tls(tls: ServerTLS, path: Path, out: Notes) -> None:
             ("credentialName", tls.credential_name),
             ("credentialNames", tls.credential_names),
             ("tlsCertificates", tls.tls_certificates),
+            ("serverCertificate with privateKey", tls.server_certificate and tls.private_key),
         )
         if value
     ]
     if len(given) > 1:
         out.error(
-            path,
-            "only one of credentialName, credentialNames and tlsCertificates may be set, "
-            f"not {', '.join(given)}",
+            path, f"the certificate is given more than once: {', '.join(given)}", "leave only one of them"
         )
     _check_mode(tls, path, out)
     if tls.min_protocol_version != "TLS_AUTO" and tls.max_protocol_version != "TLS_AUTO":

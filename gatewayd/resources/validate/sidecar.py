@@ -32,7 +32,7 @@ def check_sidecar(sidecar: Sidecar, metadata: ObjectMeta, out: Notes) -> None:
         if ingress.port.number in ports:
             out.error((*path, "port", "number"), f"port number {ingress.port.number} is used twice")
         ports.add(ingress.port.number)
-    _check_egress_list(sidecar.egress, out)
+    _check_egress_list(sidecar.egress, metadata.namespace, out)
     if sidecar.inbound_connection_pool is not None:
         check_connection_pool(sidecar.inbound_connection_pool, ("spec", "inboundConnectionPool"), out)
     policy = sidecar.outbound_traffic_policy
@@ -86,12 +86,12 @@ def _check_tls(listener: IngressListener, path: Path, out: Notes) -> None:
     check_server_tls(tls, path, out)
 
 
-def _check_egress_list(listeners: tuple[EgressListener, ...], out: Notes) -> None:
+def _check_egress_list(listeners: tuple[EgressListener, ...], own: str, out: Notes) -> None:
     places: set[tuple[str, int]] = set()
     without_port = 0
     for index, listener in enumerate(listeners):
         path: Path = ("spec", "egress", index)
-        _check_egress(listener, path, out)
+        _check_egress(listener, own, path, out)
         port = listener.port
         if port is None and not listener.bind:
             without_port += 1
@@ -106,7 +106,7 @@ def _check_egress_list(listeners: tuple[EgressListener, ...], out: Notes) -> Non
         places.add(place)
 
 
-def _check_egress(listener: EgressListener, path: Path, out: Notes) -> None:
+def _check_egress(listener: EgressListener, own: str, path: Path, out: Notes) -> None:
     port = listener.port
     if listener.bind.startswith("unix://"):
         if problem := unix_problem(listener.bind):
@@ -124,11 +124,13 @@ def _check_egress(listener: EgressListener, path: Path, out: Notes) -> None:
         _check_protocol(port, (*path, "port"), out)
     if not listener.hosts:
         out.error((*path, "hosts"), "an egress listener needs hosts", "such as ./*, */* or shop/reviews")
-    _check_egress_hosts(listener.hosts, (*path, "hosts"), out)
+    _check_egress_hosts(listener.hosts, own, (*path, "hosts"), out)
 
 
-def _check_egress_hosts(hosts: tuple[str, ...], path: Path, out: Notes) -> None:
-    whole = {host.partition("/")[0] for host in hosts if host.endswith("/*")}
+def _check_egress_hosts(hosts: tuple[str, ...], own: str, path: Path, out: Notes) -> None:
+    whole = {host.removesuffix("/*") for host in hosts if host.endswith("/*")}
+    if "." in whole or own in whole:
+        whole |= {".", own}
     for index, host in enumerate(hosts):
         here = (*path, index)
         namespace, slash, name = host.partition("/")
