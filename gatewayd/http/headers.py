@@ -136,3 +136,6 @@ TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEF
 
 #: Bytes a field value may hold, line ends included (RFC 9110 5.5: HTAB, SP, VCHAR, obs-text).
 FIELD_BYTES: Final = bytes(b for b in range(256) if b in (9, 10, 13) or (b >= 32 and b != 127))
+
+#: The same without line ends.
+VALUE_BYTES: Final = bytes(b for b in FIELD_BYTES if b not in (10, 13))

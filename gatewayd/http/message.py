@@ -7,6 +7,7 @@ shared by all messages whose field block had the same bytes: nobody may change i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 Pair = tuple[bytes, bytes]
 
@@ -19,6 +20,10 @@ class Fields:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = pairs
         self._index: dict[bytes, list[bytes]] | None = None
+
+    def routed_fields(self, authority: bytes) -> Fields:
+        """Themselves; so that plain fields can be a head's source."""
+        return self
 
     def values(self, name: bytes) -> Sequence[bytes]:
         """Every line's value of ``name`` (lower-case), in order; empty when absent."""
@@ -36,20 +41,53 @@ class Fields:
         return values[0] if values else None
 
 
+class FieldSource(Protocol):
+    """Where a request head gets its fields from when somebody asks for them."""
+
+    def routed_fields(self, authority: bytes) -> Fields:
+        """What a route may look at; ``authority`` stands for Host."""
+
+
 class RequestHead:
     """A request's control data and fields, after normalisation and before any rewrite."""
 
-    __slots__ = ("authority", "fields", "method", "path", "query", "scheme", "target")
+    __slots__ = (
+        "_fields", "_source", "authority", "method", "path", "query", "scheme", "shown", "target", "user_agent",
+    )  # fmt: skip
 
-    def __init__(self, method: bytes, target: bytes, authority: bytes, scheme: bytes, fields: Fields) -> None:
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        scheme: bytes,
+        source: FieldSource,
+        user_agent: bytes = b"",
+    ) -> None:
         self.method = method
         #: path and query as sent on: b"/a?b=c"
         self.target = target
-        path, mark, query = target.partition(b"?")
-        self.path = path
-        #: bytes after the first "?", or None when there is no "?"
-        self.query: bytes | None = query if mark else None
+        mark = target.find(b"?")
+        if mark < 0:
+            self.path = target
+            #: bytes after the first "?", or None when there is no "?"
+            self.query: bytes | None = None
+        else:
+            self.path = target[:mark]
+            self.query = target[mark + 1 :]
         #: Host as received, port and case kept (semantics 14.5.1)
         self.authority = authority
         self.scheme = scheme
-        self.fields = fields
+        self._source = source
+        self._fields: Fields | None = None
+        self.user_agent = user_agent
+        #: belongs to the access log: what it prints of this head, made once
+        self.shown: Any = None
+
+    @property
+    def fields(self) -> Fields:
+        """What a route may look at; made when first asked for."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = self._source.routed_fields(self.authority)
+        return fields

@@ -87,12 +87,10 @@ def client_pairs(
 
 def new_request_id() -> bytes:
     """A fresh UUID version 4 (14.3.3)."""
-    text = b"%032x" % getrandbits(128)
-    return b"%b-%b-4%b-%b%b-%b" % (
-        text[:8],
-        text[8:12],
-        text[13:16],
-        b"89ab"[(text[16] & 3) : (text[16] & 3) + 1],
-        text[17:20],
-        text[20:],
+    return b"%08x-%04x-4%03x-%04x-%012x" % (
+        getrandbits(32),
+        getrandbits(16),
+        getrandbits(12),
+        getrandbits(14) | 0x8000,
+        getrandbits(48),
     )

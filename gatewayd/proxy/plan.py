@@ -41,7 +41,7 @@ class Plan:
         self.cluster: Any = None
         self.prefix = b""
         self.suffix = b""
-        #: the received fields to send on, for heads that are built per request
+        #: the received fields to send on, for heads that are built per request; not to be changed
         self.fields: list[Pair] = []
         self.upgrade = b""
 
@@ -63,15 +63,15 @@ def make_plan(request: ParsedRequest, table: RouteTable, options: HttpOptions) -
     if route.action != FORWARD:
         return plan
     block = request.block
-    fields = list(block.forward)
+    extra: list[Pair] = []
     if block.content_length < 0 and not block.chunked and head.method not in _BODILESS:
-        fields.append((b"content-length", b"0"))  # golden 14_06 post-without-length
+        extra.append((b"content-length", b"0"))  # golden 14_06 post-without-length
     if block.upgrade == b"websocket" and request.body == 0:
         plan.upgrade = block.upgrade
-        fields += [(b"connection", b"Upgrade"), (b"upgrade", block.upgrade)]
+        extra += [(b"connection", b"Upgrade"), (b"upgrade", block.upgrade)]
     if block.request_id is not None and not options.request_id:
-        fields.append((b"x-request-id", block.request_id))  # semantics 14.3.3
-    plan.fields = fields
+        extra.append((b"x-request-id", block.request_id))  # semantics 14.3.3
+    plan.fields = [*block.forward, *extra] if extra else block.forward
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
@@ -79,7 +79,10 @@ def make_plan(request: ParsedRequest, table: RouteTable, options: HttpOptions) -
         return plan
     plan.plain = True
     plan.client_plain = block.forwarded_for is None and block.forwarded_proto == options.scheme
-    plan.prefix = request_head(head.method, head.target, head.authority, fields)
+    received = block.forward_bytes
+    for name, value in extra:
+        received += b"%b: %b\r\n" % (name, value)
+    plan.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (head.method, head.target, head.authority, received)
     tail = b"\r\n" if options.request_id else b""
     if route.decorator:
         tail += b"x-envoy-decorator-operation: %b\r\n" % route.decorator

@@ -77,6 +77,18 @@ class ClientConnection(asyncio.Protocol):
                 self._incomplete_head(data)
                 return
             head = self._responses.parse(data[:end])
+            if (
+                head.simple
+                and len(data) - end == head.content_length
+                and self._request_done
+                and not self._paused
+                and self._method != b"HEAD"
+            ):
+                # All of a common answer at once: back to the pool before the exchange hears of it.
+                self.exchange = None
+                self.owner.released(self)
+                exchange.on_response(head, data[end:], True)
+                return
             self._on_head(exchange, head, data[end:])
         elif state == LENGTH:
             remaining = self._remaining - len(data)

@@ -43,13 +43,17 @@ _HOST: Final = re.compile(
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^ ]*)").fullmatch
 
 # What a request field name means to the parser.
-_PLAIN, _HOST_FIELD, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _TE, _UPGRADE, _XFF, _XFP, _REQUEST_ID, \
-    _DROP, _REMOVE, _JOINED, _H2C = range(14)  # fmt: skip
+# Up to _USER_AGENT a line goes upstream as it is.
+(
+    _PLAIN, _JOINED, _USER_AGENT, _HOST_FIELD, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _TE, _UPGRADE,
+    _XFF, _XFP, _REQUEST_ID, _DROP, _REMOVE, _H2C,
+) = range(15)  # fmt: skip
 
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys(headers.JOINED_IN_REQUESTS, _JOINED),
     **dict.fromkeys(headers.HOP_BY_HOP, _DROP),
     **dict.fromkeys(headers.REMOVED_AT_EDGE, _REMOVE),
+    b"user-agent": _USER_AGENT,
     b"host": _HOST_FIELD,
     b"content-length": _CONTENT_LENGTH,
     b"transfer-encoding": _TRANSFER_ENCODING,
@@ -73,16 +77,17 @@ def _name_kind(lower: bytes) -> int:
 class RequestBlock:
     """A request's field block, parsed. Shared by every request with the same bytes."""
 
-    __slots__ = ("authority", "chunked", "close", "content_length", "error", "fields", "forward", "forward_bytes",
-                 "forwarded_for", "forwarded_proto", "request_id", "upgrade", "user_agent")  # fmt: skip
+    __slots__ = (
+        "_forward", "authority", "chunked", "close", "content_length", "entries", "error", "forward_bytes",
+        "forwarded_for", "forwarded_proto", "request_id", "upgrade", "user_agent",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.error: Failure | None = None
-        #: all fields a route may look at, hop-by-hop and edge fields removed, host first
-        self.fields = Fields(())
-        #: the same without host and without what the proxy writes itself
-        self.forward: list[Pair] = []
-        #: ``forward`` as HTTP/1 lines, each ended by CRLF
+        #: the lines that go upstream: without host, hop-by-hop and edge fields
+        self.entries: list[_Line] = []
+        self._forward: list[Pair] | None = None
+        #: the same as HTTP/1 lines, each ended by CRLF
         self.forward_bytes = b""
         self.authority: bytes | None = None
         self.content_length = -1
@@ -92,9 +97,24 @@ class RequestBlock:
         self.upgrade = b""
         self.forwarded_for: bytes | None = None
         #: x-forwarded-proto as sent upstream (semantics 14.2.1)
-        self.forwarded_proto: bytes | None = None
+        self.forwarded_proto = b"http"
         self.request_id: bytes | None = None
         self.user_agent = b""
+
+    @property
+    def forward(self) -> list[Pair]:
+        """The fields that go upstream, as pairs; not to be changed."""
+        pairs = self._forward
+        if pairs is None:
+            pairs = self._forward = [pair for _, pair, _ in self.entries]
+        return pairs
+
+    def routed_fields(self, authority: bytes) -> Fields:
+        """What a route may look at: host, the forwarded fields, x-forwarded-*."""
+        pairs = [(b"host", authority), *self.forward, (b"x-forwarded-proto", self.forwarded_proto)]
+        if self.forwarded_for is not None:
+            pairs.append((b"x-forwarded-for", self.forwarded_for))
+        return Fields(pairs)
 
 
 def _fail(failure: Failure) -> RequestBlock:
@@ -103,136 +123,175 @@ def _fail(failure: Failure) -> RequestBlock:
     return block
 
 
+#: A field line, parsed: what it means, name and value, the line as it goes upstream.
+_Line = tuple[int, Pair, bytes]
+
+#: Lines seen more than once. Most of a head repeats even when the head does not.
+_LINES: dict[bytes, _Line] = {}
+_OLD_LINES: dict[bytes, _Line] = {}
+_SEEN_LINES: set[int] = set()
+_MAX_LINES: Final = 4096
+_MAX_REMEMBERED_LINE: Final = 512
+
+_CHUNKED_LINE: Final[_Line] = (_PLAIN, (b"transfer-encoding", b"chunked"), b"transfer-encoding: chunked\r\n")
+_TE_LINE: Final[_Line] = (_PLAIN, (b"te", b"trailers"), b"te: trailers\r\n")
+
+
+def _parse_line(line: bytes) -> _Line | Failure:
+    name, colon, value = line.partition(b":")
+    if line.translate(None, headers.VALUE_BYTES):
+        return errors.BAD_REQUEST if b"\r" in line or b"\n" in line else errors.INVALID_CHARACTERS
+    if not colon or not name or name.translate(None, headers.TOKEN_BYTES):
+        return errors.BAD_REQUEST
+    lower = name.lower()
+    value = value.strip(b" \t")
+    return _name_kind(lower), (lower, value), b"%b: %b\r\n" % (lower, value)
+
+
+def _new_line(line: bytes) -> _Line | Failure:
+    """Parse a line that is not in the young generation, and remember it the second time."""
+    global _LINES, _OLD_LINES
+    entry = _OLD_LINES.get(line)
+    if entry is None:
+        parsed = _parse_line(line)
+        if isinstance(parsed, Failure):
+            return parsed
+        entry = parsed
+        key = hash(line)
+        if key not in _SEEN_LINES:
+            if len(_SEEN_LINES) >= 2 * _MAX_LINES:
+                _SEEN_LINES.clear()
+            _SEEN_LINES.add(key)
+            return entry
+        if len(line) > _MAX_REMEMBERED_LINE:
+            return entry
+    if len(_LINES) >= _MAX_LINES:
+        _OLD_LINES = _LINES
+        _LINES = {}
+    _LINES[line] = entry
+    return entry
+
+
 def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
     """Parse ``data``: field lines, each ended by CRLF, without the empty line that ends the head.
 
     Every violation of hardening section 2 gives a block whose ``error`` says how to answer.
     """
     lines = data.split(b"\r\n")
-    count = len(lines) - 1  # the last piece is empty: data ends with CRLF
-    if data.translate(None, headers.FIELD_BYTES):
-        return _fail(errors.INVALID_CHARACTERS)
-    if data.count(b"\n") != count or data.count(b"\r") != count:
-        return _fail(errors.BAD_REQUEST)
-    if count > options.limits.max_request_fields:
+    lines.pop()  # empty: data ends with CRLF
+    if len(lines) > options.limits.max_request_fields:
         return _fail(errors.TOO_MANY_FIELDS)
     block = RequestBlock()
-    forward: list[Pair] = []
-    append = forward.append
-    known = _NAMES.get
-    special: list[tuple[bytes, int, bytes]] | None = None
-    for index in range(count):
-        name, colon, value = lines[index].partition(b":")
-        entry = known(name)
+    block.forwarded_proto = options.scheme
+    entries = block.entries
+    append = entries.append
+    known = _LINES.get
+    special: list[_Line] = []
+    joined = False
+    for line in lines:
+        entry = known(line)
         if entry is None:
-            entry = _learn_name(name)
-            if entry is None:
-                return _fail(errors.BAD_REQUEST)
-        if not colon:
-            return _fail(errors.BAD_REQUEST)
-        lower, kind = entry
-        value = value.strip(b" \t")
-        if kind == _PLAIN:
-            append((lower, value))
+            parsed = _new_line(line)
+            if isinstance(parsed, Failure):
+                return _fail(parsed)
+            entry = parsed
+        kind = entry[0]
+        if kind <= _USER_AGENT:
+            append(entry)
+            if kind == _USER_AGENT:
+                block.user_agent = entry[1][1]
+            elif kind == _JOINED:
+                joined = True
         elif kind == _HOST_FIELD:
             if block.authority is not None:
                 return _fail(errors.BAD_REQUEST)  # two Host lines: two readings
-            block.authority = value
+            block.authority = entry[1][1]
         else:
-            if special is None:
-                special = []
-            special.append((lower, kind, value))
-    if special is not None:
-        failure = _special_fields(block, forward, special)
+            special.append(entry)
+    if joined or block.user_agent:
+        _join_repeated(block)
+    if special:
+        failure = _special_fields(block, special, options)
         if failure is not None:
             return _fail(failure)
-    authority = block.authority
-    if authority is not None and _HOST(authority) is None:
+    if block.authority is not None and _HOST(block.authority) is None:
         return _fail(errors.BAD_HOST)
-    block.forward = forward
-    out: list[bytes] = []
-    for lower, value in forward:
-        out += (lower, b": ", value, b"\r\n")
-    block.forward_bytes = b"".join(out)
-    if not options.trusted_proxies or block.forwarded_proto is None:
-        block.forwarded_proto = options.scheme  # semantics 14.2.1
-    visible = [] if authority is None else [(b"host", authority)]
-    visible += forward
-    visible.append((b"x-forwarded-proto", block.forwarded_proto))
-    if block.forwarded_for is not None:
-        visible.append((b"x-forwarded-for", block.forwarded_for))
-    block.fields = Fields(visible)
+    block.forward_bytes = b"".join([entry[2] for entry in entries])
     return block
 
 
-#: name as received -> (lower-case name, kind); only valid tokens, bounded.
-_NAMES: dict[bytes, tuple[bytes, int]] = {}
+def _join_repeated(block: RequestBlock) -> None:
+    """Repeated lines of a field that is one value become one line (semantics 5.8)."""
+    entries = block.entries
+    names = [entry[1][0] for entry in entries if entry[0]]
+    if len(set(names)) == len(names):
+        return
+    at: dict[bytes, int] = {}
+    out: list[_Line] = []
+    for entry in entries:
+        kind, (lower, value), _ = entry
+        if kind and lower in at:
+            first = out[at[lower]]
+            value = first[1][1] + b"," + value
+            out[at[lower]] = (kind, (lower, value), b"%b: %b\r\n" % (lower, value))
+            if kind == _USER_AGENT:
+                block.user_agent = value
+        else:
+            at[lower] = len(out)
+            out.append(entry)
+    entries[:] = out
 
 
-def _learn_name(name: bytes) -> tuple[bytes, int] | None:
-    if not name or name.translate(None, headers.TOKEN_BYTES):
-        return None
-    lower = name.lower()
-    entry = (lower, _name_kind(lower))
-    if len(name) <= 64:
-        if len(_NAMES) >= 4096:
-            _NAMES.clear()
-        _NAMES[name] = entry
-    return entry
-
-
-def _special_fields(
-    block: RequestBlock, forward: list[Pair], special: list[tuple[bytes, int, bytes]]
-) -> Failure | None:
-    """Fields that frame, that are hop-by-hop, or that are joined; extends ``forward``."""
+def _special_fields(block: RequestBlock, special: list[_Line], options: HttpOptions) -> Failure | None:
+    """Fields that frame or that are hop-by-hop; extends the block's lines."""
+    entries = block.entries
     nominated: set[bytes] = set()
     upgrade = b""
-    joined: dict[bytes, bytes] = {}
-    for lower, kind, value in special:
-        if kind == _JOINED:
-            joined[lower] = joined[lower] + b"," + value if lower in joined else value
-        elif kind == _CONTENT_LENGTH:
+    for entry in special:
+        kind, (_, value), _ = entry
+        if kind == _CONTENT_LENGTH:
             if block.content_length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 return errors.BAD_REQUEST
             block.content_length = int(value)
             if block.content_length >> 63:
                 return errors.BAD_REQUEST
-            forward.append((lower, value))
+            entries.append(entry)
         elif kind == _TRANSFER_ENCODING:
             if value.lower() != b"chunked" or block.chunked:
                 return errors.UNKNOWN_TRANSFER_CODING
             block.chunked = True
-            forward.append((lower, b"chunked"))
+            entries.append(_CHUNKED_LINE)
         elif kind == _CONNECTION:
             nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
         elif kind == _TE:
             if b"trailers" in [t.strip(b" \t").lower() for t in value.split(b",")]:
-                forward.append((b"te", b"trailers"))
+                entries.append(_TE_LINE)
         elif kind == _UPGRADE:
             upgrade = upgrade + b"," + value if upgrade else value
         elif kind == _XFF:
             before = block.forwarded_for
             block.forwarded_for = before + b"," + value if before is not None else value
         elif kind == _XFP:
-            block.forwarded_proto = value
+            if options.trusted_proxies:
+                block.forwarded_proto = value
         elif kind == _REQUEST_ID:
             block.request_id = value
     if block.chunked and block.content_length >= 0:
         return errors.LENGTH_AND_CHUNKED
-    forward.extend(joined.items())
-    block.user_agent = joined.get(b"user-agent", b"")
-    block.close = b"close" in nominated
-    if b"upgrade" in nominated and upgrade:
-        block.upgrade = upgrade.lower()
-    nominated -= headers.NOT_NOMINABLE
-    if nominated:
-        forward[:] = [
-            pair
-            for pair in forward
-            if pair[0] not in nominated or pair[0].startswith((b"x-forwarded-", b"x-envoy-"))
-        ]
     if block.forwarded_for == b"":
         block.forwarded_for = None  # an empty one is replaced (semantics 14.1.1)
+    if nominated:
+        block.close = b"close" in nominated
+        if b"upgrade" in nominated and upgrade:
+            block.upgrade = upgrade.lower()
+        nominated -= headers.NOT_NOMINABLE
+        if nominated:
+            # what a client may not nominate stays (hardening section 4)
+            entries[:] = [
+                entry
+                for entry in entries
+                if entry[1][0] not in nominated or entry[1][0].startswith((b"x-forwarded-", b"x-envoy-"))
+            ]
     return None
 
 
@@ -357,16 +416,15 @@ class RequestParser:
         """Target and authority; sets ``head`` or ``error`` (semantics 14.4.3, 14.5)."""
         block = request.block
         authority = block.authority
-        fields = block.fields
         scheme = self._options.scheme
         if not target.startswith(b"/"):
             if method == b"CONNECT":
-                request.head = RequestHead(method, b"", target, scheme, fields)
+                request.head = RequestHead(method, b"", target, scheme, block)
                 if _HOST(target) is None:
                     request.error = errors.BAD_HOST
                 return
             if target == b"*":
-                request.head = RequestHead(method, target, authority or b"", scheme, fields)
+                request.head = RequestHead(method, target, authority or b"", scheme, block)
                 request.error = errors.ABSOLUTE_PATH if method == b"OPTIONS" else errors.BAD_REQUEST
                 return
             match = _ABSOLUTE(target)
@@ -378,22 +436,21 @@ class RequestParser:
                 return
             authority = match[2]
             target = match[3] if match[3].startswith(b"/") else b"/" + match[3]
-            fields = Fields([(b"host", authority), *(p for p in fields.pairs if p[0] != b"host")])
         if authority is None:
-            request.head = RequestHead(method, target, b"", scheme, fields)
+            request.head = RequestHead(method, target, b"", scheme, block)
             request.error = errors.MISSING_HOST
             return
         normal = normalize_target(target, self._normalization)
         if normal is None:
-            request.head = RequestHead(method, target, authority, scheme, fields)
+            request.head = RequestHead(method, target, authority, scheme, block)
             # a control byte is the codec's business, an escaped NUL the path's (semantics 14.4.3)
             bad = target.translate(None, _TARGET_BYTES)
             request.error = errors.BAD_REQUEST if bad else errors.BAD_PATH
             return
-        if block.forwarded_proto in (b"http", b"https"):
+        if block.forwarded_proto is not scheme and block.forwarded_proto in (b"http", b"https"):
             scheme = block.forwarded_proto  # semantics 14.2.2
-        request.head = RequestHead(method, normal, authority, scheme, fields)
-        if method == b"QUERY" and fields.get(b"content-type") is None:
+        request.head = head = RequestHead(method, normal, authority, scheme, block, block.user_agent)
+        if method == b"QUERY" and head.fields.get(b"content-type") is None:
             request.error = errors.QUERY_WITHOUT_TYPE
         elif block.upgrade and not self._upgrade_allowed(request):
             request.error = errors.UPGRADE_FAILED

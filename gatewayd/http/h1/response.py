@@ -34,7 +34,7 @@ class ResponseHead:
     """One upstream response head. Shared by responses with the very same bytes."""
 
     __slots__ = ("chunked", "close", "content_length", "error", "grpc_status", "has_date", "pairs", "relay",
-                 "status", "upgrade")  # fmt: skip
+                 "simple", "status", "upgrade")  # fmt: skip
 
     def __init__(self) -> None:
         #: why the head is refused, "" = it is good
@@ -47,6 +47,8 @@ class ResponseHead:
         self.has_date = False
         self.upgrade = b""
         self.grpc_status = b""
+        #: a final answer with a content-length on a connection that stays open
+        self.simple = False
         #: fields for downstream: hop-by-hop ones, framing and an overwritten ``server`` are gone
         self.pairs: list[Pair] = []
         #: status line and ``pairs`` as HTTP/1 lines, with ``server`` and the framing field, and then
@@ -185,6 +187,8 @@ class ResponseParser:
         head.close = b"close" in tokens or (not keep_alive and b"keep-alive" not in tokens)
         if b"upgrade" in tokens:
             head.upgrade = upgrade
+        head.simple = head.status >= 200 and head.content_length >= 0 and not head.close
+        head.simple = head.simple and head.status not in (204, 304)
         self._relay_form(head)
         return head
 
