@@ -11,8 +11,8 @@ import time
 READ_BYTES = 1024 * 1024
 SLOW_BUFFER_BYTES = 128 * 1024
 SLOW_STEPS_PER_S = 16
-CUT_SHORT = "cut short after"
-"""What is written to standard output, with the bytes read, when a body ends before its length."""
+PROGRESS = "progress"
+"""Begins the lines a slow sink writes about each body, every MiB: connection and bytes read so far."""
 
 
 def content_length(head: bytes) -> int:
@@ -33,6 +33,7 @@ def swallow(client: socket.socket, remaining: int, rate_bytes_s: int) -> int:
     """Read up to `remaining` bytes and return how many came."""
     buffer = bytearray(READ_BYTES if not rate_bytes_s else rate_bytes_s // SLOW_STEPS_PER_S)
     wanted = remaining
+    told = 0
     while remaining:
         count = client.recv_into(buffer, min(remaining, len(buffer)))
         if not count:
@@ -40,6 +41,9 @@ def swallow(client: socket.socket, remaining: int, rate_bytes_s: int) -> int:
         remaining -= count
         if rate_bytes_s:
             time.sleep(count / rate_bytes_s)
+            if wanted - remaining >= told + READ_BYTES:
+                told = wanted - remaining
+                print(PROGRESS, client.fileno(), told, flush=True)
     return wanted - remaining
 
 
@@ -57,9 +61,6 @@ def serve(client: socket.socket, rate_bytes_s: int) -> None:
             length = content_length(head)
             early, pending = pending[:length], pending[length:]
             count = len(early) + swallow(client, length - len(early), rate_bytes_s)
-            if count < length:
-                print(CUT_SHORT, count, flush=True)
-                return
             body = b"%d" % count
             client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
 

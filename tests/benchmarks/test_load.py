@@ -146,12 +146,22 @@ def test_sink_answers_with_the_bytes_it_has_read() -> None:
     thread.join()
 
 
-def test_sink_reports_a_body_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_sink_tells_how_much_it_has_read(capsys: pytest.CaptureFixture[str]) -> None:
     ours, theirs = socket.socketpair()
-    with ours:
-        ours.sendall(b"PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\n1234")
-    sink.serve(theirs, 0)
-    assert amounts_read(capsys.readouterr().out) == [4]
+    size = 2 * sink.READ_BYTES + 10
+    writer = threading.Thread(target=ours.sendall, args=(b"x" * size,))
+    writer.start()
+    assert sink.swallow(theirs, size, rate_bytes_s=1 << 30) == size
+    writer.join()
+    ours.close()
+    theirs.close()
+    amounts = amounts_read(capsys.readouterr().out)
+    assert len(amounts) == 1
+    assert sink.READ_BYTES <= amounts[0] <= size
+
+
+def test_only_the_last_amount_of_a_connection_counts() -> None:
+    assert amounts_read("progress 4 10\nprogress 5 7\nprogress 4 20\nnoise\n") == [20, 7]
 
 
 def test_slow_upload_that_stood_still_is_invalid() -> None:
