@@ -9,18 +9,26 @@ objects and costs more than twice as much (benchmarks/micro, ``regex``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
 import re2
 
+#: value -> positions of the patterns that match it, in no order, or None when none does
+SetMatch = Callable[[bytes], list[int] | None]
+
 #: Istio refuses longer ones (hardening: regular expressions in routes).
 MAX_PATTERN_CHARS: Final = 1024
 #: How much of the literal beginning of a pattern is worth knowing for the index.
 _PREFIX_BYTES: Final = 128
-#: RE2's budget for one set of many patterns, program and automaton together.
-_SET_BYTES: Final = 64 << 20
+#: RE2's memory for one pattern and for a set of many, program and automaton together. What a hostile client
+#: can make an automaton grow to is bounded by this; what does not fit is tried in a slower way.
+_ONE_BYTES: Final = 1 << 20
+_SET_BYTES: Final = 16 << 20
+#: Matched once by every new set, because a set without memory for its automaton says "no match" to all;
+#: no request can hold it, a NUL is refused before routing.
+_PROBE: Final = b"\x00probe"
 
 
 def _options(max_mem: int = 0) -> re2.Options:
@@ -33,39 +41,51 @@ def _options(max_mem: int = 0) -> re2.Options:
     return options
 
 
+def compile_set(patterns: Sequence[str], max_mem: int = _SET_BYTES) -> SetMatch | None:
+    """The function that says which of many valid patterns match a value, in one pass over it.
+
+    None when they need more than ``max_mem`` bytes; then fewer at a time may do.
+    """
+    together = re2.Set.FullMatchSet(_options(max_mem))
+    try:
+        for pattern in patterns:
+            together.Add(pattern.encode())
+        together.Add(_PROBE.replace(b"\x00", b"\\x00"))
+        together.Compile()
+    except re2.error:
+        return None
+    match: SetMatch = together.Match
+    return match if match(_PROBE) is not None else None
+
+
 class Regex:
     """One pattern that must match a whole value; patterns of equal text share one object."""
 
     __slots__ = ("__weakref__", "_match", "pattern", "required_prefix")
 
     def __init__(self, pattern: str) -> None:
-        text = pattern.encode()
-        compiled = re2.compile(text, _options())
+        #: the pattern as written
         self.pattern = pattern
         #: bytes every matching value begins with
-        self.required_prefix: bytes = _common_prefix(compiled)
-        single = re2.Set.FullMatchSet(_options())
-        single.Add(text)
-        single.Compile()
-        self._match: Callable[[bytes], list[int] | None] = single.Match
+        self.required_prefix: bytes = _common_prefix(re2.compile(pattern.encode(), _options()))
+        # Made when first asked: in a big virtual host most patterns are only ever tried as part of a set.
+        self._match: Callable[[bytes], object] | None = None
 
     def matches(self, value: bytes) -> bool:
         """Whether the whole of ``value`` matches."""
-        return self._match(value) is not None
+        if not value.startswith(self.required_prefix):
+            return False
+        match = self._match
+        if match is None:
+            match = self._match = self._compile()
+        return match(value) is not None
 
-
-class RegexSet:
-    """Many patterns tried in one pass; used where one place in the index holds several."""
-
-    __slots__ = ("match",)
-
-    def __init__(self, regexes: Iterable[Regex]) -> None:
-        patterns = re2.Set.FullMatchSet(_options(_SET_BYTES))
-        for regex in regexes:
-            patterns.Add(regex.pattern.encode())
-        patterns.Compile()
-        #: value -> positions of the patterns that match it, in no order; None when none does
-        self.match: Callable[[bytes], list[int] | None] = patterns.Match
+    def _compile(self) -> Callable[[bytes], object]:
+        together = compile_set([self.pattern], _ONE_BYTES)
+        if together is not None:
+            return together
+        alone: Callable[[bytes], object] = re2.compile(self.pattern.encode(), _options()).fullmatch
+        return alone
 
 
 _known: WeakValueDictionary[str, Regex] = WeakValueDictionary()

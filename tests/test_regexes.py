@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.regexes import RegexSet, Substitution, compile_regex
+from gatewayd import regexes
+from gatewayd.regexes import Substitution, compile_regex, compile_set
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,9 @@ from gatewayd.regexes import RegexSet, Substitution, compile_regex
 def test_whole_value_is_matched_by_bytes(pattern: str, value: bytes, matches: bool) -> None:
     regex = compile_regex(pattern)
     assert regex.matches(value) is matches
-    assert RegexSet([regex, compile_regex("never")]).match(value) == ([0] if matches else None)
+    together = compile_set([pattern, "never"])
+    assert together is not None
+    assert together(value) == ([0] if matches else None)
 
 
 @pytest.mark.parametrize("pattern", ["(", "a**", "[b", "(?=x)", r"(a)\1", "*", "a{2001}"])
@@ -48,6 +51,23 @@ def test_longer_than_a_thousand_characters_is_refused() -> None:
     assert compile_regex("a" * 1024).matches(b"a" * 1024)
     with pytest.raises(ValueError, match="longer than 1024 characters"):
         compile_regex("a" * 1025)
+
+
+#: Valid, yet more than a small set can hold.
+HUGE = "(?:[a-c]{500}[b-d]{500}){2}" * 30 + "x"
+
+
+def test_a_set_that_lacks_memory_says_so_instead_of_matching_nothing() -> None:
+    assert compile_set([HUGE], 1 << 20) is None
+    assert compile_set(["a" * 1000] * 3000, 1 << 16) is None
+
+
+def test_a_pattern_too_big_for_a_set_still_matches() -> None:
+    regex = compile_regex(HUGE)
+    value = (b"a" * 500 + b"b" * 500) * 60
+    assert regex.matches(value + b"x")
+    assert not regex.matches(value)
+    assert regexes.compile_set([HUGE], 1 << 20) is None
 
 
 def test_equal_patterns_share_one_object() -> None:

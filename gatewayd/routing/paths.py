@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayd.http.message import RequestHead
-from gatewayd.regexes import Regex, RegexSet
+from gatewayd.regexes import Regex, SetMatch, compile_set
 
 #: A rule's place in the order, and what is left to confirm (None: nothing).
 Entry = tuple[int, Callable[[RequestHead], bool] | None]
 
-#: Patterns in one set: RE2 builds one automaton for all, so huge sets are cut.
-_SET_SIZE = 512
+#: Patterns in one set, when they fit its memory. One pass costs the same for 1 and for 4,096.
+_SET_SIZE: Final = 4096
 
 
 class Filed(NamedTuple):
@@ -31,6 +31,10 @@ class Filed(NamedTuple):
     regex: Regex | None = None
 
 
+#: lowest order, set, entry of each of its patterns
+_Set = tuple[int, SetMatch, Sequence[Entry]]
+
+
 class _Node:
     __slots__ = ("entries", "first", "key", "parent", "sets")
 
@@ -38,8 +42,7 @@ class _Node:
         self.key = key
         self.parent = parent
         self.entries: Sequence[Entry] = ()
-        #: (lowest order, set, entry of each of its patterns)
-        self.sets: Sequence[tuple[int, Callable[[bytes], list[int] | None], Sequence[Entry]]] = ()
+        self.sets: Sequence[_Set] = ()
         #: lowest order here and above
         self.first = 0
 
@@ -97,17 +100,41 @@ class PrefixIndex:
 
 
 def _fill(node: _Node, filed: list[Filed]) -> None:
-    """Put the rules of one prefix in place, in order; two or more regexes share a set."""
-    plain: list[Entry] = [(f.order, f.confirm) for f in filed if f.regex is None]
+    """Put the rules of one prefix in place, in order."""
+    entries: list[Entry] = [(f.order, f.confirm) for f in filed if f.regex is None]
     patterns = [f for f in filed if f.regex is not None]
-    sets: list[tuple[int, Callable[[bytes], list[int] | None], Sequence[Entry]]] = []
+    sets: list[_Set] = []
     for start in range(0, len(patterns), _SET_SIZE):
-        chunk = patterns[start : start + _SET_SIZE]
-        regexes = [f.regex for f in chunk if f.regex is not None]
-        match = RegexSet(regexes).match
-        sets.append((chunk[0].order, match, tuple((f.order, f.confirm) for f in chunk)))
-    node.entries = tuple(plain)
+        _fill_sets(patterns[start : start + _SET_SIZE], sets, entries)
+    entries.sort(key=_order)
+    node.entries = tuple(entries)
     node.sets = tuple(sets)
     node.first = filed[0].order
     if node.parent is not None and node.parent.first < node.first:
         node.first = node.parent.first
+
+
+def _fill_sets(filed: list[Filed], sets: list[_Set], entries: list[Entry]) -> None:
+    """Make one set of ``filed``, or of its halves when it is too big; what fits no set is tried alone."""
+    match = compile_set([f.regex.pattern for f in filed if f.regex is not None])
+    if match is not None:
+        sets.append((filed[0].order, match, tuple((f.order, f.confirm) for f in filed)))
+    elif len(filed) == 1:
+        entries.append((filed[0].order, _alone(filed[0])))
+    else:
+        half = len(filed) // 2
+        _fill_sets(filed[:half], sets, entries)
+        _fill_sets(filed[half:], sets, entries)
+
+
+def _alone(filed: Filed) -> Callable[[RequestHead], bool]:
+    regex, confirm = filed.regex, filed.confirm
+    assert regex is not None
+    matches = regex.matches
+    if confirm is None:
+        return lambda request: matches(request.path)
+    return lambda request: matches(request.path) and confirm(request)
+
+
+def _order(entry: Entry) -> int:
+    return entry[0]

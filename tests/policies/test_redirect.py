@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gatewayd.http.message import Fields, RequestHead
@@ -16,9 +18,9 @@ def to(
     host: bytes = b"shop.test",
     arrived: bytes = b"http",
     matched: PathMatched = PREFIX,
-    **fields: object,
+    **fields: Any,
 ) -> bytes:
-    action = RedirectAction(status=301, **fields)  # type: ignore[arg-type]
+    action = RedirectAction(status=301, **fields)
     return location(action, RequestHead(b"GET", target, host, arrived, Fields(())), matched)
 
 
@@ -68,7 +70,7 @@ def test_prefix_rewrite(matched: PathMatched, target: bytes, new: bytes, path: b
         (b"", {"scheme": b"https"}, b"https://"),
     ],
 )
-def test_origin(host: bytes, fields: dict[str, object], origin: bytes) -> None:
+def test_origin(host: bytes, fields: dict[str, Any], origin: bytes) -> None:
     assert to(b"/p", host, **fields) == origin + b"/p"
 
 

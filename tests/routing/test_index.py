@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewayd import regexes
 from gatewayd.routing import index as index_module
+from gatewayd.routing import paths
 from gatewayd.routing.index import RuleIndex, compile_finder
 from tests.reference.routing import Spec, first_match
 from tests.routing.support import request, rule, uri
@@ -59,7 +64,7 @@ _REQUEST = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_RULES, st.lists(_REQUEST, min_size=1, max_size=8))
 def test_index_agrees_with_a_walk_from_the_top(rules: list[list[Spec]], requests: list[object]) -> None:
     compiled = [rule(str(i), *specs) for i, specs in enumerate(rules)]
@@ -110,6 +115,22 @@ def test_thousands_of_regexes_of_one_beginning_are_tried_in_order() -> None:
     assert _name(find(request(b"/shop/1150/late"))) == "late"
     assert _name(find(request(b"/shop/5/late"))) == "5"
     assert find(request(b"/shop/x/y")) is None
+
+
+def test_regexes_that_fit_no_set_are_tried_alone_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(patterns: Sequence[str]) -> regexes.SetMatch | None:
+        return regexes.compile_set(patterns) if len(patterns) == 2 and "/b" not in patterns else None
+
+    monkeypatch.setattr(paths, "compile_set", small)
+    tenant = ("headers", "x-tenant", "exact", "t1")
+    patterns = ["/a", "/[ac]", "/[bc]", "/b", "/[a-d]", "/d|/e", "/e"]
+    rules = [rule(p, uri("regex", p), *([tenant] if p == "/e" else [])) for p in patterns]
+    find = RuleIndex(rules).find
+    assert [_name(find(request(b"/" + c))) for c in (b"a", b"b", b"c", b"d", b"e")] == [
+        "/a", "/[bc]", "/[ac]", "/[a-d]", "/d|/e",
+    ]  # fmt: skip
+    assert RuleIndex(rules[-1:]).find(request(b"/e")) is None
+    assert _name(RuleIndex(rules[-1:]).find(request(b"/e", (b"x-tenant", b"t1")))) == "/e"
 
 
 def test_nested_prefixes_walk_up_to_the_longest_that_fits() -> None:
