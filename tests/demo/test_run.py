@@ -1,0 +1,212 @@
+"""``gatewayd demo`` for real: every line it prints does what it says, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from gatewayd.demo.folders import example_folder
+from gatewayd.demo.run import GATEWAY_PORT
+from gatewayd.demo.tour import TOUR, tour_lines
+from tests.support.ports import PortReservation
+
+READY = "Ctrl-C ends it"
+#: What each line of the tour must show: a pattern of its whole output (headers too where it says -i).
+SHOWS = {
+    "the page; its reviews come from v1, v2 and v3 in turn": r"<title>Bookinfo(.|\n)*reviews v[123]<",
+    "reviews by weight: v1 50 %, v2 30 %, v3 20 %": r'"version": "v[123]"',
+    "a header decides: user jason gets v2, with black stars": r'"version": "v2"(.|\n)*"color": "black"',
+    "an API behind the same host": r'"publisher": "Loopback Press"',
+    "a rewrite: /books/0 reaches details as /details/0": r'"publisher": "Loopback Press"',
+    "a redirect to another path": r"HTTP/1.1 301 (.|\n)*location: http://127\.0\.0\.1:\d+/productpage",
+    "a response without any backend": r"HTTP/1.1 200 (.|\n)*gatewayd answered this by itself",
+    "no route: 404": r"HTTP/1.1 404 Not Found\r\n(.|\n)*server: istio-envoy",
+    "what a backend sees": r'"X-Forwarded-Proto": "http"',
+    "any status": r"HTTP/1.1 418 ",
+    "a slow answer": r'"url": "http://httpbin.example/delay/2"',
+    "a body sent": r'"data": "hello"(.|\n)*"method": "POST"',
+    "the client's address": r'"origin": "127\.0\.0\.1"',
+    "a route timeout of 1 s: 504": r"HTTP/1.1 504 (.|\n)*upstream request timeout",
+}
+
+
+class Demo:
+    """A demo in a session of its own, so that whatever it starts can be found."""
+
+    def __init__(self, *flags: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gatewayd", "demo", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.text = ""
+
+    @property
+    def output(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def wait_ready(self) -> None:
+        for line in self.output:
+            self.text += line
+            if READY in line:
+                return
+        raise AssertionError(f"the demo ended:\n{self.text}")
+
+    def wait(self) -> int:
+        self.text += self.output.read()
+        return self.process.wait(timeout=15)
+
+    def left(self) -> list[str]:
+        """Processes of the demo's session that still run, given a second to go."""
+        deadline = time.monotonic() + 5
+        while (found := _session(self.process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
+
+def _session(leader: int) -> list[str]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = stat.read_text().partition(" (")
+        except OSError:
+            continue  # it ended while we looked
+        name, _, fields = rest.rpartition(") ")
+        state, _, _, session = fields.split()[:4]
+        if int(session) == leader and state not in "ZX":
+            found.append(f"{pid} {name}")
+    return found
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[Demo]:
+    demo = Demo(*flags)
+    try:
+        yield demo
+    finally:
+        if demo.process.poll() is None:
+            os.killpg(demo.process.pid, signal.SIGKILL)
+        demo.process.wait()
+        demo.output.close()
+
+
+def free_port() -> int:
+    held = PortReservation()
+    held.release()
+    return held.port
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Demo, int]]:
+    port = free_port()
+    with running("--http-port", str(port)) as demo:
+        demo.wait_ready()
+        yield demo, port
+        os.killpg(demo.process.pid, signal.SIGINT)
+        assert demo.wait() == 0
+
+
+def test_it_prints_a_table_of_lines_and_where_the_configuration_is(served: tuple[Demo, int]) -> None:
+    demo, port = served
+    for shows, line in tour_lines(f"http://127.0.0.1:{port}"):
+        assert re.search(rf"^  {re.escape(line)} +{re.escape(shows)}$", demo.text, re.MULTILINE)
+    folder = re.search(r"configuration in (.+)", demo.text)
+    assert folder is not None
+    assert "kind: Gateway" in Path(folder[1], "gateway.yaml").read_text()
+
+
+@pytest.mark.parametrize("shows", [shows for shows, _ in TOUR])
+def test_each_line_does_what_it_says(served: tuple[Demo, int], shows: str) -> None:
+    line = dict(tour_lines(f"http://127.0.0.1:{served[1]}"))[shows]
+    program = subprocess.run([*shlex.split(line), "-sS"], capture_output=True, timeout=20)
+    assert re.search(SHOWS[shows], program.stdout.decode()), program
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_term_end_it_with_0_and_leave_no_process(number: signal.Signals) -> None:
+    with running("--http-port", str(free_port())) as demo:
+        demo.wait_ready()
+        assert len(_session(demo.process.pid)) == 3
+        if number == signal.SIGINT:
+            os.killpg(demo.process.pid, number)  # as a terminal does
+        else:
+            demo.process.send_signal(number)
+        assert demo.wait() == 0
+        assert demo.left() == []
+    assert "Traceback" not in demo.text
+
+
+def test_ctrl_c_with_a_request_under_way_does_not_wait_for_it() -> None:
+    port = free_port()
+    with running("--http-port", str(port)) as demo:
+        demo.wait_ready()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /delay/10 HTTP/1.1\r\nhost: httpbin.example\r\n\r\n")
+            time.sleep(0.3)  # until it is under way; too short only makes the test easier
+            started = time.monotonic()
+            os.killpg(demo.process.pid, signal.SIGINT)
+            assert demo.wait() == 0
+        assert time.monotonic() - started < 4
+        assert demo.left() == []
+
+
+def test_nothing_outlives_a_killed_demo() -> None:
+    with running("--http-port", str(free_port())) as demo:
+        demo.wait_ready()
+        demo.process.kill()
+        demo.process.wait()
+        assert demo.left() == []
+
+
+def test_ctrl_c_at_once_is_quiet() -> None:
+    with running("--http-port", str(free_port())) as demo:
+        time.sleep(0.25)  # somewhere in its start: imports, backends, gateway
+        os.killpg(demo.process.pid, signal.SIGINT)
+        demo.wait()
+        assert demo.left() == []
+
+
+def test_a_taken_port_ends_with_77_and_says_how_to_choose_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running("--http-port", str(port)) as demo:
+            assert demo.wait() == 77
+            assert demo.left() == []
+    assert str(port) in demo.text
+    assert re.search(r"gatewayd demo --http-port \d+", demo.text)
+    assert "Traceback" not in demo.text
+
+
+def test_a_gateway_that_refuses_its_flags_ends_the_demo_with_its_code() -> None:
+    with running("--http-port", str(free_port()), "--", "--no-such-flag") as demo:
+        assert demo.wait() == 64
+        assert demo.left() == []
+    assert "no-such-flag" in demo.text
+
+
+def test_the_example_is_found_in_a_checkout_and_in_a_package(tmp_path: Path) -> None:
+    found = example_folder("bookinfo")
+    assert found is not None
+    assert f"number: {GATEWAY_PORT}\n" in (found / "gateway.yaml").read_text()
+    packaged = tmp_path / "package"
+    (packaged / "bookinfo").mkdir(parents=True)
+    places = (packaged, found.parent)
+    assert example_folder("bookinfo", places) == found  # an empty folder is no example
+    (packaged / "bookinfo" / "gateway.yaml").touch()
+    assert example_folder("bookinfo", places) == packaged / "bookinfo"
+    assert example_folder("nothing", places) is None
