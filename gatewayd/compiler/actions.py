@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from gatewayd.compiler.destinations import Clusters, Place, Target
-from gatewayd.compiler.headers import authority_of, compile_headers
-from gatewayd.policies.header_ops import HeaderOps
+from gatewayd.compiler.headers import NO_OPS, Ops, authority_of, compile_headers
+from gatewayd.compiler.prepared import PreparedRule
 from gatewayd.resources.virtual_service import HTTPDirectResponse, HTTPRedirect, HTTPRoute
 from gatewayd.routing.route import Destination, DirectResponseAction, RedirectAction
 
 #: Redirect statuses Envoy knows (6.4.1).
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-Ops = tuple[HeaderOps | None, HeaderOps | None]
 
 
 def redirect_action(written: HTTPRedirect, port: int) -> RedirectAction:
@@ -42,25 +39,24 @@ def direct_action(written: HTTPDirectResponse) -> DirectResponseAction:
 
 def header_ops(rule: HTTPRoute) -> tuple[Ops, ...]:
     """Operations of each destination of a rule, or of the rule alone when it has none; ValueError (6.2.3)."""
-    if not rule.route:
-        return (compile_headers(rule.headers, None, single=True),)
-    single = len(rule.route) == 1
-    return tuple(compile_headers(rule.headers, share.headers, single=single) for share in rule.route)
+    route = rule.route
+    if len(route) < 2:
+        own = route[0].headers if route else None
+        if rule.headers is None and own is None:
+            return NO_OPS
+        return (compile_headers(rule.headers, own, single=True),)
+    return tuple(compile_headers(rule.headers, share.headers, single=False) for share in route)
 
 
 def destinations(
-    rule: HTTPRoute,
-    ops: Sequence[Ops],
-    namespace: str,
-    listener_port: int,
-    clusters: Clusters,
-    asked: Place,
+    item: PreparedRule, listener_port: int, clusters: Clusters
 ) -> tuple[tuple[Destination, ...], Target]:
     """The destinations of a rule, and the target of the first (6.1).
 
     A single destination's weight means nothing (6.1.4); one of several with weight 0 gets nothing and
     is left out (6.1.5). ``rewrite.authority`` beats the rule's headers, which beat the destination's (6.2.7).
     """
+    rule = item.rule
     authority = rule.rewrite.authority if rule.rewrite is not None else ""
     authority = authority or authority_of(rule.headers) or ""
     single = len(rule.route) == 1
@@ -69,12 +65,13 @@ def destinations(
     for index, share in enumerate(rule.route):
         if not single and share.weight <= 0:
             continue
-        ingress = asked.resource.kind == "Ingress"
-        path = f"{asked.path}.backend" if ingress else f"{asked.path}.route[{index}].destination.host"
-        target = clusters.target(share.destination, namespace, listener_port, Place(asked.resource, path))
+        ingress = item.resource.kind == "Ingress"
+        path = f"{item.path}.backend" if ingress else f"{item.path}.route[{index}].destination.host"
+        asked = Place(item.resource, path)
+        target = clusters.target(share.destination, item.namespace, listener_port, asked)
         first = first or target
         own = authority or authority_of(share.headers)
-        request_ops, response_ops = ops[index]
+        request_ops, response_ops = item.ops[index]
         made.append(
             Destination(
                 target.cluster,
@@ -85,6 +82,5 @@ def destinations(
                 response_ops,
             )
         )
-    if first is None:
-        raise ValueError("every weight is 0: at least one destination needs a weight above 0")
+    assert first is not None  # prepare_rule saw to it
     return tuple(made), first

@@ -16,10 +16,11 @@ from gatewayd.compiler.ingress import compile_ingresses
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.ordering import by_age
 from gatewayd.compiler.prepare import Preparer
+from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
 from gatewayd.compiler.services import build_registry
 from gatewayd.compiler.virtual_hosts import BindingIndex, BuiltTable, build_table
-from gatewayd.compiler.virtual_services import Prepared, RuleCompiler
+from gatewayd.compiler.virtual_services import RuleCompiler
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.ingress import Ingress, IngressClass
@@ -98,7 +99,7 @@ def compile_snapshot(
             report.say(
                 "info",
                 "GWD0105",
-                f"VirtualService {item.resource.full_name} is not exported to namespace {viewer}, this proxy's",
+                f"VirtualService {item.resource.full_name} is not exported to namespace {viewer}",
                 item.resource,
                 "spec.exportTo",
             )

@@ -58,7 +58,8 @@ class PortTranslation:
                 ports = {port.number: port.target_port or port.number for port in entry.ports}
                 hosts = entry.hosts
                 # Inline endpoints are addresses, whatever their labels: they select no workload.
-                selects = _selects(entry.workload_selector and entry.workload_selector.labels, labels)
+                selector = entry.workload_selector
+                selects = _selects(selector.labels if selector else {}, labels)
             self._fronts.append(_FrontService(hosts, ports, selects))
 
     def bound_port(self, gateway: Resource[Any], number: int) -> int | None:
@@ -72,8 +73,8 @@ class PortTranslation:
         return next((front.ports[number] for front in fronts if number in front.ports), number)
 
 
-def _selects(selector: Mapping[str, str] | None, labels: Mapping[str, str] | None) -> bool:
-    return labels is not None and bool(selector) and has_labels(selector or {}, labels)
+def _selects(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
+    return labels is not None and bool(selector) and has_labels(selector, labels)
 
 
 def _target(number: int, target: int | str | None, pods: Iterable[Resource[Pod]]) -> int:

@@ -8,6 +8,10 @@ from typing import Final
 from gatewayd.policies.header_ops import HeaderLevel, HeaderOps, compile_levels, level_of
 from gatewayd.resources.virtual_service import HeaderOperations, Headers
 
+Ops = tuple[HeaderOps | None, HeaderOps | None]
+#: What a rule with one destination, or none, and no ``headers`` anywhere has.
+NO_OPS: Final[tuple[Ops, ...]] = ((None, None),)
+
 _AUTHORITY: Final = frozenset({"host", ":authority"})
 _NO_LEVEL: Final = HeaderLevel()
 

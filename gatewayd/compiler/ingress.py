@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gatewayd.compiler.findings import Reporter
-from gatewayd.compiler.matches import NOTHING_MATCHED
+from gatewayd.compiler.headers import NO_OPS
+from gatewayd.compiler.matches import EVERYTHING, Shape
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.ordering import by_age
+from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.services import Registry
-from gatewayd.compiler.virtual_services import Alternative, Prepared, PreparedRule
 from gatewayd.resources.gateway import Gateway, Port, Server
 from gatewayd.resources.ingress import HTTPIngressPath, Ingress, IngressClass
 from gatewayd.resources.mesh_config import MeshConfig
@@ -170,7 +171,7 @@ class _Path:
         return PreparedRule(
             self.route,
             (self._alternative(),),
-            ((None, None),),
+            NO_OPS,
             retry,
             self.ingress.namespace,
             source,
@@ -180,12 +181,13 @@ class _Path:
 
     def _alternative(self) -> Alternative:
         if self.kind == _ANY or (self.kind != "exact" and not self.text.strip("/")):
-            return Alternative(None, (), True, NOTHING_MATCHED, "/*", "")
+            return Alternative(None, EVERYTHING, "")
         condition = MATCHERS["uri"]("", self.kind, self.text)
         matched = PathMatched(self.kind, self.text.encode())
         # A segment prefix is no path Istio would name in the operation (14.3.5, golden 13).
         operation = self.text if self.kind == "exact" else "/*"
-        return Alternative(None, (condition,), False, matched, operation, "")
+        taken = (self.kind, self.text.rstrip("/") if self.kind == "segment_prefix" else self.text)
+        return Alternative(None, Shape((condition,), False, matched, operation, taken), "")
 
 
 def _kind_and_text(written: HTTPIngressPath) -> tuple[str, str]:

@@ -97,18 +97,83 @@ def _header(row: str, name: str, text: StringMatch) -> Condition:
 #: Most rules match by nothing or by a plain prefix: those share what describes it.
 NOTHING_MATCHED: Final = PathMatched()
 
+#: Conditions besides the uri, as words that compare: (what, name, kind of comparison, text).
+Others = frozenset[tuple[str, str, str, str]]
+NO_OTHERS: Final[Others] = frozenset()
 
-def path_matched(match: HTTPMatchRequest | None) -> PathMatched:
-    """What rewrites and redirects replace (6.3.1)."""
-    if match is None or match.uri is None:
-        return NOTHING_MATCHED
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One alternative as requests meet it. Equal plain ones are one object, so 50,000 routes stay lean."""
+
+    conditions: tuple[Condition, ...]
+    catch_all: bool
+    path_matched: PathMatched
+    #: the path in ``x-envoy-decorator-operation`` (14.3.5): ``/exact``, ``/pre*``, the regex, or ``/*``
+    operation_path: str
+    #: kind of comparison and text, or ("any", ""); with ``others`` it says what is taken from later rules
+    uri: tuple[str, str]
+    others: Others = NO_OTHERS
+
+
+EVERYTHING: Final = Shape((), True, NOTHING_MATCHED, "/*", ("any", ""))
+
+
+class Shapes:
+    """Compiles alternatives; remembers those that only look at the uri."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, str | None, str | None, bool], Shape] = {}
+
+    def of(self, match: HTTPMatchRequest | None) -> Shape:
+        """The shape of an alternative, or of a rule without it; ValueError as in :func:`conditions`."""
+        if match is None:
+            return EVERYTHING
+        uri = match.uri
+        if (
+            uri is None
+            or match.headers
+            or match.without_headers
+            or match.query_params
+            or match.method is not None
+            or match.authority is not None
+            or match.scheme is not None
+        ):
+            return _shape(match)
+        key = (uri.exact, uri.prefix, uri.regex, match.ignore_uri_case)
+        shape = self._known.get(key)
+        if shape is None:
+            shape = self._known[key] = _shape(match)
+        return shape
+
+
+def _shape(match: HTTPMatchRequest) -> Shape:
+    found = conditions(match)
+    if match.uri is None:
+        return Shape(found, is_catch_all(match), NOTHING_MATCHED, "/*", ("any", ""), _others(match))
     kind, value = kind_and_value(match.uri)
-    return NOTHING_MATCHED if kind == "present" else PathMatched(kind, value.encode())
+    matched = NOTHING_MATCHED if kind == "present" else PathMatched(kind, value.encode())
+    operation = f"{value}*" if kind == "prefix" else value or "/*"
+    return Shape(found, is_catch_all(match), matched, operation, _taken(match, kind, value), _others(match))
 
 
-def operation_path(match: HTTPMatchRequest | None) -> str:
-    """The path in ``x-envoy-decorator-operation`` (14.3.5): ``/exact``, ``/pre*``, the regex, or ``/*``."""
-    if match is None or match.uri is None:
-        return "/*"
-    kind, value = kind_and_value(match.uri)
-    return f"{value}*" if kind == "prefix" else value or "/*"
+def _taken(match: HTTPMatchRequest, kind: str, value: str) -> tuple[str, str]:
+    if kind == "present" or (kind == "prefix" and value in ("", "/")) or (kind == "regex" and value == ".*"):
+        return "any", ""
+    if match.ignore_uri_case and kind != "regex":
+        return f"{kind} ignoring case", value.lower()
+    return kind, value
+
+
+def _others(match: HTTPMatchRequest) -> Others:
+    found: list[tuple[str, str, str, str]] = []
+    for name, text in (("method", match.method), ("scheme", match.scheme), ("authority", match.authority)):
+        if text is not None:
+            found.append((name, "", *kind_and_value(text)))
+    for name, text in match.headers.items():
+        found.append(("header", name.lower(), *kind_and_value(text)))
+    for name, text in match.without_headers.items():
+        found.append(("without header", name.lower(), *kind_and_value(text)))
+    for name, text in match.query_params.items():
+        found.append(("query parameter", name, *kind_and_value(text)))
+    return frozenset(found) if found else NO_OTHERS

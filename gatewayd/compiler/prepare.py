@@ -8,26 +8,24 @@ lone ``%``, for which Envoy would reject the routes of the whole port (6.2.3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from gatewayd.compiler.actions import header_ops, redirect_action
 from gatewayd.compiler.defaults import retry_policy
 from gatewayd.compiler.delegates import made_whole, merge_rules
 from gatewayd.compiler.findings import Reporter, did_you_mean
-from gatewayd.compiler.matches import (
-    NOTHING_MATCHED,
-    conditions,
-    is_catch_all,
-    operation_path,
-    path_matched,
-)
+from gatewayd.compiler.matches import Shapes
 from gatewayd.compiler.names import full_name, gateway_names
 from gatewayd.compiler.options import CompileOptions
-from gatewayd.compiler.virtual_services import Alternative, Prepared, PreparedRule, Rewrite
+from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule, Rewrite
 from gatewayd.compiler.visibility import visibility
 from gatewayd.policies.rewrite import compile_rewrite
 from gatewayd.resources.meta import Resource
-from gatewayd.resources.virtual_service import HTTPMatchRequest, HTTPRoute, VirtualService
+from gatewayd.resources.virtual_service import HTTPMatchRequest, HTTPRewrite, HTTPRoute, VirtualService
 from gatewayd.routing.route import PathMatched, RetryPolicy, RouteSource
+
+#: What a rule without ``match`` has instead: one alternative that every request meets.
+_ALL: Final = (None,)
 
 
 class Unservable(Exception):
@@ -53,6 +51,7 @@ class Preparer:
         self._options = options
         self._default_retry = default_retry
         self._report = report
+        self._shapes = Shapes()
         self._unservable: set[str] = set()
         #: delegates that some root pulls in
         self.pulled_in: set[str] = set()
@@ -100,11 +99,12 @@ class Preparer:
         line = lines[index][0] if index < len(lines) else resource.line
         source = RouteSource("VirtualService", resource.namespace, resource.name, index, resource.file, line)
         path = f"spec.http[{index}]"
+        shapes = self._shapes
         try:
             return prepare_rule(
                 rule,
-                [compile_alternative(rule, match, at) for at, match in enumerate(rule.match or (None,))],
-                retry_policy(rule.retries, self._default_retry),
+                [compile_alternative(rule, match, at, shapes) for at, match in enumerate(rule.match or _ALL)],
+                self._default_retry if rule.retries is None else retry_policy(rule.retries),
                 resource,
                 source,
                 path,
@@ -194,34 +194,24 @@ def prepare_rule(
     return PreparedRule(rule, tuple(alternatives), ops, retry, resource.namespace, source, resource, path)
 
 
-def compile_alternative(rule: HTTPRoute, match: HTTPMatchRequest | None, index: int) -> Alternative:
+def compile_alternative(
+    rule: HTTPRoute, match: HTTPMatchRequest | None, index: int, shapes: Shapes
+) -> Alternative:
     """One entry of ``match`` of a rule, or of a rule without it. Raises Unservable."""
-    if match is None:
-        rewrite = compile_path_rewrite(rule, NOTHING_MATCHED)
-        return Alternative(None, (), True, NOTHING_MATCHED, "/*", rule.name, rewrite)
     try:
-        found = conditions(match)
+        shape = shapes.of(match)
     except ValueError as error:
         raise Unservable("IST0122", str(error), f".match[{index}]") from None
-    matched = path_matched(match)
-    # Route name in logs (5.19)
-    name = f"{rule.name}.{match.name}" if match.name else rule.name
-    return Alternative(
-        match,
-        found,
-        is_catch_all(match),
-        matched,
-        operation_path(match),
-        name,
-        compile_path_rewrite(rule, matched),
-    )
+    name = rule.name
+    if match is not None and match.name:
+        name = f"{name}.{match.name}"  # as logs print it (5.19)
+    if rule.rewrite is None:
+        return Alternative(match, shape, name)
+    return Alternative(match, shape, name, compile_path_rewrite(rule.rewrite, shape.path_matched))
 
 
-def compile_path_rewrite(rule: HTTPRoute, matched: PathMatched) -> Rewrite | None:
+def compile_path_rewrite(written: HTTPRewrite, matched: PathMatched) -> Rewrite | None:
     """``rewrite`` of a rule for what one alternative matched (6.3). Raises Unservable."""
-    written = rule.rewrite
-    if written is None:
-        return None
     regex = written.uri_regex_rewrite
     try:
         return compile_rewrite(

@@ -8,9 +8,10 @@ from typing import Any
 from gatewayd.compiler.findings import Reporter, did_you_mean, place
 from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.names import MESH
+from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.shadows import shadowed, takes
 from gatewayd.compiler.virtual_hosts import BuiltTable, HostRoutes
-from gatewayd.compiler.virtual_services import Alternative, Bound, Prepared, PreparedRule, RuleCompiler
+from gatewayd.compiler.virtual_services import Bound, RuleCompiler
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.meta import Resource
 
@@ -98,15 +99,12 @@ def review_rules(tables: Iterable[BuiltTable], compiler: RuleCompiler, report: R
     _say_unreached(compiler, report)
 
 
-_Key = tuple[PreparedRule, Alternative]
-
-
-def _dead_within(compiler: RuleCompiler) -> dict[_Key, _Origin]:
+def _dead_within(compiler: RuleCompiler) -> dict[_Origin, _Origin]:
     """Alternatives hidden by their own VirtualService wherever it is bound, with what hides them."""
-    alive: set[_Key] = set()
-    dead: dict[_Key, _Origin] = {}
-    for _, bound in compiler.bindings:
-        hidden = dict(shadowed([option for _, option in bound.origins]))
+    alive: set[_Origin] = set()
+    dead: dict[_Origin, _Origin] = {}
+    for bound in compiler.bindings:
+        hidden = dict(shadowed([option.shape for _, option in bound.origins]))
         if not hidden:
             continue
         for index, origin in enumerate(bound.origins):
@@ -120,7 +118,9 @@ def _dead_within(compiler: RuleCompiler) -> dict[_Key, _Origin]:
 class _Appearances:
     """Virtual hosts several VirtualServices share: who is hidden by another in all of them (4.3)."""
 
-    def __init__(self, tables: Iterable[BuiltTable], dead: Mapping[_Key, _Origin], report: Reporter) -> None:
+    def __init__(
+        self, tables: Iterable[BuiltTable], dead: Mapping[_Origin, _Origin], report: Reporter
+    ) -> None:
         self._shared = [
             (host, routes)
             for built in tables
@@ -137,12 +137,12 @@ class _Appearances:
         self._report = report
 
     def review(self) -> None:
-        hidden: dict[_Key, _Origin] = {}
-        alive: set[_Key] = set()
+        hidden: dict[_Origin, _Origin] = {}
+        alive: set[_Origin] = set()
         for host, routes in self._shared:
             self._say_shared(host, routes)
             origins = _in_order(routes)
-            takers = dict(shadowed([option for _, option in origins]))
+            takers = dict(shadowed([option.shape for _, option in origins]))
             for index, origin in enumerate(origins):
                 if index in takers:
                     hidden.setdefault(origin, origins[takers[index]])
@@ -189,12 +189,13 @@ def _title(item: PreparedRule) -> str:
     return f"http[{index}]{name}" if item.resource.kind == "VirtualService" else f"path {item.path}"
 
 
-def _say_dead(item: PreparedRule, option: Alternative, taker: _Origin, report: Reporter) -> None:
+def _say_dead(item: PreparedRule, option: Alternative | None, taker: _Origin, report: Reporter) -> None:
+    """A rule, or one alternative of several, that an earlier one hides; None: all of the rule."""
     first, by = taker
     where = f"{first.source.file}:{first.source.line}" if first.source.file else first.resource.full_name
     owner = "" if first.resource is item.resource else f" of {first.resource.kind} {first.resource.full_name}"
-    reason = f"http[{first.source.rule}]{owner} ({where}) takes {takes(by)} first"
-    if len(item.alternatives) == 1:
+    reason = f"http[{first.source.rule}]{owner} ({where}) takes {takes(by.shape)} first"
+    if option is None or len(item.alternatives) == 1:
         message = f"rule {_title(item)} can never match: {reason}"
         report.say("warning", "IST0130", message, item.resource, item.path)
         return
@@ -206,7 +207,7 @@ def _say_dead(item: PreparedRule, option: Alternative, taker: _Origin, report: R
 def _say_unreached(compiler: RuleCompiler, report: Reporter) -> None:
     """Rules that made no route at all: behind a catch-all of their own, or for no server here (4.5, 5.15)."""
     seen: dict[Prepared, list[Bound]] = {}
-    for _, bound in compiler.bindings:
+    for bound in compiler.bindings:
         seen.setdefault(bound.prepared, []).append(bound)
     for prepared, bounds in seen.items():
         total = sum(len(item.alternatives) for item in prepared.rules)
@@ -219,11 +220,9 @@ def _say_unreached(compiler: RuleCompiler, report: Reporter) -> None:
             if not missing:
                 continue
             if ends and _after(prepared, ends[0], item, missing[0]):
-                if len(missing) == len(item.alternatives):
-                    _say_hidden(item, ends[0], report)
-                else:
-                    for option in missing:
-                        _say_dead(item, option, ends[0], report)
+                whole = len(missing) == len(item.alternatives)
+                for option in [None] if whole else missing:
+                    _say_dead(item, option, ends[0], report)
             elif len(missing) == len(item.alternatives):
                 report.say(
                     "info",
@@ -238,18 +237,6 @@ def _say_unreached(compiler: RuleCompiler, report: Reporter) -> None:
 def _after(prepared: Prepared, end: _Origin, item: PreparedRule, option: Alternative) -> bool:
     order = [(rule, each) for rule in prepared.rules for each in rule.alternatives]
     return order.index(end) < order.index((item, option))
-
-
-def _say_hidden(item: PreparedRule, end: _Origin, report: Reporter) -> None:
-    first, by = end
-    where = f"{first.source.file}:{first.source.line}" if first.source.file else first.resource.full_name
-    report.say(
-        "warning",
-        "IST0130",
-        f"rule {_title(item)} can never match: http[{first.source.rule}] ({where}) takes {takes(by)} first",
-        item.resource,
-        item.path,
-    )
 
 
 def unused_delegates(delegates: Iterable[Resource[Any]], pulled_in: set[str], report: Reporter) -> None:

@@ -9,7 +9,8 @@ from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.matches import Vantage
 from gatewayd.compiler.names import HostSet, hosts_open_to
 from gatewayd.compiler.ordering import age_key
-from gatewayd.compiler.virtual_services import Bound, Prepared, RuleCompiler
+from gatewayd.compiler.prepared import Prepared
+from gatewayd.compiler.virtual_services import Bound, RuleCompiler
 from gatewayd.compiler.visibility import visibility
 from gatewayd.routing.index import Rule
 from gatewayd.routing.table import RouteTable, VirtualHost

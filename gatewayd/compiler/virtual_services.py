@@ -11,79 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.compiler.actions import Ops, destinations, direct_action, redirect_action
-from gatewayd.compiler.destinations import Clusters, Place
-from gatewayd.compiler.matches import NOTHING_MATCHED, Vantage, applies
-from gatewayd.resources.meta import Resource
-from gatewayd.resources.virtual_service import (
-    HTTPDirectResponse,
-    HTTPMatchRequest,
-    HTTPRedirect,
-    HTTPRoute,
-)
-from gatewayd.routing.conditions import Condition
+from gatewayd.compiler.actions import destinations, direct_action, redirect_action
+from gatewayd.compiler.destinations import Clusters
+from gatewayd.compiler.headers import NO_OPS
+from gatewayd.compiler.matches import Vantage, applies
+from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import (
     DIRECT_RESPONSE,
     FORWARD,
     REDIRECT,
     Destination,
-    PathMatched,
+    DirectResponseAction,
+    RedirectAction,
     RetryPolicy,
     Route,
     RouteSource,
 )
 from gatewayd.routing.weights import WeightedPick
-
-Rewrite = Callable[[bytes, bytes | None], bytes]
-
-
-@dataclass(slots=True, eq=False)
-class Alternative:
-    """One entry of ``match``, or the one entry of a rule without it."""
-
-    match: HTTPMatchRequest | None
-    conditions: tuple[Condition, ...]
-    catch_all: bool
-    path_matched: PathMatched
-    operation_path: str
-    name: str
-    rewrite: Rewrite | None = None
-
-
-@dataclass(slots=True, eq=False)
-class PreparedRule:
-    """A rule with what its document says, ready to be looked at from any server."""
-
-    rule: HTTPRoute
-    alternatives: tuple[Alternative, ...]
-    ops: tuple[Ops, ...]
-    retry: RetryPolicy | None
-    namespace: str  # of the document that wrote the destinations
-    source: RouteSource
-    resource: Resource[Any]
-    path: str  # of the rule in its document, "spec.http[0]"
-
-
-@dataclass(slots=True, eq=False)
-class Prepared:
-    """A VirtualService, or what an Ingress comes to, ready to be bound to servers."""
-
-    resource: Resource[Any]
-    name: str
-    namespace: str
-    hosts: tuple[str, ...]  # in full (1.5)
-    gateways: tuple[str, ...]  # namespace/name
-    rules: list[PreparedRule]
-
-    @property
-    def looks_at_gateway(self) -> bool:
-        """Whether what applies depends on the Gateway, not only on the port."""
-        return any(
-            option.match is not None and option.match.gateways
-            for item in self.rules
-            for option in item.alternatives
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -97,15 +42,32 @@ class Bound:
     origins: tuple[tuple[PreparedRule, Alternative], ...]
 
 
+@dataclass(slots=True, eq=False)
+class _Action:
+    """What a rule does on one port; each of its alternatives becomes a route."""
+
+    kind: int
+    source: RouteSource
+    destinations: tuple[Destination, ...] = ()
+    pick: Callable[[], Destination] | None = None
+    redirect: RedirectAction | None = None
+    direct: DirectResponseAction | None = None
+    response_ops: Any = None
+    timeout_s: float = 0.0
+    retry: RetryPolicy | None = None
+    operation: str = ""
+
+
 class RuleCompiler:
     """Makes routes. One per compilation: equal things are shared between routes."""
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
-        self._shared: dict[PathMatched, PathMatched] = {}
+        self._plain: dict[tuple[str, str, int, str, int], tuple[tuple[Destination, ...], str]] = {}
+        self._decorators: dict[tuple[str, str], bytes] = {}
         self._bound: dict[tuple[int, int, str], Bound] = {}
         #: every binding made, for the findings
-        self.bindings: list[tuple[Vantage, Bound]] = []
+        self.bindings: list[Bound] = []
 
     def bind(self, prepared: Prepared, seen: Vantage) -> Bound:
         """The rules of ``prepared`` as ``seen``; the same object where nothing would differ (4.9)."""
@@ -113,7 +75,7 @@ class RuleCompiler:
         bound = self._bound.get(key)
         if bound is None:
             bound = self._bound[key] = self._bind(prepared, seen)
-            self.bindings.append((seen, bound))
+            self.bindings.append(bound)
         return bound
 
     def _bind(self, prepared: Prepared, seen: Vantage) -> Bound:
@@ -121,83 +83,87 @@ class RuleCompiler:
         rules: list[Rule] = []
         origins: list[tuple[PreparedRule, Alternative]] = []
         for item in prepared.rules:
-            make: Callable[[Alternative], Route] | None = None
+            action: _Action | None = None
             for option in item.alternatives:
                 match = option.match
                 if match is not None and not applies(match, seen, item.namespace):
                     continue
-                make = make or self._action(prepared, item, seen)
-                made = Rule(option.conditions, make(option))
+                if action is None:
+                    action = self._action(prepared, item, seen)
+                made = Rule(option.shape.conditions, self._route(action, option))
                 origins.append((item, option))
-                if option.catch_all:
+                if option.shape.catch_all:
                     return Bound(prepared, tuple(rules), made, tuple(origins))
                 rules.append(made)
         return Bound(prepared, tuple(rules), None, tuple(origins))
 
-    def _action(
-        self, prepared: Prepared, item: PreparedRule, seen: Vantage
-    ) -> Callable[[Alternative], Route]:
+    def _action(self, prepared: Prepared, item: PreparedRule, seen: Vantage) -> _Action:
         rule = item.rule
         if rule.redirect is not None:
-            return self._redirect(item, rule.redirect, seen)
+            redirect = redirect_action(rule.redirect, seen.port)
+            return _Action(REDIRECT, item.source, redirect=redirect, response_ops=item.ops[0][1])
         if rule.direct_response is not None:
-            return self._direct(item, rule.direct_response)
-        return self._forward(prepared, item, seen)
-
-    def _redirect(
-        self, item: PreparedRule, written: HTTPRedirect, seen: Vantage
-    ) -> Callable[[Alternative], Route]:
-        action = redirect_action(written, seen.port)
-        _, response_ops = item.ops[0]
-        return lambda option: Route(
-            option.name,
-            REDIRECT,
-            redirect=action,
-            response_ops=response_ops,
-            path_matched=self._share(option.path_matched),
-            source=item.source,
+            direct = direct_action(rule.direct_response)
+            return _Action(DIRECT_RESPONSE, item.source, direct=direct, response_ops=item.ops[0][1])
+        made, operation = self._destinations(prepared, item, seen)
+        return _Action(
+            FORWARD,
+            item.source,
+            made,
+            WeightedPick(made) if len(made) > 1 else None,
+            timeout_s=float(rule.timeout or 0.0),
+            retry=item.retry,
+            operation=operation,
         )
 
-    def _direct(self, item: PreparedRule, written: HTTPDirectResponse) -> Callable[[Alternative], Route]:
-        action = direct_action(written)
-        _, response_ops = item.ops[0]
-        return lambda option: Route(
-            option.name,
-            DIRECT_RESPONSE,
-            direct=action,
-            response_ops=response_ops,
-            path_matched=NOTHING_MATCHED,
-            source=item.source,
-        )
-
-    def _forward(
+    def _destinations(
         self, prepared: Prepared, item: PreparedRule, seen: Vantage
-    ) -> Callable[[Alternative], Route]:
-        rule = item.rule
-        made, first = destinations(
-            rule, item.ops, item.namespace, seen.port, self._clusters, Place(item.resource, item.path)
-        )
-        pick: Callable[[], Destination] | None = WeightedPick(made) if len(made) > 1 else None
-        # Several destinations have no one host: Istio names the VirtualService then (14.3.5).
-        several = len(rule.route) > 1
-        operation = f"{prepared.name}:{seen.port}" if several else f"{first.host}:{first.port}"
-        timeout_s = float(rule.timeout or 0.0)
+    ) -> tuple[tuple[Destination, ...], str]:
+        """Destinations, and what ``x-envoy-decorator-operation`` names (14.3.5).
 
-        def make(option: Alternative) -> Route:
+        Several destinations have no one host: Istio names the VirtualService then.
+        """
+        rule = item.rule
+        if len(rule.route) > 1:
+            made, _ = destinations(item, seen.port, self._clusters)
+            return made, f"{prepared.name}:{seen.port}"
+        if item.ops is not NO_OPS or rule.rewrite is not None:
+            made, target = destinations(item, seen.port, self._clusters)
+            return made, f"{target.host}:{target.port}"
+        wanted = rule.route[0].destination
+        port = wanted.port.number if wanted.port is not None else 0
+        key = (wanted.host, wanted.subset, port, item.namespace, seen.port)
+        plain = self._plain.get(key)
+        if plain is None:
+            made, target = destinations(item, seen.port, self._clusters)
+            plain = self._plain[key] = made, f"{target.host}:{target.port}"
+        return plain
+
+    def _route(self, action: _Action, option: Alternative) -> Route:
+        shape = option.shape
+        if action.kind != FORWARD:
             return Route(
                 option.name,
-                FORWARD,
-                made,
-                pick,
-                rewrite=option.rewrite,
-                path_matched=self._share(option.path_matched),
-                timeout_s=timeout_s,
-                retry=item.retry,
-                decorator=f"{operation}{option.operation_path}".encode(),
-                source=item.source,
-            ).seal()
-
-        return make
-
-    def _share(self, matched: PathMatched) -> PathMatched:
-        return matched if matched is NOTHING_MATCHED else self._shared.setdefault(matched, matched)
+                action.kind,
+                redirect=action.redirect,
+                direct=action.direct,
+                response_ops=action.response_ops,
+                path_matched=shape.path_matched,
+                source=action.source,
+            )
+        operation = (action.operation, shape.operation_path)
+        decorator = self._decorators.get(operation)
+        if decorator is None:
+            decorator = self._decorators[operation] = "".join(operation).encode()
+        return Route(
+            option.name,
+            FORWARD,
+            action.destinations,
+            action.pick,
+            rewrite=option.rewrite,
+            path_matched=shape.path_matched,
+            timeout_s=action.timeout_s,
+            retry=action.retry,
+            decorator=decorator,
+            source=action.source,
+        ).seal()
