@@ -35,7 +35,7 @@ def collect(tree: Any, model: Any, path: Path) -> list[Fault]:
 
 
 def unknown_fields(tree: Any, model: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
-    """Return the fields of `tree` that `model` does not know: path of the mapping, key, and what is known there."""
+    """Return the fields `model` does not know: path of the mapping, key, and what is known there."""
     return list(_unknown(tree, _type_of(model), path))
 
 

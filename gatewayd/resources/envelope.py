@@ -10,6 +10,7 @@ from gatewayd.resources.decode import decode
 from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
 from gatewayd.resources.kinds import KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
 from gatewayd.resources.meta import DEFAULT_NAMESPACE, ObjectMeta
+from gatewayd.resources.unsupported import find_unsupported
 from gatewayd.resources.validate import validate
 
 _ISTIO_TOP = ["apiVersion", "kind", "metadata", "spec", "status"]
@@ -92,6 +93,8 @@ def open_document(tree: Any) -> Opened:
         faults += validate(spec, metadata)
     if any(fault.level == "error" for fault in faults):
         return Opened(identity, api_version, metadata, None, faults)
+    if kind.group in MESH_GROUPS:
+        faults += find_unsupported(spec, f"{identity.kind}.spec")
     return Opened(identity, api_version, metadata, spec, faults)
 
 

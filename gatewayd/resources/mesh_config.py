@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from gatewayd.resources.model import EMPTY, KubeModel, Seconds, UInt32
+from gatewayd.resources.model import KubeModel, Seconds, UInt32
 from gatewayd.resources.traffic_policy import ConnectionPool, OutlierDetection
 from gatewayd.resources.virtual_service import HTTPRetry
 
@@ -80,10 +80,6 @@ class MeshProxyConfig(KubeModel, frozen=True, kw_only=True):
 
     gateway_topology: GatewayTopology = GatewayTopology()
     proxy_headers: ProxyHeaders = ProxyHeaders()
-    concurrency: int | None = None
-    drain_duration: Seconds | None = None
-    termination_drain_duration: Seconds | None = None
-    proxy_metadata: dict[str, str] = EMPTY
 
 
 class MeshOutboundTrafficPolicy(KubeModel, frozen=True, kw_only=True):
@@ -112,15 +108,7 @@ class MeshConfig(KubeModel, frozen=True, kw_only=True):
     default_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
     root_namespace: str = "istio-system"
-    trust_domain: str = "cluster.local"
     outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
     default_virtual_service_export_to: tuple[str, ...] = ("*",)
     default_destination_rule_export_to: tuple[str, ...] = ("*",)
     default_service_export_to: tuple[str, ...] = ("*",)
-    dns_refresh_rate: Seconds = Seconds(60.0)
-    protocol_detection_timeout: Seconds = Seconds(0.0)
-    access_log_file: str = ""
-    access_log_format: str = ""
-    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
-    enable_tracing: bool = False
-    h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = "DO_NOT_UPGRADE"

@@ -6,6 +6,7 @@ from gatewayd.resources.decode import decode
 from gatewayd.resources.envelope import Identity
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.resources.unsupported import find_unsupported
 from gatewayd.sources.files import FoundFile, Unreadable, find_files, read_bytes
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.load import fault_finding, not_text_finding, text_finding
@@ -48,6 +49,8 @@ def load_mesh_config(path: str, limits: Limits | None = None) -> tuple[MeshConfi
         Fault(path, f'"{key}" is not supported, so it has no effect', help_text, key, "GWD0016", "warning")
         for path, key, help_text in unknown_fields(document.value, MeshConfig)
     ]
+    if settings is not None:
+        faults += find_unsupported(settings, "MeshConfig")
     if len(written) > 1:
         message = "only the first document of this file is read"
         faults.append(Fault((), message, code="GWD0016", level="warning"))
