@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -98,6 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"not installed: {', '.join(missing)}\ninstall with: {install_line(missing)}", file=sys.stderr)
         return 69
     results = Results()
+    failed: list[str] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         chosen = options(args, Path(folder))
@@ -106,12 +108,18 @@ def main(argv: list[str] | None = None) -> int:
         with Bench(chosen, results, say=lambda line: print(line, file=sys.stderr, flush=True)) as bench:
             for name in args.only or SCENARIOS:
                 bench.say(f"{name} ({time.monotonic() - began:.0f} s)")
-                SCENARIOS[name](bench)
-        lines = notes(chosen, args)
+                try:
+                    SCENARIOS[name](bench)
+                except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+                    # One scenario that cannot run must not cost the figures of all others.
+                    bench.say(f"  {name} FAILED: {error}")
+                    failed.append(name)
+        lines = notes(chosen, args) + [f"{name} FAILED and is not in the table" for name in failed]
     print(report.markdown(results, names, lines))
     if args.json:
         args.json.write_text(json.dumps(report.as_json(results, lines), indent=1) + "\n")
-    return 1 if args.check and not all(verdict.held for verdict in verdicts(results)) else 0
+    missed = args.check and not all(verdict.held for verdict in verdicts(results))
+    return 1 if failed or missed else 0
 
 
 if __name__ == "__main__":
