@@ -2,8 +2,8 @@
 
 A ``sh`` block starts things: backends (``python -m gatewayd.demo.backends ... &``) and one gatewayd command.
 The ``console`` blocks after it, up to the next ``sh`` block, hold one ``$ command`` each and lines of its
-output, in order, not necessarily all; ``...`` stands for the rest of a line. Below ``uniq -c`` the lines are
-counts, which are samples of the shares they show.
+output, not necessarily all, in order (but the fields of a response head in any); ``...`` stands for the
+rest of a line. Below ``uniq -c`` the lines are counts, which are samples of the shares they show.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 _BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,8 +74,11 @@ def difference(shown: Shown, output: str) -> str:
     lines = [line.rstrip("\r") for line in output.splitlines()]
     if shown.command.endswith("uniq -c"):
         return _counts_differ(shown.lines, lines)
+    head = list(takewhile(bool, lines)) if output.startswith("HTTP/") else []
     at = 0
     for wanted in shown.lines:
+        if any(_matches(wanted, line) for line in head[1:]):
+            continue
         while at < len(lines) and not _matches(wanted, lines[at]):
             at += 1
         if at == len(lines):

@@ -12,7 +12,7 @@ PAGE = """# A page
 
 ```sh
 python -m gatewayd.demo.backends a=7001 b:echo=7002 &
-gatewayd run examples/a --port-map 80=8080,9080=8081 \\
+gatewayd run a --port-map 80=8080,9080=8081 \\
   --endpoint a=127.0.0.1:7001
 ```
 
@@ -36,7 +36,7 @@ def test_a_page_is_read_into_scenes(tmp_path: Path) -> None:
         [
             "gatewayd",
             "run",
-            "examples/a",
+            "a",
             "--port-map",
             "80=8080,9080=8081",
             "--endpoint",
@@ -59,7 +59,10 @@ def test_ports_are_replaced_where_they_are_ports() -> None:
     ("wanted", "output", "agrees"),
     [
         (["HTTP/1.1 200 OK", "server: x"], "HTTP/1.1 200 OK\r\na: b\r\nserver: x\r\n\r\n", True),
-        (["server: x", "HTTP/1.1 200 OK"], "HTTP/1.1 200 OK\r\nserver: x\r\n", False),
+        (["server: x", "a: b"], "HTTP/1.1 200 OK\r\na: b\r\nserver: x\r\n\r\n", True),
+        (["server: x"], "HTTP/1.1 200 OK\r\n\r\nnot server: x\n", False),
+        (["two", "one"], "HTTP/1.1 200 OK\r\n\r\none\ntwo\n", False),
+        (["two", "one"], "one\ntwo\n", False),
         (["HTTP/1.1 404 ..."], "HTTP/1.1 404 Not Found\r\n", True),
         (["HTTP/1.1 404 ..."], "HTTP/1.1 200 OK\r\n", False),
         (["server: x"], "server: xy\n", False),
