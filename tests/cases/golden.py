@@ -119,7 +119,7 @@ class GoldenPlay:
             (self.folder / "mesh.yaml").write_text(yaml.safe_dump(mesh))
             flags += ["--mesh-config", str(self.folder / "mesh.yaml")]
         return GatewayProcess(
-            [config], listen=listener_ports(self.case), flags=[*flags, *bind_flags(self.case)]
+            [config], listen=listener_ports(self.case), flags=[*flags, *place_flags(self.case)]
         )
 
     def _secrets(self) -> list[dict[str, Any]]:
@@ -224,24 +224,34 @@ class GoldenPlay:
 
 
 def listener_ports(case: Case) -> list[int]:
-    """Ports the gateway may listen on: of Gateway servers, of the calls, of Ingress."""
-    ports = {int(call.data["port"]) for call in case.calls}
+    """Ports to map: those of the calls, and of Gateway servers and Ingress unless a call names another.
+
+    A call to a port that no server has means that a Service in front changes the number (or that nobody
+    listens there); then the server's own number must stay out of the map, or it would decide.
+    """
+    called = {int(call.data["port"]) for call in case.calls}
+    opened = set()
     for document in case.documents():
         if document.get("kind") == "Gateway":
-            servers = (document.get("spec") or {}).get("servers") or []
-            ports |= {
-                int(server["port"]["number"]) for server in servers if "number" in (server.get("port") or {})
-            }
+            opened |= {int(server["port"]["number"]) for server in _servers(document) if "port" in server}
         elif document.get("kind") == "Ingress":
-            ports |= {80, 443}
-    return sorted(ports)
+            opened |= {80, 443}
+    return sorted(called if called - opened else called | opened)
 
 
-def bind_flags(case: Case) -> list[str]:
-    """Keep servers without a bind on the loopback, unless others name an address themselves."""
-    gateways = [document for document in case.documents() if document.get("kind") == "Gateway"]
-    servers = [server for gateway in gateways for server in (gateway.get("spec") or {}).get("servers") or []]
-    return [] if any("bind" in server for server in servers) else ["--bind", "127.0.0.1"]
+def place_flags(case: Case) -> list[str]:
+    """Where ports that are not mapped go, and servers without a bind: high up, and on the loopback.
+
+    Servers that name an address themselves would clash with a bind for the others.
+    """
+    binds = [server.get("bind") for document in case.documents() for server in _servers(document)]
+    return ["--port-offset", "11000", *([] if any(binds) else ["--bind", "127.0.0.1"])]
+
+
+def _servers(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if document.get("kind") != "Gateway":
+        return []
+    return (document.get("spec") or {}).get("servers") or []
 
 
 def request_bytes(call: Mapping[str, Any]) -> bytes:

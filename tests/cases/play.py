@@ -13,7 +13,7 @@ from tests.cases.golden import GoldenPlay
 from tests.cases.loading import Call, Case, Format
 from tests.cases.routing import RoutingPlay
 from tests.cases.scope import Scope
-from tests.support.gateway_process import GatewayError, GatewayProcess
+from tests.support.gateway_process import EXIT_NOTHING_TO_SERVE, GatewayError, GatewayProcess
 
 Verdict = Literal["passed", "failed", "out of scope"]
 DEFAULT_JOBS = 3
@@ -106,12 +106,32 @@ async def _played(case: Case, calls: list[Call]) -> dict[str, list[str]]:
                     f"a traceback on the gateway's stderr:\n{play.gateway.stderr_tail(25)}"
                 ]
     except GatewayError as error:
-        first, *others = calls
-        notes = {call.id: [f"the gateway did not start, see {case.id}/{first.id}"] for call in others}
-        return {first.id: [f"the gateway did not start: {error}"], **notes}
+        return _not_started(case, calls, error)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         return {call.id: notes.get(call.id) or [f"the case cannot be played: {error!r}"] for call in calls}
     return notes
+
+
+def _not_started(case: Case, calls: list[Call], error: GatewayError) -> dict[str, list[str]]:
+    """A configuration that opens no port at all is refused at start: its connections are refused too."""
+    notes: dict[str, list[str]] = {}
+    text = f"the gateway did not start: {error}"
+    for call in calls:
+        if error.exit_code == EXIT_NOTHING_TO_SERVE and expects_refusal(call):
+            notes[call.id] = []
+        else:
+            notes[call.id] = [text]
+            text = "the gateway did not start, as above"
+    return notes
+
+
+def expects_refusal(call: Call) -> bool:
+    """Whether the call must find no listener."""
+    expect = call.data["expect"]
+    if expect.get("kind") == "no_listener":
+        return True
+    client = expect.get("client")
+    return isinstance(client, dict) and client.get("outcome") == "refused"
 
 
 async def _one_call(play: Play, call: Call) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from tests.cases.endpoints import Backend, backends_of, documents_with_endpoints
-from tests.cases.golden import CALL_LIMIT_S, SETTLE_S, bind_flags, listener_ports
+from tests.cases.golden import CALL_LIMIT_S, SETTLE_S, listener_ports, place_flags
 from tests.cases.loading import Call, Case
 from tests.cases.routing_check import check_call, repeats
 from tests.support.behaviour import render_headers, to_bytes
@@ -77,7 +77,7 @@ class RoutingPlay:
             (self.folder / "mesh.yaml").write_text(mesh if isinstance(mesh, str) else yaml.safe_dump(mesh))
             flags += ["--mesh-config", str(self.folder / "mesh.yaml")]
         return GatewayProcess(
-            [config], listen=listener_ports(self.case), flags=[*flags, *bind_flags(self.case)]
+            [config], listen=listener_ports(self.case), flags=[*flags, *place_flags(self.case)]
         )
 
     def _secrets(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases.golden import listener_ports, numbered, request_bytes
+from tests.cases.golden import listener_ports, numbered, place_flags, request_bytes
 from tests.cases.loading import Call, Case, CaseFileError, expand, load_cases
 from tests.cases.port_plan import PortPlan
 from tests.cases.scope import Scope, ScopeError
@@ -124,8 +124,19 @@ def test_upstream_ports_are_mapped_as_whole_numbers_and_back() -> None:
     plan.release()
 
 
-def test_listener_ports_are_those_of_servers_and_calls() -> None:
-    assert listener_ports(_case()) == [24001, 24002, 24003]
+def test_ports_of_servers_are_mapped_unless_a_call_names_another() -> None:
+    case = _case()
+    assert listener_ports(case) == [24001, 24003]
+    case.calls.pop(0)
+    assert listener_ports(case) == [24001, 24002]
+
+
+def test_servers_stay_on_the_loopback_unless_they_name_an_address() -> None:
+    assert place_flags(_case())[2:] == ["--bind", "127.0.0.1"]
+    bound = Case(
+        Path("f.yaml"), "c", "golden", CONFIG.replace("{port: {number: 24002}", "{bind: 127.0.0.1"), {}
+    )
+    assert place_flags(bound)[2:] == []
 
 
 def test_a_request_is_sent_as_written_with_its_sizes() -> None:

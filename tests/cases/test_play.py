@@ -46,6 +46,11 @@ CASES = """
     repeat: 3
     request: {method: GET, path: '/{i}', version: HTTP/1.1, headers: [[host, a.test]]}
     expect: {distribution: {total: 3, by_status: {'200': 3}, by_upstream: {alpha: 3}}, flags: {'-': 3}}
+  - id: nobody
+    port: 24009
+    protocol: http1
+    request: {method: GET, path: /, version: HTTP/1.1, headers: [[host, a.test]]}
+    expect: {client: {outcome: refused}, upstream: []}
 """
 
 
@@ -92,6 +97,17 @@ def test_a_broken_process_fails_its_calls(
     assert status == 1
     assert any(words in line for line in lines)
     assert lines[-1] == "0 passed, 1 failed, 0 out of scope"
+
+
+def test_a_configuration_that_opens_no_port_refuses_connections(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY", "exit78")
+    status, lines = _run(capsys, tmp_path)
+    assert status == 1
+    assert lines[-1] == "1 passed, 3 failed, 1 out of scope"
+    monkeypatch.setenv("RELAY", "exit3")
+    assert _run(capsys, tmp_path)[1][-1] == "0 passed, 4 failed, 1 out of scope"
 
 
 def test_a_file_that_holds_no_cases_is_a_usage_error(

@@ -16,6 +16,7 @@ from typing import Any
 from tests.support.ports import PortReservation
 
 EXIT_CANNOT_BIND = 77
+EXIT_NOTHING_TO_SERVE = 78
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _BIND_ATTEMPTS = 3
 _STOP_S = 5.0
@@ -25,7 +26,14 @@ _FLUSH_EVERY_S = 0.1
 
 
 class GatewayError(Exception):
-    """The process did not become ready; the text ends with the tail of its stderr."""
+    """The process did not become ready; the text ends with the tail of its stderr.
+
+    exit_code: its exit status when it ended by itself, else None.
+    """
+
+    def __init__(self, text: str, exit_code: int | None) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class GatewayProcess:
@@ -73,7 +81,7 @@ class GatewayProcess:
                     return self
                 if self.exit_code != EXIT_CANNOT_BIND or attempt == _BIND_ATTEMPTS - 1:
                     break
-            raise GatewayError(f"{self._how_it_stands()}\n{self.stderr_tail()}")
+            raise GatewayError(f"{self._how_it_stands()}\n{self.stderr_tail()}", self.exit_code)
         except BaseException:
             await self.stop()
             self._folder.cleanup()

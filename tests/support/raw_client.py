@@ -41,7 +41,7 @@ class Response:
 class Outcome:
     """What a client saw. ``outcome``: response, data, closed, reset, refused, tls_error, timeout or garbage.
 
-    after: "open" or "closed", OBSERVATION_S after the last byte. extra: bytes that came unasked in that time.
+    after: "open" or "closed" OBSERVATION_S after the last byte, or "data" when bytes came unasked: ``extra``.
     data: what a TCP call got. tls: facts of the handshake. error: words for tls_error and garbage.
     """
 
@@ -253,5 +253,5 @@ async def _observe(wire: Wire, result: Outcome, seconds: float) -> None:
     while wire.ending is None and (left := deadline - time.monotonic()) > 0:
         await wire.wait_more(left)
     result.after = "closed" if wire.ending else "open"
-    if result.responses[-1].truncated is None:
-        result.extra = bytes(wire.buffer)
+    if wire.buffer and result.responses[-1].truncated is None:
+        result.extra, result.after = bytes(wire.buffer), "data"

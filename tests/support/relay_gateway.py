@@ -2,8 +2,8 @@
 
 ``python -m tests.support.relay_gateway run DIR --port-map ... --status ...``. Every mapped port relays one
 HTTP/1 request per connection to the first endpoint found in DIR, and logs it as JSON.
-The environment variable RELAY breaks it: "exit77" and "exit3" end it at start, "once77" the first time only,
-"deaf" never gets ready, "crash" ends it at the first request, "traceback" prints one then.
+The environment variable RELAY breaks it: "exit77", "exit78" and "exit3" end it at start, "once77" the first
+time only; "deaf" never gets ready; "crash" ends it at the first request, "traceback" prints one then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.support.h1_text import Body, read_head, read_sized
 from tests.support.wire import Wire
 
 MODE = os.environ.get("RELAY", "")
+CLOSED_PORT = 24009  # a port without a listener
 
 
 async def _relay(client: Wire, upstream: tuple[str, int], log: Path) -> None:
@@ -85,7 +86,7 @@ def _options() -> tuple[argparse.Namespace, tuple[str, int]]:
     for flag in ("--port-map", "--status", "--access-log"):
         parser.add_argument(flag, default="")
     options, _ = parser.parse_known_args()
-    if MODE in ("exit77", "exit3"):
+    if MODE in ("exit77", "exit78", "exit3"):
         print("cannot go on", file=sys.stderr)
         sys.exit(int(MODE.removeprefix("exit")))
     marker = Path(options.words[1], "tried")
@@ -105,7 +106,9 @@ async def _main(options: argparse.Namespace, upstream: tuple[str, int]) -> None:
     loop.add_signal_handler(signal.SIGUSR1, lambda: None)
     tasks: set[asyncio.Task[None]] = set()
     for pair in filter(None, options.port_map.split(",")):
-        port = int(pair.split("=")[1])
+        number, port = map(int, pair.split("="))
+        if number == CLOSED_PORT:
+            continue
         await loop.create_server(
             lambda: _Accepting(upstream, Path(options.access_log), tasks), "127.0.0.1", port
         )
