@@ -2,7 +2,7 @@
 
 ``table.py`` leads from host to virtual host to route and holds the one mutable part, the cache of heads;
 ``hosts.py`` is the host look-up; ``conditions.py`` is what a rule is made of, ``matchers.py`` how each is
-written (MATCHERS); ``index.py`` files the ordered rules of a virtual host so that many rules are not many
-comparisons, with ``paths.py`` for prefixes; ``weights.py`` picks one of several destinations; ``route.py``
-is what a route is and does.
+written (MATCHERS); ``index.py`` holds the ordered rules of a virtual host so that many rules are not many
+comparisons, ``filing.py`` says where each goes, ``paths.py`` finds prefixes and regular expressions;
+``weights.py`` picks one of several destinations; ``route.py`` is what a route is and does.
 """

@@ -256,26 +256,36 @@ def query_value(query: bytes | None, name: bytes) -> bytes | None:
     """The first value of parameter ``name``, raw; ``?p`` and ``?p=`` both give b"" (semantics 5.11)."""
     if query is None:
         return None
-    for part in query.split(b"&"):
-        if part.startswith(name):
-            key, _, value = part.partition(b"=")
-            if key == name:
-                return value
+    # Searched, not split: a client may send thousands of parameters, a host may have many such rules.
+    text = b"&" + query
+    wanted = b"&" + name
+    at = text.find(wanted)
+    while at >= 0:
+        end = at + len(wanted)
+        mark = text[end : end + 1]
+        if mark == b"=":
+            stop = text.find(b"&", end)
+            return text[end + 1 :] if stop < 0 else text[end + 1 : stop]
+        if mark in (b"", b"&"):
+            return b""
+        at = text.find(wanted, end)
     return None
 
 
 class QueryIs:
     """The first value of a query parameter passes the test, or is there at all (semantics 5.9, 5.11)."""
 
-    __slots__ = ("_test", "name", "text")
+    __slots__ = ("_possible", "_test", "name", "text")
 
     def __init__(self, name: bytes, text: TextTest | None) -> None:
+        #: no parameter has a name with these
+        self._possible = b"&" not in name and b"=" not in name
         self.name = name
         self.text = text
         self._test = text.test if text is not None else None
 
     def matches(self, request: RequestHead) -> bool:
-        value = query_value(request.query, self.name)
+        value = query_value(request.query, self.name) if self._possible else None
         if value is None:
             return False
         return self._test is None or self._test(value)

@@ -8,37 +8,32 @@ always agree with, is in ``tests/reference/routing.py``.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gatewayd.http.message import RequestHead
-from gatewayd.regexes import Regex
 from gatewayd.routing.conditions import (
     CONTROL_DATA,
     Condition,
-    ControlIs,
     HeaderIs,
     HeaderPresent,
-    PathExact,
-    PathExactAnyCase,
-    PathPrefix,
-    PathPrefixAnyCase,
     PathRegex,
-    PathSegmentPrefix,
     QueryIs,
 )
+from gatewayd.routing.filing import choose_places
 from gatewayd.routing.paths import Entry, Filed, PrefixIndex
 from gatewayd.routing.route import Route
 
 Finder = Callable[[RequestHead], Route | None]
 _Test = Callable[[RequestHead], bool]
 
-#: Up to here a walk from the top is faster than the index (benchmarks/micro, ``find``).
-SMALL: Final = 5
-#: A path condition shared by no more rules than this is selective enough; headers are not consulted.
-_SELECTIVE: Final = 8
+#: Up to here a walk from the top is as fast as the index (``python -m benchmarks.micro --only find``) and
+#: takes less memory, of which ten thousand virtual hosts need ten thousand times as much.
+SMALL: Final = 8
+#: With no more header names than this, each is looked up; with more, the request's fields are walked.
+_FEW_NAMES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +72,9 @@ def _price(condition: Condition) -> int:
     return 0
 
 
-def compile_confirm(conditions: Sequence[Condition]) -> _Test | None:
-    """One function for all of ``conditions``, or None when there are none."""
+@lru_cache(maxsize=1024)
+def compile_confirm(conditions: tuple[Condition, ...]) -> _Test | None:
+    """One function for all of ``conditions``, or None when there are none; equal ones share it."""
     tests = tuple(c.matches for c in sorted(conditions, key=_price))
     if not tests:
         return None
@@ -100,64 +96,29 @@ def compile_confirm(conditions: Sequence[Condition]) -> _Test | None:
 class _ListFinder:
     """A few rules, walked from the top."""
 
-    __slots__ = ("_entries", "_last")
+    __slots__ = ("_last", "_routes", "_tests")
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        entries = [(compile_confirm(rule.conditions), rule.route) for rule in rules]
+        tests = [compile_confirm(rule.conditions) for rule in rules]
+        routes = [rule.route for rule in rules]
         #: the route of the unconditional rule, which can only be the last
         self._last: Route | None = None
-        if entries and entries[-1][0] is None:
-            self._last = entries.pop()[1]
-        self._entries = tuple((test, route) for test, route in entries if test is not None)
+        if tests and tests[-1] is None:
+            tests.pop()
+            self._last = routes.pop()
+        # Two tuples, not one of pairs: tests are shared between hosts, so of thousands of hosts fewer
+        # objects are touched that the processor's caches do not hold.
+        self._tests = tuple(test for test in tests if test is not None)
+        self._routes = tuple(routes)
 
     def find(self, request: RequestHead) -> Route | None:
-        for test, route in self._entries:
+        """The route of the first rule that matches, or None."""
+        position = 0
+        for test in self._tests:
             if test(request):
-                return route
+                return self._routes[position]
+            position += 1  # noqa: SIM113  enumerate makes a tuple each turn
         return self._last
-
-
-@dataclass(slots=True)
-class _Key:
-    """A place a rule could be filed at: a table, the key there, and the condition that implies."""
-
-    table: str  # exact, prefix, exact_any_case, prefix_any_case, value, name, control or rest
-    key: tuple[bytes, ...] = ()
-    #: condition that need not be confirmed again when the place was reached
-    implied: Condition | None = None
-    regex: Regex | None = None
-
-
-def _path_key(rule: Rule) -> _Key:
-    for c in rule.conditions:
-        if isinstance(c, PathExact):
-            return _Key("exact", (c.value,), c)
-        if isinstance(c, PathPrefix):
-            return _Key("prefix", (c.value,), c)
-        if isinstance(c, PathSegmentPrefix):
-            return _Key("prefix", (c.value,))
-        if isinstance(c, PathRegex):
-            return _Key("prefix", (c.regex.required_prefix,), c, c.regex)
-        if isinstance(c, PathExactAnyCase):
-            return _Key("exact_any_case", (c.value,), c)
-        if isinstance(c, PathPrefixAnyCase):
-            return _Key("prefix_any_case", (c.value,), c)
-    return _Key("rest")
-
-
-def _other_keys(rule: Rule) -> list[_Key]:
-    keys = []
-    for c in rule.conditions:
-        if isinstance(c, HeaderIs):
-            if c.text.kind == "exact":
-                keys.append(_Key("value", (c.name, c.text.value), c))
-            else:
-                keys.append(_Key("name", (c.name,)))
-        elif isinstance(c, HeaderPresent) and c.holds:
-            keys.append(_Key("name", (c.name,), c))
-        elif isinstance(c, ControlIs) and c.holds and c.text.kind == "exact":
-            keys.append(_Key("control", (c.name.encode(), c.text.value), c))
-    return keys
 
 
 class _HeaderPlace:
@@ -165,19 +126,27 @@ class _HeaderPlace:
 
     __slots__ = ("first", "present", "values")
 
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
         self.values: dict[bytes, list[Entry]] = {}
         self.present: list[Entry] = []
-        self.first = 0
+        #: lowest order here
+        self.first = first
+
+    def find(self, value: bytes, request: RequestHead, best: int) -> int:
+        """The lowest order below ``best`` of a matching rule that needs ``value``, else ``best``."""
+        entries = self.values.get(value)
+        return best if entries is None else _first(entries, request, best)
 
 
 class RuleIndex:
     """Many rules; see the module's docstring."""
 
     __slots__ = (
+        "_any_case",
         "_controls",
         "_exact",
         "_exact_any_case",
+        "_few_names",
         "_headers",
         "_none",
         "_prefixes",
@@ -190,85 +159,94 @@ class RuleIndex:
         self._none = len(rules)
         #: routes by order; the last is "no route"
         self._routes: list[Route | None] = [*(rule.route for rule in rules), None]
-        self._exact: dict[bytes, list[Entry]] = {}
+        exact: dict[bytes, list[Entry]] = {}
         self._exact_any_case: dict[bytes, list[Entry]] = {}
         self._headers: dict[bytes, _HeaderPlace] = {}
         self._controls: dict[str, dict[bytes, list[Entry]]] = {}
         self._rest: list[Entry] = []
         prefixes: list[Filed] = []
         prefixes_any_case: list[Filed] = []
-        for order, (rule, place) in enumerate(zip(rules, _choose(rules), strict=True)):
-            left = [c for c in rule.conditions if c is not place.implied]
-            self._file(order, compile_confirm(left), place, prefixes, prefixes_any_case)
-        self._prefixes = PrefixIndex(prefixes) if prefixes else None
-        self._prefixes_any_case = PrefixIndex(prefixes_any_case) if prefixes_any_case else None
+        places = choose_places([rule.conditions for rule in rules])
+        for order, (rule, place) in enumerate(zip(rules, places, strict=True)):
+            confirm = compile_confirm(tuple(c for c in rule.conditions if c is not place.implied))
+            entry = (order, confirm)
+            key = place.key
+            match place.table:
+                case "exact":
+                    exact.setdefault(key[0], []).append(entry)
+                case "exact_any_case":
+                    self._exact_any_case.setdefault(key[0], []).append(entry)
+                case "prefix":
+                    prefixes.append(Filed(key[0], order, confirm, place.regex))
+                case "prefix_any_case":
+                    prefixes_any_case.append(Filed(key[0], order, confirm))
+                case "control":
+                    values = self._controls.setdefault(key[0].decode(), {})
+                    values.setdefault(key[1], []).append(entry)
+                case "value":
+                    self._header(key[0], order).values.setdefault(key[1], []).append(entry)
+                case "name":
+                    self._header(key[0], order).present.append(entry)
+                case _:
+                    self._rest.append(entry)
+        self._prefixes = PrefixIndex(prefixes)
+        self._prefixes_any_case = PrefixIndex(prefixes_any_case)
+        self._any_case = bool(self._exact_any_case or prefixes_any_case)
+        #: path -> (lowest order of any prefix it has, its rules): often no prefix can come first
+        self._exact = {path: (self._prefixes.lowest(path), entries) for path, entries in exact.items()}
+        self._few_names = tuple(self._headers.items()) if len(self._headers) <= _FEW_NAMES else ()
 
-    def _file(
-        self, order: int, confirm: _Test | None, place: _Key, prefixes: list[Filed], any_case: list[Filed]
-    ) -> None:
-        entry = (order, confirm)
-        key = place.key
-        match place.table:
-            case "exact":
-                self._exact.setdefault(key[0], []).append(entry)
-            case "exact_any_case":
-                self._exact_any_case.setdefault(key[0], []).append(entry)
-            case "prefix":
-                prefixes.append(Filed(key[0], order, confirm, place.regex))
-            case "prefix_any_case":
-                any_case.append(Filed(key[0], order, confirm))
-            case "control":
-                self._controls.setdefault(key[0].decode(), {}).setdefault(key[1], []).append(entry)
-            case "rest":
-                self._rest.append(entry)
-            case _:
-                at = self._headers.get(key[0])
-                if at is None:
-                    at = self._headers[key[0]] = _HeaderPlace()
-                    at.first = order
-                if place.table == "value":
-                    at.values.setdefault(key[1], []).append(entry)
-                else:
-                    at.present.append(entry)
+    def _header(self, name: bytes, order: int) -> _HeaderPlace:
+        place = self._headers.get(name)
+        if place is None:
+            place = self._headers[name] = _HeaderPlace(order)
+        return place
 
     def find(self, request: RequestHead) -> Route | None:
         """The route of the first rule that matches, or None."""
         best = self._none
         path = request.path
-        entries = self._exact.get(path)
-        if entries is not None:
-            best = _first(entries, request, best)
-        if self._prefixes is not None:
+        exact = self._exact.get(path)
+        if exact is None:
             best = self._prefixes.find(path, request, best)
+        else:
+            lowest, entries = exact
+            best = _first(entries, request, best)
+            if lowest < best:
+                best = self._prefixes.find(path, request, best)
         if self._headers:
             best = self._find_by_header(request, best)
         if self._controls:
             best = self._find_by_control(request, best)
-        if self._exact_any_case or self._prefixes_any_case is not None:
-            lower = path.lower()
-            entries = self._exact_any_case.get(lower)
-            if entries is not None:
-                best = _first(entries, request, best)
-            if self._prefixes_any_case is not None:
-                best = self._prefixes_any_case.find(lower, request, best)
+        if self._any_case:
+            path = path.lower()
+            any_case = self._exact_any_case.get(path)
+            if any_case is not None:
+                best = _first(any_case, request, best)
+            best = self._prefixes_any_case.find(path, request, best)
         if self._rest:
             best = _first(self._rest, request, best)
         return self._routes[best]
 
     def _find_by_header(self, request: RequestHead, best: int) -> int:
-        get = self._headers.get
+        # A client that repeats a header must not make us walk its rules again: presence counts once.
+        for name, place in self._few_names:
+            if place.first < best:
+                values = request.fields.values(name)
+                if values:
+                    for value in values:
+                        best = place.find(value, request, best)
+                    best = _first(place.present, request, best)
+        if self._few_names:
+            return best
         visited: list[_HeaderPlace] = []
         for name, value in request.fields.pairs:
-            place = get(name)
-            if place is None or place.first >= best:
-                continue
-            entries = place.values.get(value)
-            if entries is not None:
-                best = _first(entries, request, best)
-            # Once per name: a client that repeats a header must not make us repeat the walk.
-            if place.present and place not in visited:
-                visited.append(place)
-                best = _first(place.present, request, best)
+            found = self._headers.get(name)
+            if found is not None and found.first < best:
+                best = found.find(value, request, best)
+                if found.present and found not in visited:
+                    visited.append(found)
+                    best = _first(found.present, request, best)
         return best
 
     def _find_by_control(self, request: RequestHead, best: int) -> int:
@@ -286,29 +264,3 @@ def _first(entries: Sequence[Entry], request: RequestHead, best: int) -> int:
         if confirm is None or confirm(request):
             return order
     return best
-
-
-def _choose(rules: Sequence[Rule]) -> list[_Key]:
-    """For each rule the place where it keeps the fewest others company."""
-    paths = [_path_key(rule) for rule in rules]
-    others = [_other_keys(rule) for rule in rules]
-    crowd: Counter[tuple[str, tuple[bytes, ...]]] = Counter()
-    for path, more in zip(paths, others, strict=True):
-        crowd[path.table, path.key] += 1
-        for key in more:
-            crowd[key.table, key.key] += 1
-
-    def company(key: _Key) -> int:
-        if key.regex is not None:
-            return 1  # a set tries all of its patterns in one pass
-        if key.table == "rest" or (key.table.startswith("prefix") and len(key.key[0]) < 2):
-            return len(rules)  # every path gets here
-        return crowd[key.table, key.key]
-
-    chosen = []
-    for path, more in zip(paths, others, strict=True):
-        place = path
-        if more and company(path) > _SELECTIVE:
-            place = min([path, *more], key=company)
-        chosen.append(place)
-    return chosen

@@ -9,6 +9,7 @@ hold (semantics 5.1).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from gatewayd.regexes import compile_regex
@@ -101,14 +102,22 @@ def _query(key: str, kind: str, value: str) -> Condition:
     return QueryIs(key.encode(), text)
 
 
+Builder = Callable[[str, str, str], Condition]
+
+
+def _shared(build: Builder) -> Builder:
+    """Equal conditions written lately are one object: thousands of virtual hosts often say the same."""
+    return lru_cache(maxsize=1024)(build)
+
+
 #: The field of ``match`` -> how its condition is made. ``uri`` with ``ignoreUriCase`` has its own row.
-MATCHERS: Final[dict[str, Callable[[str, str, str], Condition]]] = {
-    "uri": _uri,
-    "uri ignoring case": _uri_any_case,
-    "scheme": _scheme,
-    "method": _method,
-    "authority": _authority,
-    "headers": _header,
-    "withoutHeaders": _without_header,
-    "queryParams": _query,
+MATCHERS: Final[dict[str, Builder]] = {
+    "uri": _shared(_uri),
+    "uri ignoring case": _shared(_uri_any_case),
+    "scheme": _shared(_scheme),
+    "method": _shared(_method),
+    "authority": _shared(_authority),
+    "headers": _shared(_header),
+    "withoutHeaders": _shared(_without_header),
+    "queryParams": _shared(_query),
 }

@@ -18,6 +18,8 @@ from gatewayd.regexes import Regex, SetMatch, compile_set
 #: A rule's place in the order, and what is left to confirm (None: nothing).
 Entry = tuple[int, Callable[[RequestHead], bool] | None]
 
+#: An order behind all others.
+NOWHERE: Final = 1 << 62
 #: Patterns in one set, when they fit its memory. One pass costs the same for 1 and for 4,096.
 _SET_SIZE: Final = 4096
 
@@ -66,6 +68,14 @@ class PrefixIndex:
             _fill(node, by_prefix[key])
             self._nodes.append(node)
             above.append(node)
+
+    def lowest(self, path: bytes) -> int:
+        """The lowest order filed under any prefix of ``path``; NOWHERE when there is none."""
+        position = bisect_right(self._keys, path)
+        node = self._nodes[position - 1] if position else None
+        while node is not None and not path.startswith(node.key):
+            node = node.parent
+        return NOWHERE if node is None else node.first
 
     def find(self, path: bytes, request: RequestHead, best: int) -> int:
         """The lowest order below ``best`` whose rule matches, else ``best``."""
@@ -116,11 +126,12 @@ def _fill(node: _Node, filed: list[Filed]) -> None:
 
 def _fill_sets(filed: list[Filed], sets: list[_Set], entries: list[Entry]) -> None:
     """Make one set of ``filed``, or of its halves when it is too big; what fits no set is tried alone."""
+    if len(filed) == 1:
+        entries.append((filed[0].order, _alone(filed[0])))
+        return
     match = compile_set([f.regex.pattern for f in filed if f.regex is not None])
     if match is not None:
         sets.append((filed[0].order, match, tuple((f.order, f.confirm) for f in filed)))
-    elif len(filed) == 1:
-        entries.append((filed[0].order, _alone(filed[0])))
     else:
         half = len(filed) // 2
         _fill_sets(filed[:half], sets, entries)
