@@ -12,8 +12,10 @@ from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import PathItem, Resource, format_path
 from gatewayd.sources.files import FoundFile, Unreadable, decode_text, find_files, read_bytes
 from gatewayd.sources.limits import Limits
+from gatewayd.sources.plain_yaml import PlainReader
+from gatewayd.sources.reader import read_documents, read_json
 from gatewayd.sources.text import Place, SourceText
-from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
+from gatewayd.sources.yaml_tree import Document, Problem
 
 SpecT = TypeVar("SpecT")
 
@@ -75,6 +77,7 @@ class _Loader:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.result = LoadResult()
+        self._plain = PlainReader(limits)
         self._first: dict[tuple[str, str, str], Resource[Any]] = {}
 
     def read(self, found: FoundFile, stdin: BinaryIO | None) -> None:
@@ -93,13 +96,19 @@ class _Loader:
             self._note(not_text_finding(found.name, data, error))
             return
         source = SourceText(found.name, found.path, data, text, self.limits)
-        try:
-            for document in documents(text, self.limits):
-                if document.value is not None or document.problems:
-                    self._document(source, document)
-        except SyntaxProblem as problem:
+        broken: list[Problem] = []
+        for item in read_documents(text, self.limits, self._plain):
+            if isinstance(item, Problem):
+                broken.append(item)
+            elif item.value is not None or item.problems:
+                self._document(source, item)
+        if broken and found.name.endswith(".json") and (document := read_json(text, self.limits)):
+            broken = []
+            self._document(source, document)
+        if broken:
             self.result.unreadable += 1
-            self._note(text_finding(source, problem.problem, Identity()))
+        for problem in broken:
+            self._note(text_finding(source, problem, Identity()))
         source.forget()
 
     def _document(self, source: SourceText, document: Document) -> None:

@@ -29,7 +29,7 @@ from gatewayd.sources.limits import Limits
 from gatewayd.sources.scalars import ScalarError, resolve_plain, resolve_tagged, unknown_tag
 
 #: Depth of the lists whose items' places are kept: `spec.http` of a document, and of an item of a List.
-_RULE_DEPTHS = (3, 5)
+RULE_DEPTHS = (3, 5)
 _STR_TAG = "tag:yaml.org,2002:str"
 _MAP_TAGS = frozenset({"tag:yaml.org,2002:map", "!"})
 _SEQ_TAGS = frozenset({"tag:yaml.org,2002:seq", "!"})
@@ -207,7 +207,7 @@ class _Builder:
                 container.append(value)
                 if marks is not None:
                     marks[id(container)].append(_mark(event))
-                elif len(stack) in _RULE_DEPTHS:
+                elif len(stack) in RULE_DEPTHS:
                     mark = event.start_mark
                     places = document.rules.get(id(container))
                     if places is None:

@@ -1,0 +1,190 @@
+"""A quick reader for the plain block style in which nearly all configuration is written.
+
+It reads documents of nothing but indented `key: value` and `- item` lines whose values are plain or quoted on one
+line, one regular expression per line, some four times as fast as libyaml's events. It decides nothing: whatever
+it is not sure of (flow mappings, block scalars, anchors, tags, escapes, odd indentation, duplicate keys, a
+character outside of ASCII, and every error) it declines, and `yaml_tree.py` reads the document instead. What it
+does read, both read alike; random tests compare them.
+"""
+
+import re
+from typing import Any
+
+from gatewayd.sources.limits import Limits
+from gatewayd.sources.scalars import resolve_plain
+from gatewayd.sources.yaml_tree import RULE_DEPTHS, Document
+
+_KEY = r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}"
+_QUOTED = r'"[^"\\\n]*"|' r"'[^'\n]*'"
+#: A plain scalar: no indicator at its beginning, no `: ` or ` #` within.
+_PLAIN = r"(?:[A-Za-z0-9_/.+~(\\^$;]|-(?=[^\s-]))[^:#\n]*(?::[^\s:#][^:#\n]*)*"
+_LINE = re.compile(
+    rf"^( *)(?:#.*|((?:- +)*)(?:({_KEY}):(?= |$) *)?({_QUOTED}|\[[^][{{}}#\n]*\]|\{{\}}|{_PLAIN})?(?: *| +#.*))$",
+    re.MULTILINE,
+)
+_FLOW_ITEM = re.compile(r" *(?:\"([^\"\\\n,]*)\"|'([^',\n]*)'|([A-Za-z0-9_./][A-Za-z0-9_./*-]*)) *")
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
+
+#: Values seen before, so that equal ones are one object: configuration repeats itself.
+_MEMO_MAX = 100_000
+
+
+class Declined(Exception):
+    """This document is for the other reader."""
+
+
+class PlainReader:
+    """Reads documents; keeps the values it has seen, so use one for all files of a load."""
+
+    __slots__ = ("_limits", "_memo")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._memo: dict[str, Any] = {}
+
+    def read(self, text: str) -> Document | None:
+        """Return the document in `text` (without its `---` line); None if it is not for this reader."""
+        if not text.isascii() or _UNUSUAL.search(text) is not None:
+            return None
+        lines = _LINE.findall(text)
+        if len(lines) != text.count("\n") + 1:
+            return None  # some line did not match
+        if len(self._memo) > _MEMO_MAX:
+            self._memo.clear()
+        try:
+            return self._build(lines)
+        except Declined:
+            return None
+
+    def _build(self, lines: list[tuple[str, str, str, str]]) -> Document:
+        memo = self._memo
+        max_depth = self._limits.max_depth - 1  # a value such as {} or [a] is a level of its own
+        document = Document()
+        rules = document.rules
+        root: list[Any] = []
+        # The open containers, outermost first, with the column of their keys or dashes.
+        containers: list[Any] = [root]
+        columns: list[int] = [-1]
+        container: Any = root
+        column = -1
+        pending: str | None = None  # the last key of `container`, when its value may follow on the next line
+        number = 0
+        for indent, dashes, key, raw in lines:
+            number += 1
+            if not dashes and not key:
+                if raw:
+                    raise Declined  # a scalar that goes on, or stands alone
+                continue
+            at = len(indent)
+            if dashes:
+                if not raw and not key:
+                    raise Declined
+                place = at
+                end = at + len(dashes)
+                while place < end:
+                    # One dash at column `place`: an item of the list there, which may have to be begun.
+                    while column > place:
+                        containers.pop()
+                        columns.pop()
+                        container, column = containers[-1], columns[-1]
+                        pending = None
+                    if column != place or container.__class__ is not list:
+                        items: list[Any] = []
+                        if place > at:
+                            container.append(items)  # a list in a list: `- - a`
+                        elif pending is not None:
+                            container[pending] = items
+                            pending = None
+                        elif container is root and not root:
+                            root.append(items)
+                            document.line, document.column = number, place + 1
+                        else:
+                            raise Declined
+                        if len(containers) > max_depth:
+                            raise Declined
+                        containers.append(items)
+                        columns.append(place)
+                        container, column = items, place
+                    # The next dash, or the content, stands after this dash and the spaces behind it.
+                    dash = place - at
+                    place = at + len(dashes) - len(dashes[dash + 1 :].lstrip(" "))
+                if len(containers) - 1 in RULE_DEPTHS:
+                    position = (number, place + 1)
+                    known = rules.get(id(container))
+                    if known is None:
+                        rules[id(container)] = [position]
+                    else:
+                        known.append(position)
+                at = place
+                if key:
+                    mapping: dict[str, Any] = {}
+                    container.append(mapping)
+                    if len(containers) > max_depth:
+                        raise Declined
+                    containers.append(mapping)
+                    columns.append(at)
+                    container, column = mapping, at
+            else:
+                while column > at or (column == at and container.__class__ is list):
+                    containers.pop()
+                    columns.pop()
+                    container, column = containers[-1], columns[-1]
+                    pending = None
+                if column != at:
+                    mapping = {}
+                    if pending is not None:
+                        container[pending] = mapping
+                    elif container is root and not root:
+                        root.append(mapping)
+                        document.line, document.column = number, at + 1
+                    else:
+                        raise Declined
+                    if len(containers) > max_depth:
+                        raise Declined
+                    containers.append(mapping)
+                    columns.append(at)
+                    container, column = mapping, at
+            if key:
+                if key in container:
+                    raise Declined
+                if raw:
+                    pending = None
+                    value = memo.get(raw, memo)
+                    container[key] = value if value is not memo else self._value(raw)
+                else:
+                    pending = key
+                    container[key] = None
+            else:
+                value = memo.get(raw, memo)
+                container.append(value if value is not memo else self._value(raw))
+        document.value = root[0] if root else None
+        return document
+
+    def _value(self, raw: str) -> Any:
+        """Return what a value means, and remember it if it cannot change."""
+        first = raw[0]
+        if first == '"' or first == "'":
+            value: Any = raw[1:-1]
+        elif first == "[":
+            return _flow_list(raw)
+        elif first == "{":
+            return {}
+        else:
+            value = resolve_plain(raw.rstrip(" "))
+        self._memo[raw] = value
+        return value
+
+
+def _flow_list(raw: str) -> list[Any]:
+    """Read `["*", a.b]`: quoted or simple items without commas in them."""
+    inner = raw[1:-1]
+    if not inner.strip(" "):
+        return []
+    values: list[Any] = []
+    for item in inner.split(","):
+        match = _FLOW_ITEM.fullmatch(item)
+        if match is None:
+            raise Declined
+        double, single, plain = match.groups()
+        values.append(resolve_plain(plain) if plain is not None else double if double is not None else single)
+    return values

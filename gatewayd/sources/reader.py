@@ -1,0 +1,122 @@
+"""Text to documents: cut at the `---` lines, each document read by whichever reader can.
+
+A document separator may stand nowhere else than at the beginning of a line, not even in quoted or block text, so
+the cut is safe; and a document with a syntax error does not take the ones after it along. Texts with directives
+or `...` lines are left whole to libyaml.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from gatewayd.sources.limits import Limits
+from gatewayd.sources.plain_yaml import PlainReader
+from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
+
+_SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_BARE_SEPARATOR = re.compile(r"---[ ]*(?:#.*)?(?:\n|\Z)")
+_WHOLE_ONLY = re.compile(r"^(?:%|\.\.\.(?:[ \t\r\n]|\Z))", re.MULTILINE)
+#: Line ends that Python's `$` and `^` do not see, but libyaml does: leave such a text whole.
+_OTHER_LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+
+
+def read_documents(text: str, limits: Limits, plain: PlainReader) -> Iterator[Document | Problem]:
+    """Yield the documents of `text` in order, and in place of one that cannot be read the reason."""
+    if _WHOLE_ONLY.search(text) is not None or _OTHER_LINE_ENDS.search(text) is not None:
+        yield from _by_libyaml(text, limits, 0, 0)
+        return
+    count = 0
+    start = line = 0
+    ends = [match.start() for match in _SEPARATOR.finditer(text)]
+    if ends and ends[0] == 0:
+        ends.pop(0)
+    for end in [*ends, len(text)]:
+        part = text[start:end]
+        lines = part.count("\n")
+        for found in _read_part(part, limits, plain, start, line):
+            if isinstance(found, Document):
+                count += 1
+                if count > limits.max_documents:
+                    message = f"more than {limits.max_documents:,} documents in one file"
+                    yield Problem("GWD0006", message, found.line, found.column)
+                    return
+            yield found
+        start = end
+        line += lines
+
+
+def _read_part(
+    part: str, limits: Limits, plain: PlainReader, start: int, line: int
+) -> Iterator[Document | Problem]:
+    """Read one document, which begins `start` characters and `line` lines into the text."""
+    separator = _BARE_SEPARATOR.match(part)
+    skip = separator.end() if separator is not None else 0
+    if skip or not part.startswith("---"):
+        document = plain.read(part[skip:])
+        if document is not None:
+            if document.value is not None:
+                document.end = len(part)
+                _move(document, start, line, 1 if skip else 0)
+                yield document
+            return
+    yield from _by_libyaml(part, limits, start, line)
+
+
+def _by_libyaml(text: str, limits: Limits, start: int, line: int) -> Iterator[Document | Problem]:
+    try:
+        for document in documents(text, limits):
+            _move(document, start, line, 0)
+            yield document
+    except SyntaxProblem as error:
+        problem = error.problem
+        yield problem._replace(line=problem.line + line)
+
+
+def _move(document: Document, start: int, line: int, skipped: int) -> None:
+    """Make the places in a document count from the beginning of the text; `skipped` lines of it were not read."""
+    document.start += start
+    document.end += start
+    document.start_line += line
+    moved = line + skipped
+    if not moved:
+        return
+    document.line += moved
+    document.problems = [problem._replace(line=problem.line + moved) for problem in document.problems]
+    for places in document.rules.values():
+        places[:] = [(number + moved, column) for number, column in places]
+
+
+def read_json(text: str, limits: Limits) -> Document | None:
+    """Return a JSON text as a document without places, or None if it is not JSON.
+
+    Nearly all JSON is YAML and is read as such; this is for the rest (escapes of surrogate pairs, very long keys).
+    """
+    document = Document()
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(items)
+        if len(mapping) != len(items):
+            names = [name for name, _ in items]
+            double = next(name for index, name in enumerate(names) if name in names[:index])
+            document.problems.append(Problem("GWD0004", f'duplicate key "{double[:80]}"', 1, 1))
+        return mapping
+
+    try:
+        document.value = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return None
+    if _depth(document.value, limits.max_depth) > limits.max_depth:
+        document.problems.append(Problem("GWD0006", f"nested deeper than {limits.max_depth} levels", 1, 1))
+    document.end = len(text)
+    return document
+
+
+def _depth(value: Any, most: int) -> int:
+    """Return how deep a value is nested, looking no deeper than `most` levels and one."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if children is None:
+        return 0
+    if most == 0:
+        return 1
+    return 1 + max((_depth(child, most - 1) for child in children), default=0)
