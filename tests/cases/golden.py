@@ -224,19 +224,23 @@ class GoldenPlay:
 
 
 def listener_ports(case: Case) -> list[int]:
-    """Ports to map: those of the calls, and of Gateway servers and Ingress unless a call names another.
+    """Ports to map: those of the calls, of Gateway servers and of Ingress.
 
-    A call to a port that no server has means that a Service in front changes the number (or that nobody
-    listens there); then the server's own number must stay out of the map, or it would decide.
+    A server behind a Service that changes its number is met on the other number: then the server's own
+    must stay out of the map, where it would decide. The same holds when a call names a port no server has.
     """
     called = {int(call.data["port"]) for call in case.calls}
-    opened = set()
+    opened, changed = set(), set()
     for document in case.documents():
-        if document.get("kind") == "Gateway":
-            opened |= {int(server["port"]["number"]) for server in _servers(document) if "port" in server}
-        elif document.get("kind") == "Ingress":
+        opened |= {int(server["port"]["number"]) for server in _servers(document) if "port" in server}
+        if document.get("kind") == "Ingress":
             opened |= {80, 443}
-    return sorted(called if called - opened else called | opened)
+        elif document.get("kind") in ("Service", "ServiceEntry"):
+            ports = (document.get("spec") or {}).get("ports") or []
+            changed |= {
+                port.get("port", port.get("number")) for port in ports if port.get("targetPort") in called
+            }
+    return sorted(called if called - opened else called | (opened - changed))
 
 
 def place_flags(case: Case) -> list[str]:

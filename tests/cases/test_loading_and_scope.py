@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,8 @@ def test_ports_of_servers_are_mapped_unless_a_call_names_another() -> None:
     assert listener_ports(case) == [24001, 24003]
     case.calls.pop(0)
     assert listener_ports(case) == [24001, 24002]
+    service = "\n---\nkind: Service\nspec: {ports: [{port: 24002, targetPort: 24001}]}\n"
+    assert listener_ports(replace(case, config=CONFIG + service)) == [24001]
 
 
 def test_servers_stay_on_the_loopback_unless_they_name_an_address() -> None:

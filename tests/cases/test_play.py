@@ -73,7 +73,7 @@ def test_a_wrong_call_is_told_and_the_last_line_counts(
     assert status == 1
     assert lines[0] == "cases.yaml one/wrong: failed"
     assert lines[1:3] == ["    status: expected 200, came 404", "    log status: expected 200, came 404"]
-    assert lines[3:] == ["2 passed, 1 failed, 1 out of scope"]
+    assert lines[3:] == ["3 passed, 1 failed, 1 out of scope"]
 
 
 def test_only_the_calls_asked_for_are_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -7,23 +7,46 @@ from typing import Any
 
 from tests.cases.loading import Case
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-CALL = _words(
-    "id port protocol tls request requests raw pieces data half_close wait_first tunnel responses repeat parallel "
-    "gap_ms keep_cookies timeout idle pause_ms behaviour timing conns body_size header_size header_count expect"
-)
-EXPECT = _words("client upstream log distribution elapsed_ms sequence flags upstream_connections set_cookie")
-CLIENT = _words(
-    "outcome status version headers body trailers interim after truncated tls tls_error extra_bytes data tunnel "
-    "tunnel_data responses h2_error"
-)
-UPSTREAM = _words(
-    "upstream protocol method path version authority scheme headers chunked body trailers truncated tls data tunnel"
-)
+CALL = {
+    *(
+        "id",
+        "port",
+        "protocol",
+        "tls",
+        "request",
+        "requests",
+        "raw",
+        "pieces",
+        "data",
+        "half_close",
+        "wait_first",
+    ),
+    *("tunnel", "responses", "repeat", "parallel", "gap_ms", "keep_cookies", "timeout", "idle", "pause_ms"),
+    *("behaviour", "timing", "conns", "body_size", "header_size", "header_count", "expect"),
+}
+EXPECT = {
+    *("client", "upstream", "log", "distribution", "elapsed_ms", "sequence", "flags", "upstream_connections"),
+    "set_cookie",
+}
+CLIENT = {
+    *("outcome", "status", "version", "headers", "body", "trailers", "interim", "after", "truncated", "tls"),
+    *("tls_error", "extra_bytes", "data", "tunnel", "tunnel_data", "responses", "h2_error"),
+}
+UPSTREAM = {
+    *(
+        "upstream",
+        "protocol",
+        "method",
+        "path",
+        "version",
+        "authority",
+        "scheme",
+        "headers",
+        "chunked",
+        "body",
+    ),
+    *("trailers", "truncated", "tls", "data", "tunnel"),
+}
 
 
 def unknown_words(cases: Iterable[Case]) -> list[str]:
@@ -41,5 +64,5 @@ def unknown_words(cases: Iterable[Case]) -> list[str]:
     return [f"{word} (in {case})" for word, case in sorted(found.items())]
 
 
-def _beyond(place: str, words: Mapping[str, Any], known: frozenset[str]) -> list[str]:
+def _beyond(place: str, words: Mapping[str, Any], known: set[str]) -> list[str]:
     return [f"{place}.{word}" for word in words if word not in known]
