@@ -61,18 +61,37 @@ _CONTROL_DATA: Final[dict[str, Callable[[StreamInfo], bytes | None]]] = {
 _CONTROL_DATA["host"] = _CONTROL_DATA[":authority"]
 
 
+def _remote_ip(info: StreamInfo) -> str:
+    """The trusted client address (semantics 14.1.1)."""
+    return info.trusted_address.decode("latin-1") or info.connection.remote_ip
+
+
+#: Fields the proxy itself writes, for when the list of fields sent was not kept. None: as received.
+_WRITTEN: Final[dict[str, Reader]] = {
+    "x-envoy-attempt-count": lambda info: b"%d" % info.attempts if info.attempts else None,
+    "x-envoy-external-address": lambda info: _remote_ip(info).encode() or None,
+    "x-forwarded-for": lambda info: info.x_forwarded_for or None,
+    "x-forwarded-proto": lambda info: info.request.scheme if info.request is not None else None,
+    "x-request-id": lambda info: info.request_id or None,
+}
+
+
 def _request_field(name: str) -> Reader:
     control = _CONTROL_DATA.get(name)
     if control is not None:
         return control
     wanted = name.encode()
+    written = _WRITTEN.get(name)
 
     def read(info: StreamInfo) -> bytes | None:
-        # Before the request is built nothing has been written there.
+        # Before the request is built nothing has been kept there.
         sent: Sequence[Pair] | None = getattr(info, "request_pairs", None)
         if sent is not None:
             return _first(sent, wanted)
-        return _first(info.request.fields.pairs, wanted) if info.request is not None else None
+        value = written(info) if written is not None else None
+        if value is None and info.request is not None:
+            value = _first(info.request.fields.pairs, wanted)
+        return value
 
     return read
 
@@ -186,11 +205,6 @@ def _host_of(address: str) -> str:
 
 def _port_of(address: str) -> str:
     return address.rpartition(":")[2] if ":" in address else ""
-
-
-def _remote_ip(info: StreamInfo) -> str:
-    """The trusted client address (semantics 14.1.1)."""
-    return info.trusted_address.decode("latin-1") or info.connection.remote_ip
 
 
 def remote_address(info: StreamInfo) -> str:

@@ -80,6 +80,8 @@ class HeaderOps:
                 # A comprehension beats append here from three fields on.
                 pairs = [pair for pair in pairs if pair[0] not in drop]
                 pairs += level.constant
+        if self._request:
+            info.request_pairs = pairs  # what response operations see (semantics 6.2.3)
         return pairs
 
     def _apply_formatted(self, level: _Level, pairs: list[Pair], info: StreamInfo) -> list[Pair]:

@@ -63,29 +63,36 @@ def _unknown(kind: str) -> Condition:
     raise ValueError(f"unknown kind of comparison {kind!r}: expected exact, prefix or regex")
 
 
+def _means_present(kind: str, value: str) -> bool:
+    return kind == "present" or (kind == "regex" and value == "*")  # semantics 5.9
+
+
+def _control(name: str, kind: str, value: str) -> Condition:
+    if _means_present(kind, value):
+        return Always(True, f"{name} present")
+    return ControlIs(name, TextTest(kind, value))
+
+
 def _scheme(key: str, kind: str, value: str) -> Condition:
-    return ControlIs("scheme", TextTest(kind, value))
+    return _control("scheme", kind, value)
 
 
 def _method(key: str, kind: str, value: str) -> Condition:
-    return ControlIs("method", TextTest(kind, value))
+    return _control("method", kind, value)
 
 
 def _authority(key: str, kind: str, value: str) -> Condition:
-    return ControlIs("authority", TextTest(kind, value))
-
-
-def _means_present(kind: str, value: str) -> bool:
-    return kind == "present" or (kind == "regex" and value == "*")  # semantics 5.9
+    return _control("authority", kind, value)
 
 
 def _header(key: str, kind: str, value: str) -> Condition:
     name = key.lower()
     control = _PSEUDO_HEADERS.get(name)
+    if control is not None:
+        return _control(control, kind, value)
     if _means_present(kind, value):
-        return Always(True, f"{control} present") if control else HeaderPresent(name.encode())
-    text = TextTest(kind, value)
-    return ControlIs(control, text) if control else HeaderIs(name.encode(), text)
+        return HeaderPresent(name.encode())
+    return HeaderIs(name.encode(), TextTest(kind, value))
 
 
 def _without_header(key: str, kind: str, value: str) -> Condition:

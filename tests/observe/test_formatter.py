@@ -95,6 +95,15 @@ def test_request_fields_are_those_sent_upstream_once_there_are_any() -> None:
     assert shown("%REQ(x-in)%", info) == b"sent"
 
 
+def test_fields_the_proxy_writes_are_known_without_the_list_of_fields_sent() -> None:
+    info = info_of([(b"x-request-id", b"of-the-client")])
+    text = "%REQ(x-request-id):8%|%REQ(x-forwarded-for)%|%REQ(x-forwarded-proto)%"
+    assert shown(text, info) == b"744ff5e6|10.0.0.7|http"
+    assert shown("%REQ(x-envoy-external-address)%|%REQ(x-envoy-attempt-count)%", info) == b"10.0.0.7|1"
+    info.request_id = b""  # the proxy was told not to make one
+    assert shown("%REQ(x-request-id)%", info) == b"of-the-client"
+
+
 def test_facts_of_a_request_that_could_not_be_parsed_are_absent() -> None:
     info = info_of()
     info.request = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatewayd.http.message import Pair, RequestHead
@@ -79,6 +81,12 @@ def test_ignore_uri_case(kind: str, value: str, target: bytes, expected: bool) -
 def test_control_data_and_pseudo_headers(spec: Spec, expected: bool) -> None:
     one = request(b"/pp?q=1", method=b"POST", host=b"Shop.test:8080", scheme=b"https")
     assert met(spec, one) is expected
+
+
+@pytest.mark.parametrize("field", ["method", "scheme", "authority"])
+def test_an_empty_condition_on_control_data_is_always_met(field: str) -> None:
+    assert MATCHERS[field]("", "present", "").matches(request())
+    assert MATCHERS[field]("", "regex", "*").matches(request())
 
 
 def test_host_as_a_header_key_means_the_authority() -> None:
@@ -162,6 +170,20 @@ def test_without_headers(kind: str, value: str, fields: tuple[Pair, ...], expect
 )
 def test_query_parameters(kind: str, value: str, target: bytes, expected: bool) -> None:
     assert met(("queryParams", "p", kind, value), request(target)) is expected
+
+
+def test_no_parameter_has_a_name_with_a_separator() -> None:
+    for name in ("a=b", "a&b"):
+        assert not MATCHERS["queryParams"](name, "present", "").matches(request(b"/?a=b=c&a&b=1"))
+
+
+def test_thousands_of_parameters_are_searched_quickly() -> None:
+    one = request(b"/?" + b"p&pp=1&" * 1000 + b"q=1")
+    condition = MATCHERS["queryParams"]("q", "exact", "1")
+    start = time.perf_counter()
+    for _ in range(100):
+        assert condition.matches(one)
+    assert time.perf_counter() - start < 0.5
 
 
 @pytest.mark.parametrize(
