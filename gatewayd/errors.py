@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 _CONNECT_PREFIX: Final = b"upstream connect error or disconnect/reset before headers. reset reason: "
 #: Body after at least one retry of the same exchange (semantics 16, golden 06_07_retry).
 _RETRIED_PREFIX: Final = (
-    b"upstream connect error or disconnect/reset before headers. "
-    b"retried and the latest reset reason: "
+    b"upstream connect error or disconnect/reset before headers. retried and the latest reset reason: "
 )
 
 
@@ -84,7 +83,11 @@ LOW_VERSION: Final = _request("low_version", 426, "DPE", "low_version", b"Upgrad
 MISSING_HOST: Final = _request("missing_host", 400, "-", "missing_host_header")
 BAD_HOST: Final = _request("bad_host", 400, "DPE", "http.invalid_authority", b"Bad Request")
 BAD_PATH: Final = _request("bad_path", 400, "-", "path_normalization_failed")
-ABSOLUTE_PATH: Final = _request("absolute_path", 404, "-", "absolute_path_rejected")
+INVALID_URL: Final = _request("invalid_url", 400, "DPE", "http1.invalid_url", b"Bad Request")
+INVALID_SCHEME: Final = _request("invalid_scheme", 400, "DPE", "http1.invalid_scheme", b"Bad Request")
+ABSOLUTE_PATH: Final = Failure("absolute_path", 404, "-", "absolute_path_rejected", b"", b"", False)
+#: CONNECT: no route matches it (semantics 14.6.3); what follows is never tunnelled
+CONNECT_UNROUTED: Final = _request("connect_unrouted", 404, "NR", "route_not_found")
 HTTPS_ON_PLAINTEXT: Final = _request(
     "https_on_plaintext", 403, "DPE", "http1.https_url_on_plaintext_connection", b"Forbidden"
 )

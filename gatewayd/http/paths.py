@@ -17,8 +17,8 @@ _PLAIN_TARGET_BYTES: Final = _PLAIN_BYTES + b"?"
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 #: Characters that are escaped where they stand raw (golden 14_connection_manager paths-e).
-_ENCODED: Final = frozenset(b'{}|^`"<>') | frozenset(range(0x80, 0x100))
-_FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f]").search
+_ENCODED: Final = frozenset(b'{}|^`"<>')
+_FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f-\xff]").search
 
 
 def normalize_target(target: bytes, mode: str) -> bytes | None:

@@ -25,6 +25,9 @@ class RequestHandler(Protocol):
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Body bytes arrived; with ``end`` the request is complete (``data`` may be empty)."""
 
+    def on_request_invalid(self, failure: Failure) -> None:
+        """The body broke its framing; the client still listens, but nothing after this can be trusted."""
+
     def on_request_aborted(self, flag: str, details: str) -> None:
         """The client went away or broke the framing in mid-request or while it waited."""
 

@@ -101,6 +101,7 @@ class Exchange(StreamInfo):
         self.upstream: Any = None
         self._endpoint: Any = None
         self.cluster: Any = None
+        self.destination: Any = None
         self.timeout: Any = None
         self._per_try: Any = None
         self._retry_timer: Any = None
@@ -255,13 +256,15 @@ class Exchange(StreamInfo):
         target = head.target
         if route.rewrite is not None:
             target = route.rewrite(head.path, head.query)
-            if options.debug_headers and target != head.target:
+            if options.debug_headers:
                 fields.append((b"x-envoy-original-path", head.target))
+            else:
+                self.path = target  # the log's column is that field or the path as sent (semantics 17.2)
         authority = head.authority
         destination = self.destination
         if destination.authority is not None:
             authority = destination.authority
-            if options.debug_headers and authority != head.authority:
+            if options.debug_headers:
                 fields.append((b"x-envoy-original-host", head.authority))
         if destination.request_ops is not None:
             fields = destination.request_ops.apply(fields, self)
@@ -363,7 +366,11 @@ class Exchange(StreamInfo):
         self.details = "via_upstream"
         self.bytes_sent = len(data)
         stream = self.stream
-        service_ms = int((now - self.started_at) * 1000) if stream.request_done else -1
+        if self.plan.upgrade:  # asked for 101 and got an ordinary answer: relayed, and the connection ends
+            stream.close_after = True
+            service_ms = -1
+        else:
+            service_ms = int((now - self.started_at) * 1000) if stream.request_done else -1
         operations = self.destination.response_ops
         if end:
             self._finish(now)
@@ -382,16 +389,16 @@ class Exchange(StreamInfo):
         self.stream.respond(head.status, self._finished_pairs(pairs, operations), data, end)
 
     def _finished_pairs(self, pairs: list[Pair], operations: Any) -> list[Pair]:
-        """Response operations first, then what the connection manager adds (semantics 6.2.8, 14.7)."""
+        """Response operations first, then what the connection manager sets (semantics 6.2.8, 14.7.1, 14.7.2)."""
         if operations is not None:
             pairs = operations.apply(pairs, self)
-        names = {name for name, _ in pairs}
-        if b"date" not in names:
-            pairs.append((b"date", self.stream.edge.date.line()[6:-2]))
-        server = self.stream.edge.options.server_header
+        edge = self.stream.edge
+        server = edge.options.server_header
         if server is not None:
-            if b"server" in names:
-                pairs = [pair for pair in pairs if pair[0] != b"server"]
+            pairs = [pair for pair in pairs if pair[0] != b"server"]
+        if not any(pair[0] == b"date" for pair in pairs):
+            pairs.append((b"date", edge.date.line()[6:-2]))
+        if server is not None:
             pairs.append((b"server", server))
         return pairs
 
@@ -570,6 +577,19 @@ class Exchange(StreamInfo):
             self._finish(monotonic())
             self.stream.truncate()
 
+    def on_request_invalid(self, failure: Failure) -> None:
+        """The body broke its framing; see RequestHandler."""
+        if self.phase == DONE:
+            return
+        self._drop_upstream()  # the origin sees an unfinished message (hardening section 2)
+        if self.phase == RESPONDING:
+            self._flag(failure.flag)
+            self.details = failure.details
+            self._finish(monotonic())
+            self.stream.truncate()
+        else:
+            self._reply(failure)
+
     def on_request_aborted(self, flag: str, details: str) -> None:
         """The client is gone or broke the framing; see RequestHandler."""
         if self.phase == DONE:
@@ -606,9 +626,7 @@ class Exchange(StreamInfo):
             self.details = f"{failure.details[:-1]}|{transport.replace(' ', '_')}}}"
         head_only = self.method == b"HEAD"
         reply = failure_reply(failure, retried=self.attempts > 1, head_only=head_only)
-        operations = self.destination.response_ops if self.cluster is not None else None
-        if failure is errors.NO_CLUSTER:
-            operations = self.destination.response_ops
+        operations = self.destination.response_ops if self.destination is not None else None
         self._send_reply(reply, operations, close=failure.close)
 
     def _answer_here(self) -> None:

@@ -52,9 +52,6 @@ def make_plan(request: ParsedRequest, table: RouteTable, options: HttpOptions) -
     head = request.head
     if plan.failure is not None or head is None:
         return plan
-    if head.method == b"CONNECT":
-        plan.failure = errors.NO_ROUTE  # semantics 14.6.3
-        return plan
     _, route = table.lookup(head)
     if route is None:
         plan.failure = errors.NO_ROUTE

@@ -28,12 +28,11 @@ UNTIL_CLOSE: Final = 3
 _GENERATION: Final = 2048
 _MAX_LENGTH_DIGITS: Final = 19
 
-#: Methods that reach routing over HTTP/1.1 (semantics 5.2: the registered ones, in capitals).
+#: Methods that reach routing over HTTP/1.1 (semantics 5.2; asked of Envoy 1.40 one by one).
 METHODS: Final = frozenset(
-    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE "
-    b"MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI "
-    b"PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK "
-    b"UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH "
+    b"NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE "
+    b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
 
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
@@ -397,12 +396,12 @@ class RequestParser:
         if method not in METHODS:
             request.error = errors.BAD_REQUEST
             return request
-        request.method = method
         block = self._block(head[line_end + 2 : -2])
-        request.block = block
         if block.error is not None:
             request.error = block.error
             return request
+        request.method = method
+        request.block = block
         if block.chunked:
             request.body = CHUNKED
         elif block.content_length > 0:
@@ -420,16 +419,18 @@ class RequestParser:
         if not target.startswith(b"/"):
             if method == b"CONNECT":
                 request.head = RequestHead(method, b"", target, scheme, block)
-                if _HOST(target) is None:
-                    request.error = errors.BAD_HOST
+                request.error = errors.BAD_HOST if _HOST(target) is None else errors.CONNECT_UNROUTED
                 return
             if target == b"*":
                 request.head = RequestHead(method, target, authority or b"", scheme, block)
-                request.error = errors.ABSOLUTE_PATH if method == b"OPTIONS" else errors.BAD_REQUEST
+                request.error = errors.ABSOLUTE_PATH if method == b"OPTIONS" else errors.INVALID_URL
                 return
             match = _ABSOLUTE(target)
-            if match is None or match[1].lower() not in (b"http", b"https") or _HOST(match[2]) is None:
-                request.error = errors.BAD_REQUEST
+            if match is None or _HOST(match[2]) is None:
+                request.error = errors.INVALID_URL
+                return
+            if match[1].lower() not in (b"http", b"https"):
+                request.error = errors.INVALID_SCHEME
                 return
             if match[1].lower() == b"https" and scheme == b"http":
                 request.error = errors.HTTPS_ON_PLAINTEXT
@@ -442,10 +443,12 @@ class RequestParser:
             return
         normal = normalize_target(target, self._normalization)
         if normal is None:
-            request.head = RequestHead(method, target, authority, scheme, block)
-            # a control byte is the codec's business, an escaped NUL the path's (semantics 14.4.3)
-            bad = target.translate(None, _TARGET_BYTES)
-            request.error = errors.BAD_REQUEST if bad else errors.BAD_PATH
+            # a byte that may not stand in a target is the codec's business, an escaped NUL the path's (14.4.3)
+            if target.translate(None, _TARGET_BYTES):
+                request.error = errors.BAD_REQUEST
+            else:
+                request.head = RequestHead(method, target, authority, scheme, block)
+                request.error = errors.BAD_PATH
             return
         if block.forwarded_proto is not scheme and block.forwarded_proto in (b"http", b"https"):
             scheme = block.forwarded_proto  # semantics 14.2.2
@@ -460,7 +463,7 @@ class RequestParser:
         return request.block.upgrade in (b"websocket", b"h2c")
 
 
-_TARGET_BYTES: Final = bytes(b for b in range(0x21, 0x100) if b != 0x7F)
+_TARGET_BYTES: Final = bytes(range(0x21, 0x7F))
 
 _PARSERS: dict[HttpOptions, RequestParser] = {}
 

@@ -184,6 +184,8 @@ class ResponseParser:
                 append((lower, value))
         if head.chunked and head.content_length >= 0:
             return _refuse("both length fields")
+        if head.status == 204 and head.content_length > 0:
+            return _refuse("body of a 204")
         head.close = b"close" in tokens or (not keep_alive and b"keep-alive" not in tokens)
         if b"upgrade" in tokens:
             head.upgrade = upgrade

@@ -210,8 +210,7 @@ class ServerConnection(asyncio.Protocol):
         self._head_since = 0.0
         request = edge.requests.parse(head)
         self.method = request.method
-        if request.error is not None:
-            self._buffer = b""
+        if request.error is not None and request.error.close:
             self._refuse(request.error, request)
             return
         self.close_after = request.close or self.draining
@@ -260,7 +259,7 @@ class ServerConnection(asyncio.Protocol):
         else:
             payload = reader.feed(data)
             if reader.error:
-                self._abandon("DPE", "http1.codec_error")
+                exchange.on_request_invalid(errors.BAD_REQUEST)
                 return
             if not reader.done:
                 if payload:
