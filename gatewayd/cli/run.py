@@ -1,210 +1,24 @@
-"""``gatewayd run``: every flag, also as an environment variable."""
+"""``gatewayd run``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from gatewayd.cli import values
-from gatewayd.runtime.options import DEFAULT_BIND, RunOptions
-
-#: Flags of the contract whose part of the program is not there yet: a value would have no effect.
-_ADMIN: Final = "--admin: the admin API is not served yet"
-_METRICS: Final = "--metrics: metrics are not served yet"
-_SECRETS: Final = "--secrets: servers with TLS are not served yet"
-
-
-def _flag(
-    name: str, *names: str, help: str, **settings: Any
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that can also be set as ``GATEWAYD_<NAME>``."""
-    variable = "GATEWAYD_" + name.split("/")[0].lstrip("-").upper().replace("-", "_")
-    return click.option(name, *names, envvar=variable, show_envvar=True, help=help, **settings)
+from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS, run_options, with_flags
 
 
 @click.command(short_help="Serve Istio and Kubernetes YAML in the foreground.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@_flag(
-    "--port-map",
-    type=values.PORT_MAP,
-    multiple=True,
-    help="Bind another port for a Gateway server port; 80=0 lets the system choose one. "
-    "match.port and redirects still see the Gateway's number.",
-)
-@_flag(
-    "--port-offset",
-    type=click.IntRange(-65534, 65534),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Add N to every server port that is not in the map.",
-)
-@_flag(
-    "--bind",
-    type=values.BIND,
-    multiple=True,
-    help="Where servers without `bind` listen. [default: 0.0.0.0 and ::]",
-)
-@_flag(
-    "--mode",
-    type=click.Choice(["gateway", "sidecar"]),
-    default="gateway",
-    show_default=True,
-    help="Role of this proxy.",
-)
-@_flag(
-    "--namespace", type=values.NAME, default="istio-system", show_default=True, help="This proxy's namespace."
-)
-@_flag(
-    "--labels",
-    type=values.LABELS,
-    multiple=True,
-    help="This proxy's labels. Unset: every Gateway is served, whatever its selector.",
-)
-@_flag(
-    "--cluster-domain",
-    type=values.NAME,
-    default="cluster.local",
-    show_default=True,
-    help="Completes short host names.",
-)
-@_flag(
-    "--unknown-hosts",
-    type=click.Choice(["dns", "reject"]),
-    default="dns",
-    show_default=True,
-    help="A destination that nothing declares: resolve its name by DNS, or answer 503.",
-)
-@_flag(
-    "--endpoint",
-    "endpoints",
-    type=values.ENDPOINTS,
-    multiple=True,
-    help="Pin an endpoint of a host, or of one subset: reviews:v2=127.0.0.1:9081. Repeatable.",
-)
-@_flag("--secrets", default=None, metavar="DIR", help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}.")
-@_flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields.")
-@_flag(
-    "--workers",
-    default="1",
-    show_default=True,
-    metavar="N|auto",
-    help="Processes that share the listeners; only 1 is available.",
-)
-@_flag("--admin", type=values.LISTEN_ADDRESS, default=None, help="Address of the admin API; not served yet.")
-@_flag(
-    "--status",
-    type=values.STATUS,
-    default="127.0.0.1:15021",
-    show_default=True,
-    help="Address of /healthz/ready and /healthz/live.",
-)
-@_flag(
-    "--metrics",
-    type=values.LISTEN_ADDRESS,
-    default=None,
-    help="Address of /stats/prometheus; not served yet.",
-)
-@_flag(
-    "--access-log",
-    default="-",
-    show_default=True,
-    metavar="PATH|-|off",
-    help="File of the access log; - is stdout.",
-)
-@_flag(
-    "--access-log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Istio's default text line, or JSON with the same fields.",
-)
-@_flag(
-    "--drain-time",
-    type=values.DURATION,
-    default="45s",
-    show_default=True,
-    help="After TERM: how long upgraded connections (WebSocket) may stay.",
-)
-@_flag(
-    "--shutdown-time",
-    type=values.DURATION,
-    default="60s",
-    show_default=True,
-    help="After TERM: how long requests under way may take; then exit 75.",
-)
-@_flag("--watch/--no-watch", default=None, help="Reload when a file changes; not available yet.")
-@_flag(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="Level of the program's own log, on stderr.",
-)
-@_flag("--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", hidden=True, help="Event loop.")
-def run(**flags: Any) -> int:
+@with_flags(CONFIGURATION_FLAGS, SERVING_FLAGS)
+def run(paths: tuple[str, ...], **flags: Any) -> int:
     """Serve the configuration in PATH: files, folders (*.yaml *.yml *.json, recursive), or - for stdin.
 
     \b
     Signals: TERM drains and ends, a second TERM or INT ends at once, USR1 reopens the access log.
     """
+    options = run_options(paths, flags)
     from gatewayd.runtime.worker import run_worker
 
-    return run_worker(read_flags(flags))
-
-
-def read_flags(flags: Mapping[str, Any]) -> RunOptions:
-    """The options that ``flags`` (by parameter name) ask for; raises ``click.UsageError``."""
-    _refuse_unavailable(flags)
-    labels = _merged("--labels", flags["labels"])
-    return RunOptions(
-        paths=tuple(flags["paths"]),
-        port_map=_merged("--port-map", flags["port_map"]),
-        port_offset=flags["port_offset"],
-        bind=tuple(address for group in flags["bind"] for address in group) or DEFAULT_BIND,
-        namespace=flags["namespace"],
-        labels=labels if flags["labels"] else None,
-        cluster_domain=flags["cluster_domain"],
-        unknown_hosts=flags["unknown_hosts"],
-        endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
-        mesh_config=flags["mesh_config"],
-        status=flags["status"] or None,
-        access_log=flags["access_log"],
-        access_log_format=flags["access_log_format"],
-        drain_time_s=flags["drain_time"],
-        shutdown_time_s=flags["shutdown_time"],
-        log_level=flags["log_level"],
-        loop=flags["loop"],
-        without_effect=tuple(
-            sentence
-            for name, sentence in (("admin", _ADMIN), ("metrics", _METRICS), ("secrets", _SECRETS))
-            if flags[name] is not None
-        ),
-    )
-
-
-def _refuse_unavailable(flags: Mapping[str, Any]) -> None:
-    """A flag that asks for what is not there yet is an error, never silently without effect."""
-    workers = flags["workers"]
-    if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) >= 1):
-        raise click.UsageError(f"--workers: {workers!r} is not a number of processes: expected 1")
-    if workers == "auto" or int(workers) > 1:
-        raise click.UsageError(
-            f"--workers {workers}: more than one worker is not available yet; use --workers 1"
-        )
-    if flags["watch"]:
-        raise click.UsageError("--watch: reloading is not available yet; restart to load a change")
-    if flags["mode"] == "sidecar":
-        raise click.UsageError("--mode sidecar is not available yet; use --mode gateway")
-
-
-def _merged(flag: str, groups: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """The values of a repeated flag as one mapping."""
-    merged: dict[Any, Any] = {}
-    for group in groups:
-        for key, value in group.items():
-            if merged.setdefault(key, value) != value:
-                raise click.UsageError(f"{flag}: {key} is given twice, as {merged[key]} and {value}")
-    return merged
+    return run_worker(options)

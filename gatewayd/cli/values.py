@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -19,7 +19,7 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-class Value(click.ParamType, Generic[T]):
+class Value(click.ParamType[T]):
     """A flag value read by a function that raises ``ValueError`` with a sentence."""
 
     #: how several values stand in one environment variable

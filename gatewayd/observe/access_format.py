@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import gmtime, strftime
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from gatewayd.observe.escaping import escape
+from gatewayd.observe.formatter import split_format
+from gatewayd.observe.operators import remote_address
 from gatewayd.observe.stream_info import StreamInfo
 
 #: Istio's default format (semantics 17.2).
@@ -35,7 +39,7 @@ Formatter = Callable[[StreamInfo], str]
 def start_time(wall: float) -> str:
     """UTC in ISO 8601 with milliseconds (semantics 17.3)."""
     second = int(wall)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{int((wall - second) * 1000):03d}Z"
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{int((wall - second) * 1e9) // 1_000_000:03d}Z"
 
 
 def text_formatter() -> Formatter:
@@ -47,7 +51,7 @@ def text_formatter() -> Formatter:
 
     def show(value: bytes | str) -> str:
         """What is printed for ``value``; remembered when it is short."""
-        text = escape(value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape"))
+        text = escape(value if isinstance(value, bytes) else value.encode())
         if len(value) <= _MAX_SHOWN_BYTES:
             if len(shown) >= _MAX_SHOWN:
                 shown.clear()
@@ -62,40 +66,115 @@ def text_formatter() -> Formatter:
         if second != stamp_second:
             stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
             stamp_second = second
-        request = info.request
-        if request is None:
-            agent = authority = "-"
-        else:
-            value = request.fields.get(b"user-agent") or b""
-            agent = look_up(value) or show(value)
-            value = request.authority
-            authority = look_up(value) or show(value)
         method = info.method
         path = info.path
-        forwarded = info.x_forwarded_for
-        failure = info.transport_failure
+        protocol = info.protocol
         details = info.details
-        server_name = info.connection.requested_server_name
-        connection = info.connection
-        route = info.route
-        name = route.name if route is not None else ""
+        ended = info.termination_details
+        failure = info.transport_failure
         started = info.started_at
         responded = info.responded_at
+        forwarded = info.x_forwarded_for
+        request = info.request
+        if request is None:
+            agent = authority = b""
+        else:
+            agent = request.fields.get(b"user-agent") or b""
+            authority = request.authority
         cluster = info.upstream_cluster
+        connection = info.connection
+        trusted = info.trusted_address
+        remote = connection.remote_address
+        if trusted and (look_up(trusted) or show(trusted)) != connection.remote_ip:
+            remote = escape(remote_address(info).encode())
+        server_name = connection.requested_server_name
+        route = info.route
+        name = route.name if route is not None else ""
         return (
-            f"[{stamp}.{int((wall - second) * 1000):03d}Z] "
+            f"[{stamp}.{int((wall - second) * 1e9) // 1_000_000:03d}Z] "
             f'"{look_up(method) or show(method)} {look_up(path) or show(path)} '
-            f'{info.protocol.decode("latin-1") or "-"}" '
-            f"{info.status} {info.flags or '-'} {look_up(details) or show(details)} "
-            f'{info.termination_details or "-"} "{look_up(failure) or show(failure)}" '
+            f'{look_up(protocol) or show(protocol)}" '
+            f"{info.status} {info.flags or '-'} {look_up(details) or show(one_column(details))} "
+            f'{look_up(ended) or show(ended)} "{look_up(failure) or show(failure)}" '
             f"{info.bytes_received} {info.bytes_sent} {int((info.finished_at - started) * 1000)} "
             f"{int((responded - started) * 1000) if responded else '-'} "
-            f'"{look_up(forwarded) or show(forwarded)}" "{agent}" '
-            f'"{escape(info.request_id) or "-"}" "{authority}" '
+            f'"{look_up(forwarded) or show(forwarded)}" "{look_up(agent) or show(agent)}" '
+            f'"{escape(info.request_id) or "-"}" "{look_up(authority) or show(authority)}" '
             f'"{info.upstream_host or "-"}" {look_up(cluster) or show(cluster)} '
-            f"{info.upstream_local_address or '-'} "
-            f"{connection.local_address} {connection.remote_address} "
+            f"{info.upstream_local_address or '-'} {connection.local_address} {remote} "
             f"{look_up(server_name) or show(server_name)} {look_up(name) or show(name)}\n"
         )
 
     return format_line
+
+
+def one_column(text: str) -> str:
+    """``text`` without white space, as Envoy shows response code details."""
+    return "_".join(text.split())
+
+
+def compile_text(template: str = DEFAULT_FORMAT) -> Formatter:
+    """A formatter of any format string; absent values print ``-`` (semantics 17.2).
+
+    Values are escaped, the template is not. Raises ValueError, in words for the user, for a bad template.
+    """
+    pieces = [p.decode() if isinstance(p, bytes) else p for p in split_format(template)]
+
+    def format_line(info: StreamInfo) -> str:
+        return "".join([p if isinstance(p, str) else escape(p(info) or b"-") for p in pieces])
+
+    return format_line
+
+
+def json_formatter() -> Formatter:
+    """Make the formatter of JSON lines (semantics 17.4).
+
+    As Envoy writes them: what is absent is null, but ``response_flags`` is ``-``; times and sizes are
+    numbers, except the upstream service time, which is a header and so a string.
+    """
+    encode: Callable[[Any], bytes] = msgspec.json.encode
+
+    def format_line(info: StreamInfo) -> str:
+        request = info.request
+        route = info.route
+        connection = info.connection
+        started = info.started_at
+        responded = info.responded_at
+        record: dict[str, Any] = {
+            "start_time": start_time(info.started_wall),
+            "route_name": (route.name or None) if route is not None else None,
+            "method": _text(info.method),
+            "path": _text(info.path),
+            "protocol": _text(info.protocol),
+            "response_code": info.status,
+            "response_flags": info.flags or "-",
+            "response_code_details": one_column(info.details) or None,
+            "connection_termination_details": info.termination_details or None,
+            "bytes_received": info.bytes_received,
+            "bytes_sent": info.bytes_sent,
+            "duration": int((info.finished_at - started) * 1000),
+            "upstream_service_time": str(int((responded - started) * 1000)) if responded else None,
+            "x_forwarded_for": _text(info.x_forwarded_for),
+            "user_agent": _text(request.fields.get(b"user-agent")) if request is not None else None,
+            "request_id": _text(info.request_id),
+            "authority": _text(request.authority) if request is not None else None,
+            "upstream_host": info.upstream_host or None,
+            "upstream_cluster": info.upstream_cluster or None,
+            "upstream_local_address": info.upstream_local_address or None,
+            "downstream_local_address": connection.local_address or None,
+            "downstream_remote_address": remote_address(info) or None,
+            "requested_server_name": connection.requested_server_name or None,
+            "upstream_transport_failure_reason": info.transport_failure or None,
+        }
+        return encode(record).decode() + "\n"
+
+    return format_line
+
+
+def _text(value: bytes | None) -> str | None:
+    """A header value as JSON text; bytes that are not UTF-8 become ``\\xNN``."""
+    return value.decode("utf-8", "backslashreplace") if value else None
+
+
+#: ``--access-log-format`` -> what makes the formatter of that form.
+FORMATS: Final[dict[str, Callable[[], Formatter]]] = {"text": text_formatter, "json": json_formatter}

@@ -14,7 +14,7 @@ from gatewayd.findings import Finding, render, summary
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
-from gatewayd.sources import LoadResult, load, load_mesh_config
+from gatewayd.sources import LoadResult, load, load_mesh_config, release_texts
 from gatewayd.upstream.spec import ClusterSpec
 
 
@@ -33,6 +33,8 @@ class Configuration:
     snapshot: Snapshot
     loaded: LoadResult
     findings: tuple[Finding, ...]
+    #: the mesh configuration has an error, so Istio's defaults stand in its place
+    mesh_refused: bool
     elapsed_s: float
 
     @property
@@ -49,15 +51,17 @@ class Configuration:
 def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any]) -> Configuration:
     """Load and compile; never raises for what stands in the files."""
     began = time.monotonic()
-    loaded = load(options.paths, sys.stdin.buffer if "-" in options.paths else None)
     mesh, mesh_findings = MeshConfig(), ()
     if options.mesh_config is not None:
         mesh, mesh_findings = load_mesh_config(options.mesh_config)
+    loaded = load(options.paths, sys.stdin.buffer if "-" in options.paths else None)
     snapshot = compile_snapshot(loaded.resources, compile_options(options, mesh), adopt)
+    release_texts()
     return Configuration(
         snapshot=snapshot,
         loaded=loaded,
         findings=(*mesh_findings, *loaded.findings, *snapshot.findings),
+        mesh_refused=any(finding.level == "error" for finding in mesh_findings),
         elapsed_s=time.monotonic() - began,
     )
 
@@ -86,6 +90,9 @@ def load_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
     print_findings(configuration.findings)
     if configuration.findings:
         print(configuration.report_end, file=sys.stderr, flush=True)
+    if configuration.mesh_refused:
+        # Serving with other settings than those that were written is worse than not serving.
+        raise Refused(f"--mesh-config {options.mesh_config} has an error", EXIT_REFUSED)
     if configuration.snapshot.listeners:
         return configuration
     loaded = configuration.loaded

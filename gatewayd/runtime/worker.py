@@ -13,7 +13,6 @@ import contextlib
 import logging
 import signal
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from gatewayd.listeners.listener import Listener
 from gatewayd.listeners.sockets import BindError, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
-from gatewayd.proxy.worker import Proxy
+from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.configuration import Configuration, Refused, load_configuration
 from gatewayd.runtime.options import RunOptions
@@ -39,8 +38,6 @@ STOPPED: Final = "STOPPED"
 
 #: How long the first answers of DNS may keep the worker from being ready.
 _WARM_UP_S: Final = 2.0
-#: Idle upstream connections are looked at this often.
-_SWEEP_S: Final = 1.0
 #: How often a draining worker looks whether it is empty.
 _DRAIN_STEP_S: Final = 0.02
 
@@ -88,6 +85,7 @@ class Worker:
         self.listeners: list[Listener] = []
         self.access_log: AccessLog | NoAccessLog = NoAccessLog()
         self.registry = Registry(loop)
+        self._proxy: Proxy | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
         self._stopped = asyncio.Event()
@@ -95,7 +93,7 @@ class Worker:
         self._drain_timer: asyncio.TimerHandle | None = None
         self._drain_limit = 0.0
         self._tunnel_limit = 0.0
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
@@ -134,7 +132,7 @@ class Worker:
         opened, status = self._open_sockets(configuration)
         limits = [spec.options.limits.max_connections for spec in specs]
         intake = Intake(self.loop, min(limits), descriptor_limit)
-        proxy = Proxy(self.loop, self.registry, self.access_log)
+        proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
         unresolved = await self.registry.warm(_WARM_UP_S)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
@@ -172,16 +170,18 @@ class Worker:
     def _serve(self, configuration: Configuration) -> None:
         self.state = SERVING
         self.readiness.reason = ""
-        self._sweep()
+        self._tick()
         status = [
             printable(*address[:2]) if isinstance(address, tuple) else f"unix:{address}"
             for address in self._status_addresses
         ]
         summary.say(summary.serving(configuration, self.listeners, status, self.options))
 
-    def _sweep(self) -> None:
-        self.registry.sweep(time.monotonic())
-        self._sweep_timer = self.loop.call_later(_SWEEP_S, self._sweep)
+    def _tick(self) -> None:
+        """Timeouts that need no precision, once a second."""
+        if self._proxy is not None:
+            self._proxy.tick()
+        self._tick_timer = self.loop.call_later(TICK_S, self._tick)
 
     # Signals
 
@@ -275,8 +275,8 @@ class Worker:
         for listener in self.listeners:
             listener.close()
         self._status.close()
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
         await self.registry.close()
         # One turn of the loop: transports tell their protocols that they are gone, which logs them.
         await asyncio.sleep(0)
