@@ -1,6 +1,7 @@
 """Durations as Istio writes them: Go's `1h`, `1m30s`, `1.5s`, `100ms`; as seconds here."""
 
 import re
+from functools import lru_cache
 
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE = re.compile(r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
@@ -10,6 +11,7 @@ EXPECTED = "expected a number with a unit, such as 3s, 500ms or 1m30s"
 _MAX_S = 315_576_000_000.0  # ten thousand years: the limit of a protobuf Duration
 
 
+@lru_cache(maxsize=1024)
 def parse_duration(text: str) -> float:
     """Return `text` in seconds; ValueError says what a duration looks like."""
     if len(text) > 64 or _WHOLE.fullmatch(text) is None:

@@ -23,7 +23,7 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
     "VirtualService.spec.http[].retries.<attempts|perTryTimeout|retryOn|backoff|retryIgnorePreviousHosts>",
     # DestinationRule
-    "DestinationRule.spec.<host|exportTo>",
+    "DestinationRule.spec.<host|exportTo|workloadSelector>",
     "DestinationRule.spec.subsets[].<name|labels>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer.simple",
@@ -83,7 +83,6 @@ NOT_YET: dict[str, str] = {
         "tokens are not validated yet, so no request has the claim"
     ),
     # DestinationRule
-    "DestinationRule.spec.workloadSelector": "the rule is used whatever the labels of this proxy",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".simple=PASSTHROUGH": ("a gateway has no original destination; the default balancer is used"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"

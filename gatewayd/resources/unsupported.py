@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from msgspec import NODEFAULT, Struct, inspect
@@ -31,12 +32,22 @@ class Entry(NamedTuple):
 class _Plan:
     """What to look at in a struct of one type at one place."""
 
-    __slots__ = ("children", "entries", "flags")
+    __slots__ = ("children", "defaults", "entries", "flags", "values")
 
     def __init__(self) -> None:
         self.flags: list[tuple[str, str, Any, str]] = []  # attribute, name, default, reason
         self.entries: list[tuple[str, str, Entry]] = []  # attribute, name, entry with a prefix or a value
         self.children: list[tuple[str, str, _Plan]] = []
+        self.values: Any = None  # all attributes of `flags` at once, to compare with all defaults at once
+        self.defaults: Any = None
+
+    def seal(self) -> "_Plan":
+        """Work out what makes the usual case, nothing used, one comparison."""
+        if self.flags:
+            self.values = attrgetter(*(attribute for attribute, *_ in self.flags))
+            defaults = tuple(default for _, _, default, _ in self.flags)
+            self.defaults = defaults if len(defaults) > 1 else defaults[0]
+        return self
 
 
 def expand(pattern: str) -> list[str]:
@@ -92,16 +103,8 @@ def find_unsupported(spec: Any, top: str) -> list[Fault]:
 
 
 def _look(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault]) -> None:
-    used: dict[str, list[str]] = {}
-    for attribute, name, default, reason in plan.flags:
-        found = getattr(value, attribute)
-        if found is not default and found != default:
-            used.setdefault(reason, []).append(name)
-    for reason, names in used.items():
-        verb = "is" if len(names) == 1 else "are"
-        quoted = ", ".join(f'"{name}"' for name in names)
-        message = f"{quoted} {verb} accepted, but not honoured yet: {reason}"
-        out.append(Fault(path, message, key=names[0], code="GWD0014", level="warning"))
+    if plan.values is not None and plan.values(value) != plan.defaults:
+        _note_used(value, plan, path, out)
     for attribute, name, entry in plan.entries:
         found = getattr(value, attribute)
         if entry.value:
@@ -127,6 +130,18 @@ def _look(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault])
             _look(found, child, (*path, name), out)
 
 
+def _note_used(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault]) -> None:
+    used: dict[str, list[str]] = {}
+    for attribute, name, default, reason in plan.flags:
+        if getattr(value, attribute) != default:
+            used.setdefault(reason, []).append(name)
+    for reason, names in used.items():
+        verb = "is" if len(names) == 1 else "are"
+        quoted = ", ".join(f'"{name}"' for name in names)
+        message = f"{quoted} {verb} accepted, but not honoured yet: {reason}"
+        out.append(Fault(path, message, key=names[0], code="GWD0014", level="warning"))
+
+
 @lru_cache(maxsize=64)
 def _plan(model: Any, top: str) -> _Plan | None:
     """Return what to look at in a `model` that stands at `top`; None if there is nothing."""
@@ -144,7 +159,7 @@ def _plan(model: Any, top: str) -> _Plan | None:
             child = _plan(inner, path + _suffix(field.type))
             if child is not None:
                 plan.children.append((field.name, field.encode_name, child))
-    return plan if plan.flags or plan.entries or plan.children else None
+    return plan.seal() if plan.flags or plan.entries or plan.children else None
 
 
 def _fields(model: Any, top: str) -> Iterator[tuple[str, inspect.Field, Any]]:

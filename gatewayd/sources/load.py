@@ -85,9 +85,9 @@ class _Loader:
         self.result.files += 1
         try:
             data = read_bytes(found, stdin, self.limits)
-        except Unreadable as problem:
+        except Unreadable as reason:
             self.result.unreadable += 1
-            self._note(Finding(code=problem.code, level="error", message=str(problem), file=found.name))
+            self._note(Finding(code=reason.code, level="error", message=str(reason), file=found.name))
             return
         try:
             text = decode_text(data)
@@ -112,8 +112,8 @@ class _Loader:
         source.forget()
 
     def _document(self, source: SourceText, document: Document) -> None:
-        identity = identify(document.value)
         if document.problems:
+            identity = identify(document.value)
             for problem in document.problems:
                 self._note(text_finding(source, problem, identity))
             self.result.set_aside.append(SetAside(*identity, source.name, document.line))
@@ -180,9 +180,9 @@ def _rule_lines(tree: dict[str, Any], document: Document) -> dict[str, tuple[tup
     spec = tree.get("spec")
     if not isinstance(spec, dict):
         return None
-    rules = document.rules
+    rules, base = document.rules, document.rules_line
     return {
-        key: tuple(rules[id(value)])
+        key: tuple([(line + base, column) for line, column in rules[id(value)]])
         for key, value in spec.items()
         if value.__class__ is list and value and value[0].__class__ is dict and id(value) in rules
     }

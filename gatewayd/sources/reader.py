@@ -1,8 +1,8 @@
 """Text to documents: cut at the `---` lines, each document read by whichever reader can.
 
-A document separator may stand nowhere else than at the beginning of a line, not even in quoted or block text, so
-the cut is safe; and a document with a syntax error does not take the ones after it along. Texts with directives
-or `...` lines are left whole to libyaml.
+`---` at the beginning of a line is a separator wherever it stands, also in quoted or block text, so the cut
+is safe; and a document with a syntax error does not take the ones after it along. Texts with directives or
+`...` lines are left whole to libyaml.
 """
 
 import json
@@ -14,24 +14,21 @@ from gatewayd.sources.limits import Limits
 from gatewayd.sources.plain_yaml import PlainReader
 from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
 
-_SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_AFTER_SEPARATOR = frozenset(" \t\r\n") | {""}
 _BARE_SEPARATOR = re.compile(r"---[ ]*(?:#.*)?(?:\n|\Z)")
-_WHOLE_ONLY = re.compile(r"^(?:%|\.\.\.(?:[ \t\r\n]|\Z))", re.MULTILINE)
-#: Line ends that Python's `$` and `^` do not see, but libyaml does: leave such a text whole.
+#: Line ends other than "\n" and "\r\n" that libyaml knows: a text with one is left whole.
 _OTHER_LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
 
 def read_documents(text: str, limits: Limits, plain: PlainReader) -> Iterator[Document | Problem]:
     """Yield the documents of `text` in order, and in place of one that cannot be read the reason."""
-    if _WHOLE_ONLY.search(text) is not None or _OTHER_LINE_ENDS.search(text) is not None:
+    odd_lines = ("\r" in text or not text.isascii()) and _OTHER_LINE_ENDS.search(text) is not None
+    if odd_lines or "\n%" in text or "\n..." in text or text.startswith(("%", "...")):
         yield from _by_libyaml(text, limits, 0, 0)
         return
     count = 0
     start = line = 0
-    ends = [match.start() for match in _SEPARATOR.finditer(text)]
-    if ends and ends[0] == 0:
-        ends.pop(0)
-    for end in [*ends, len(text)]:
+    for end in _ends(text):
         part = text[start:end]
         lines = part.count("\n")
         for found in _read_part(part, limits, plain, start, line):
@@ -44,6 +41,16 @@ def read_documents(text: str, limits: Limits, plain: PlainReader) -> Iterator[Do
             yield found
         start = end
         line += lines
+
+
+def _ends(text: str) -> Iterator[int]:
+    """Yield the offsets where documents end. Searching for text is ten times as fast as for a pattern."""
+    at = text.find("\n---")
+    while at >= 0:
+        if text[at + 4 : at + 5] in _AFTER_SEPARATOR:
+            yield at + 1
+        at = text.find("\n---", at + 4)
+    yield len(text)
 
 
 def _read_part(
@@ -74,7 +81,7 @@ def _by_libyaml(text: str, limits: Limits, start: int, line: int) -> Iterator[Do
 
 
 def _move(document: Document, start: int, line: int, skipped: int) -> None:
-    """Make the places in a document count from the beginning of the text; `skipped` lines of it were not read."""
+    """Make places count from the beginning of the text; `skipped` lines of the document were not read."""
     document.start += start
     document.end += start
     document.start_line += line
@@ -82,15 +89,14 @@ def _move(document: Document, start: int, line: int, skipped: int) -> None:
     if not moved:
         return
     document.line += moved
+    document.rules_line = moved
     document.problems = [problem._replace(line=problem.line + moved) for problem in document.problems]
-    for places in document.rules.values():
-        places[:] = [(number + moved, column) for number, column in places]
 
 
 def read_json(text: str, limits: Limits) -> Document | None:
     """Return a JSON text as a document without places, or None if it is not JSON.
 
-    Nearly all JSON is YAML and is read as such; this is for the rest (escapes of surrogate pairs, very long keys).
+    Nearly all JSON is YAML and is read as such; this is for the rest (surrogate pairs, very long keys).
     """
     document = Document()
 

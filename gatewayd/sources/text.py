@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ Located = tuple[int, int, int, str]  # line, column, width, text of the line
 class SourceText:
     """One file's text, kept while loading; read again (and compared) when a place is asked for later."""
 
-    __slots__ = ("_digest", "_lines", "_marked", "_marked_start", "limits", "name", "path", "text")
+    __slots__ = ("_digest", "_marked", "_marked_start", "_starts", "limits", "name", "path", "text")
 
     def __init__(self, name: str, path: Path | None, raw: bytes, text: str, limits: Limits) -> None:
         self.name = name
@@ -27,27 +28,36 @@ class SourceText:
         self.text: str | None = text
         self.limits = limits
         self._digest = hashlib.blake2b(raw, digest_size=16).digest()
-        self._lines: list[str] | None = None
+        self._starts: array[int] | None = None  # offset of each line
         self._marked: Document | None = None
         self._marked_start = -1
 
     def forget(self) -> None:
         """Let go of what can be read again."""
-        self._lines = self._marked = None
+        self._starts = self._marked = None
         self._marked_start = -1
         if self.path is not None:
             self.text = None
 
     def line(self, number: int) -> str:
         """Return the text of line `number` (from 1); empty if there is none."""
-        if self._lines is None:
-            self._lines = _LINE_END.split(self.text or "")
-        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+        text = self.text or ""
+        if self._starts is None:
+            self._starts = array("I", [0, *(match.end() for match in _LINE_END.finditer(text))])
+        if not 0 < number <= len(self._starts):
+            return ""
+        end = self._starts[number] if number < len(self._starts) else len(text)
+        return text[self._starts[number - 1] : end].rstrip("\r\n\x85\u2028\u2029")
 
     def recall(self) -> bool:
-        """Make the text available again; False if the file is gone or has changed."""
+        """Make the text available again; False if the file is gone or has changed.
+
+        The text of the file recalled last is kept (see `release_texts`): who asks for one place in it often
+        asks for more.
+        """
         if self.text is not None:
             return True
+        release_texts()
         assert self.path is not None
         try:
             raw = self.path.read_bytes()
@@ -56,6 +66,7 @@ class SourceText:
         if hashlib.blake2b(raw, digest_size=16).digest() != self._digest:
             return False
         self.text = raw.decode("utf-8-sig")
+        _recalled.append(self)
         return True
 
     def marked(self, start: int, end: int) -> Document | None:
@@ -68,6 +79,16 @@ class SourceText:
             except SyntaxProblem:
                 self._marked = None
         return self._marked
+
+
+#: The file whose text was read again last, if any.
+_recalled: list[SourceText] = []
+
+
+def release_texts() -> None:
+    """Let go of text that was read again to find a place: call it when a round of findings is complete."""
+    while _recalled:
+        _recalled.pop().forget()
 
 
 class Place:
@@ -86,18 +107,14 @@ class Place:
 
     def locate(self, path: Sequence[PathItem], *, key: bool) -> Located | None:
         """Return line, column, width and line text of the node at `path`, or of its key; see `Locator`."""
-        kept = self.source.text is not None
         if not self.source.recall():
             return None
         document = self.source.marked(self.start, self.end)
         mark = _find(document, (*self.prefix, *path), key) if document is not None else None
-        found = None
-        if mark is not None:
-            line = mark.line + self.start_line
-            found = (line, mark.column, mark.width, self.source.line(line))
-        if not kept:
-            self.source.forget()
-        return found
+        if mark is None:
+            return None
+        line = mark.line + self.start_line
+        return line, mark.column, mark.width, self.source.line(line)
 
 
 def _find(document: Document, path: Sequence[PathItem], key: bool) -> Mark:

@@ -29,7 +29,8 @@ from gatewayd.sources.limits import Limits
 from gatewayd.sources.scalars import ScalarError, resolve_plain, resolve_tagged, unknown_tag
 
 #: Depth of the lists whose items' places are kept: `spec.http` of a document, and of an item of a List.
-RULE_DEPTHS = (3, 5)
+RULE_DEPTH = 3
+LIST_RULE_DEPTH = 5
 _STR_TAG = "tag:yaml.org,2002:str"
 _MAP_TAGS = frozenset({"tag:yaml.org,2002:map", "!"})
 _SEQ_TAGS = frozenset({"tag:yaml.org,2002:seq", "!"})
@@ -70,7 +71,18 @@ class Document:
     of a list to the marks of its items. Identities are good as long as the tree is held.
     """
 
-    __slots__ = ("column", "end", "line", "marks", "problems", "rules", "start", "start_line", "value")
+    __slots__ = (
+        "column",
+        "end",
+        "line",
+        "marks",
+        "problems",
+        "rules",
+        "rules_line",
+        "start",
+        "start_line",
+        "value",
+    )
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -81,6 +93,7 @@ class Document:
         self.start_line = 0  # lines before the document's first one
         self.problems: list[Problem] = []
         self.rules: dict[int, list[tuple[int, int]]] = {}
+        self.rules_line = 0  # to be added to the lines in `rules`
         self.marks: dict[int, Any] | None = None
 
 
@@ -207,7 +220,7 @@ class _Builder:
                 container.append(value)
                 if marks is not None:
                     marks[id(container)].append(_mark(event))
-                elif len(stack) in RULE_DEPTHS:
+                elif len(stack) == RULE_DEPTH or len(stack) == LIST_RULE_DEPTH:
                     mark = event.start_mark
                     places = document.rules.get(id(container))
                     if places is None:

@@ -1,5 +1,7 @@
 """One HTTP rule: its action and what surrounds it (semantics 19.4)."""
 
+from operator import attrgetter
+
 from gatewayd.resources.validate.destinations import check_destination, check_weights
 from gatewayd.resources.validate.durations import check_duration, check_percentage
 from gatewayd.resources.validate.http_actions import (
@@ -14,12 +16,32 @@ from gatewayd.resources.validate.names import is_label
 from gatewayd.resources.validate.notes import Notes, Path
 from gatewayd.resources.virtual_service import HTTPRoute
 
+#: What most rules do without: looked at all at once, because there may be 50,000 rules.
+_LESS_USUAL = attrgetter(
+    "redirect",
+    "direct_response",
+    "delegate",
+    "rewrite",
+    "fault",
+    "cors_policy",
+    "mirror",
+    "mirrors",
+    "mirror_percent",
+    "mirror_percent_old",
+    "mirror_percentage",
+)
+_NONE_OF_THEM = _LESS_USUAL(HTTPRoute())
+
 
 def check_http_route(route: HTTPRoute, path: Path, out: Notes, *, is_delegate: bool) -> None:
     """Check a rule; `is_delegate` says that it is one of a VirtualService without hosts."""
     for index, match in enumerate(route.match):
         check_http_match(match, (*path, "match", index), out)
-    _check_action(route, path, out, is_delegate=is_delegate)
+    check_duration(route.timeout, (*path, "timeout"), out)
+    if route.headers is not None:
+        check_headers(route.headers, (*path, "headers"), out)
+    if route.retries is not None:
+        check_retries(route.retries, (*path, "retries"), out)
     if route.route:
         check_weights(route.route, path, out)
         for index, share in enumerate(route.route):
@@ -27,21 +49,19 @@ def check_http_route(route: HTTPRoute, path: Path, out: Notes, *, is_delegate: b
             check_destination(share.destination, (*here, "destination"), out)
             if share.headers is not None:
                 check_headers(share.headers, (*here, "headers"), out)
+        if _LESS_USUAL(route) == _NONE_OF_THEM:
+            return
+    _check_action(route, path, out, is_delegate=is_delegate)
     if route.redirect is not None:
         check_redirect(route.redirect, route.match, (*path, "redirect"), out)
     if route.direct_response is not None:
         check_direct_response(route.direct_response, (*path, "directResponse"), out)
     if route.rewrite is not None:
         check_rewrite(route.rewrite, (*path, "rewrite"), out)
-    if route.headers is not None:
-        check_headers(route.headers, (*path, "headers"), out)
-    if route.retries is not None:
-        check_retries(route.retries, (*path, "retries"), out)
     if route.fault is not None:
         check_fault(route.fault, (*path, "fault"), out)
     if route.cors_policy is not None:
         check_cors(route.cors_policy, (*path, "corsPolicy"), out)
-    check_duration(route.timeout, (*path, "timeout"), out)
     _check_mirrors(route, path, out)
     if route.rewrite is not None and route.rewrite.authority and sets_authority(route.headers):
         out.error(
