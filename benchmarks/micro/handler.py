@@ -26,7 +26,6 @@ from gatewayd.upstream.registry import Registry
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 CLUSTER = "outbound|80||upstream.test"
-NEW_HEADS = 10_000
 
 
 class FakeTransport:
@@ -124,7 +123,10 @@ def benchmarks(seconds: float) -> Iterator[Timing]:
             checked(rig, inputs[0])
             yield measure(f"whole exchange, {kind}", rig.exchange, inputs, seconds)
         yield measure_fresh(
-            "whole exchange, new", rig.exchange, lambda run: pairs(heads.fresh(run, NEW_HEADS)), NEW_HEADS
+            "whole exchange, new",
+            rig.exchange,
+            lambda number, count: pairs(heads.fresh(number, count)),
+            seconds,
         )
     finally:
         log.close()

@@ -8,8 +8,6 @@ from gatewayd.http.h1.head import RequestParser
 from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.options import HttpOptions
 
-NEW_HEADS = 20_000
-
 
 def benchmarks(seconds: float) -> Iterator[Timing]:
     """Request and response heads of the three kinds of traffic."""
@@ -26,8 +24,8 @@ def benchmarks(seconds: float) -> Iterator[Timing]:
     yield measure_fresh(
         "response head, new",
         responses.parse,
-        lambda run: [response_head(each) for each in heads.fresh(run, NEW_HEADS)],
-        NEW_HEADS,
+        lambda number, count: [response_head(each) for each in heads.fresh(number, count)],
+        seconds,
     )
 
 

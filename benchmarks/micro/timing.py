@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 REPEATS = 5
+FRESH_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,29 @@ def measure(name: str, call: Callable[[Any], object], inputs: Sequence[Any], sec
 
 
 def measure_fresh(
-    name: str, call: Callable[[Any], object], make: Callable[[int], Sequence[Any]], count: int
+    name: str, call: Callable[[Any], object], make: Callable[[int, int], Sequence[Any]], seconds: float
 ) -> Timing:
-    """Time `call` on inputs it has never met: `make(run)` gives `count` new ones for each run."""
+    """Time `call` on inputs it has never met: `make(number, count)` gives `count` new ones for each number.
+
+    They are made `FRESH_BATCH` at a time, so that they are as warm in the caches as bytes just received.
+    """
     clock = time.thread_time
     runs = []
+    numbers = itertools.count()
     gc.collect()
     gc.disable()
     try:
-        for number in range(REPEATS + 1):
-            inputs = make(number)
-            began = clock()
-            for each in inputs:
-                call(each)
-            runs.append((clock() - began) / count * 1e6)
+        for _ in range(REPEATS + 1):
+            used = 0.0
+            calls = 0
+            while used < seconds / REPEATS:
+                inputs = make(next(numbers), FRESH_BATCH)
+                began = clock()
+                for each in inputs:
+                    call(each)
+                used += clock() - began
+                calls += FRESH_BATCH
+            runs.append(used / calls * 1e6)
             gc.collect()
         floor = run_once(empty_call, inputs, 0.02)
     finally:
