@@ -15,9 +15,7 @@ def benchmarks(seconds: float) -> Iterator[Timing]:
     kinds = {"repeated": heads.repeated(), "varied": heads.varied()}
     for kind, inputs in kinds.items():
         yield measure(f"request head, {kind}", requests.parse, inputs, seconds)
-    yield measure_fresh(
-        "request head, new", requests.parse, lambda run: heads.fresh(run, NEW_HEADS), NEW_HEADS
-    )
+    yield measure_fresh("request head, new", requests.parse, heads.fresh, seconds)
     for kind, inputs in kinds.items():
         answers = [response_head(each) for each in inputs]
         yield measure(f"response head, {kind}", responses.parse, answers, seconds)
