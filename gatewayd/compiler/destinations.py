@@ -96,6 +96,7 @@ class Clusters:
         host = self._registry.follow(whole)
         service = self._registry.find(host)
         pinned = self._pins.find(host or whole, subset)
+        explicit = bool(port)
         if not port:
             port = self._default_port(host, namespace, service, listener_port)
         name = f"outbound|{port}|{subset}|{host or whole}"
@@ -105,7 +106,7 @@ class Clusters:
         if not host:
             self._say_unknown(asked, f'host "{written}" is an ExternalName Service that leads back to itself')
         elif service is not None or pinned:
-            spec = self._declared(name, host, port, subset, service, pinned, asked)
+            spec = self._declared(name, host, port, subset, service, pinned, asked, explicit)
         elif self._options.unknown_hosts == REJECT or "*" in host:
             known = self._registry.hosts()
             self._say_unknown(
@@ -148,6 +149,7 @@ class Clusters:
         service: Service | None,
         pinned: tuple[EndpointSpec, ...],
         asked: Place,
+        explicit: bool,
     ) -> ClusterSpec | None:
         rule = self._rule_for(host, service)
         wanted: Subset | None = None
@@ -162,8 +164,7 @@ class Clusters:
         else:
             assert service is not None
             if port not in service.ports:
-                ports = ", ".join(map(str, service.ports)) or "none"
-                self._say_unknown(asked, f'"{host}" has no port {port} (it has {ports}): requests get 503')
+                self._say_no_port(asked, host, port, service, explicit)
                 return None
             discovery = service.discovery
             endpoints = tuple(self._usable(service.endpoints(port), discovery, service))
@@ -258,6 +259,20 @@ class Clusters:
 
     def _say_unknown(self, asked: Place, message: str) -> None:
         self._report.say("error", "IST0101", message, asked.resource, asked.path)
+
+    def _say_no_port(self, asked: Place, host: str, port: int, service: Service, explicit: bool) -> None:
+        ports = ", ".join(map(str, service.ports)) or "none"
+        if explicit:
+            self._say_unknown(asked, f'"{host}" has no port {port} (it has {ports}): requests get 503')
+            return
+        self._report.say(
+            "error",
+            "IST0112",
+            f'destination "{host}" names no port, the service has {ports}, and the listener\'s {port} is not '
+            "among them: requests get 503",
+            asked.resource,
+            asked.path,
+        )
 
     def _say_unknown_subset(self, asked: Place, host: str, subset: str, rule: MergedRule | None) -> None:
         if rule is None:

@@ -25,7 +25,8 @@ spec:
 
 
 def http(port: int = 80, hosts: str = '["*"]', more: str = "", protocol: str = "HTTP", name: str = "") -> str:
-    return f"{{port: {{number: {port}, name: {name or f'p{port}'}, protocol: {protocol}}}, hosts: {hosts}{more}}}"
+    named = name or f"p{port}"
+    return f"{{port: {{number: {port}, name: {named}, protocol: {protocol}}}, hosts: {hosts}{more}}}"
 
 
 def serve(*gateways: str, **options: object) -> Compiled:
