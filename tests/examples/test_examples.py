@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,25 @@ PYTHON = {"python": [sys.executable], "gatewayd": [sys.executable, "-m", "gatewa
 
 @pytest.mark.parametrize("scene", SCENES)
 async def test_what_the_page_shows_is_what_comes(scene: Scene) -> None:
+    await _play(scene)
+
+
+async def test_the_first_gateway_of_the_readme_works(tmp_path: Path) -> None:
+    readme = EXAMPLES.parent / "README.md"
+    text = readme.read_text()
+    name = re.search(r"Save this as `first/(\S+)`", text)
+    yaml = re.search(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert name is not None
+    assert yaml is not None
+    (tmp_path / name[1]).write_text(yaml[1])
+    (scene,) = scenes(readme)
+    (run,) = (command for command in scene.commands if command[0] == "gatewayd")
+    assert run[2] == "first"
+    run[2] = str(tmp_path)
+    await _play(scene)
+
+
+async def _play(scene: Scene) -> None:
     reservations = [PortReservation() for _ in scene.ports]
     ports = {page: str(held.port) for page, held in zip(scene.ports, reservations, strict=True)}
     for held in reservations:
