@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gatewayd.http.message import RequestHead
 from gatewayd.observe.escaping import escape
 from gatewayd.observe.formatter import split_format
 from gatewayd.observe.operators import remote_address
@@ -59,6 +60,32 @@ def text_formatter() -> Formatter:
             shown[value] = text
         return text
 
+    def show_head(request: RequestHead, info: StreamInfo) -> tuple[str, str, str]:
+        """What is printed of a request's head: kept with it, since heads repeat."""
+        method = info.method
+        protocol = info.protocol
+        path = request.target
+        agent = request.user_agent or request.fields.get(b"user-agent") or b""
+        authority = request.authority
+        shown_head = request.shown = (
+            f"{look_up(method) or show(method)} {look_up(path) or show(path)} {look_up(protocol) or show(protocol)}",
+            look_up(agent) or show(agent),
+            look_up(authority) or show(authority),
+        )
+        return shown_head
+
+    def show_line(info: StreamInfo) -> str:
+        """The first column in quotes, when it is not that of the head."""
+        return " ".join([look_up(value) or show(value) for value in (info.method, info.path, info.protocol)])
+
+    def show_connection(info: StreamInfo) -> str:
+        """Local address, remote address and server name: kept with the connection."""
+        connection = info.connection
+        name = connection.requested_server_name
+        shown = f"{connection.local_address} {connection.remote_address} {look_up(name) or show(name)}"
+        connection.shown = shown
+        return shown
+
     def format_line(info: StreamInfo) -> str:
         nonlocal stamp_second, stamp
         wall = info.started_wall
@@ -66,43 +93,40 @@ def text_formatter() -> Formatter:
         if second != stamp_second:
             stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
             stamp_second = second
-        method = info.method
-        path = info.path
-        protocol = info.protocol
+        request = info.request
+        if request is None:
+            line, agent, authority = show_line(info), "-", "-"
+        else:
+            line, agent, authority = request.shown or show_head(request, info)
+            if info.path is not request.target:
+                line = show_line(info)
         details = info.details
         ended = info.termination_details
         failure = info.transport_failure
         started = info.started_at
         responded = info.responded_at
         forwarded = info.x_forwarded_for
-        request = info.request
-        if request is None:
-            agent = authority = b""
-        else:
-            agent = request.fields.get(b"user-agent") or b""
-            authority = request.authority
         cluster = info.upstream_cluster
         connection = info.connection
-        trusted = info.trusted_address
-        remote = connection.remote_address
-        if trusted and (look_up(trusted) or show(trusted)) != connection.remote_ip:
+        sides = connection.shown or show_connection(info)
+        if info.trusted_address and info.trusted_address != connection.remote_ip.encode():
+            name = connection.requested_server_name
             remote = escape(remote_address(info).encode())
-        server_name = connection.requested_server_name
+            sides = f"{connection.local_address} {remote} {look_up(name) or show(name)}"
         route = info.route
-        name = route.name if route is not None else ""
+        route_name = route.name if route is not None else ""
         return (
-            f"[{stamp}.{int((wall - second) * 1e9) // 1_000_000:03d}Z] "
-            f'"{look_up(method) or show(method)} {look_up(path) or show(path)} '
-            f'{look_up(protocol) or show(protocol)}" '
+            f'[{stamp}.{int((wall - second) * 1e9) // 1_000_000:03d}Z] "{line}" '
             f"{info.status} {info.flags or '-'} {look_up(details) or show(one_column(details))} "
-            f'{look_up(ended) or show(ended)} "{look_up(failure) or show(failure)}" '
+            f"{(look_up(ended) or show(ended)) if ended else '-'} "
+            f'"{(look_up(failure) or show(failure)) if failure else "-"}" '
             f"{info.bytes_received} {info.bytes_sent} {int((info.finished_at - started) * 1000)} "
             f"{int((responded - started) * 1000) if responded else '-'} "
-            f'"{look_up(forwarded) or show(forwarded)}" "{look_up(agent) or show(agent)}" '
-            f'"{escape(info.request_id) or "-"}" "{look_up(authority) or show(authority)}" '
+            f'"{look_up(forwarded) or show(forwarded)}" "{agent}" '
+            f'"{escape(info.request_id) or "-"}" "{authority}" '
             f'"{info.upstream_host or "-"}" {look_up(cluster) or show(cluster)} '
-            f"{info.upstream_local_address or '-'} {connection.local_address} {remote} "
-            f"{look_up(server_name) or show(server_name)} {look_up(name) or show(name)}\n"
+            f"{info.upstream_local_address or '-'} {sides} "
+            f"{(look_up(route_name) or show(route_name)) if route_name else '-'}\n"
         )
 
     return format_line

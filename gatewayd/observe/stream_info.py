@@ -14,7 +14,7 @@ from gatewayd.http.message import RequestHead
 class ConnectionInfo:
     """Facts of one downstream connection, as the log prints them (``ip:port``)."""
 
-    __slots__ = ("local_address", "remote_address", "remote_ip", "requested_server_name", "scheme")
+    __slots__ = ("local_address", "remote_address", "remote_ip", "requested_server_name", "scheme", "shown")
 
     def __init__(self, remote_ip: str, remote_address: str, local_address: str) -> None:
         self.remote_ip = remote_ip
@@ -22,6 +22,8 @@ class ConnectionInfo:
         self.local_address = local_address
         self.requested_server_name = ""  # SNI
         self.scheme = b"http"
+        #: belongs to the access log: what it prints of this connection, made once
+        self.shown = ""
 
 
 class StreamInfo:
