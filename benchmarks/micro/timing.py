@@ -4,7 +4,7 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,11 @@ class Timing:
     best_us: float
 
 
-def run_once(call: Callable[[Any], object], inputs: Sequence[Any], seconds: float) -> float:
-    """CPU time in us per call over about `seconds`, the inputs in turn."""
+def run_once(call: Callable[[Any], object], endless: Iterator[Any], seconds: float) -> float:
+    """CPU time in us per call over about `seconds`, taking inputs from an iterator without end."""
     clock = time.thread_time
     used = 0.0
     calls = 0
-    endless = itertools.cycle(inputs)
     while used < seconds:
         batch = list(itertools.islice(endless, 2000))
         began = clock()
@@ -42,13 +41,15 @@ def empty_call(_: Any) -> None:
 
 
 def measure(name: str, call: Callable[[Any], object], inputs: Sequence[Any], seconds: float) -> Timing:
-    """Time `call(input)`; the price of the loop and of an empty call is taken off."""
+    """Time `call(input)`, the inputs in turn; the price of the loop and of an empty call is taken off."""
+    # One iterator for all runs: each goes on where the last one ended, or a short run would repeat itself.
+    endless = itertools.cycle(inputs)
     gc.collect()
     gc.disable()
     try:
-        run_once(call, inputs, seconds / 10)
-        runs = [run_once(call, inputs, seconds / REPEATS) for _ in range(REPEATS)]
-        floor = run_once(empty_call, inputs, seconds / 20)
+        run_once(call, endless, seconds / 10)
+        runs = [run_once(call, endless, seconds / REPEATS) for _ in range(REPEATS)]
+        floor = run_once(empty_call, endless, seconds / 20)
     finally:
         gc.enable()
     return Timing(name, max(0.0, statistics.median(runs) - floor), max(0.0, min(runs) - floor))
@@ -79,7 +80,7 @@ def measure_fresh(
                 calls += FRESH_BATCH
             runs.append(used / calls * 1e6)
             gc.collect()
-        floor = run_once(empty_call, inputs, 0.02)
+        floor = run_once(empty_call, itertools.cycle(inputs), 0.02)
     finally:
         gc.enable()
     runs = runs[1:]  # the first one warms up
