@@ -14,7 +14,7 @@ import heapq
 import logging
 import os
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSet
 from typing import Any, Final, Protocol
 
 _log = logging.getLogger("gatewayd.listeners")
@@ -29,7 +29,7 @@ _DESCRIPTORS: Final = "/proc/self/fd"
 class Member(Protocol):
     """A listener, as the intake sees it."""
 
-    connections: set[asyncio.Protocol]
+    connections: MutableSet[Any]
 
     def pause(self) -> None:
         """Stop taking connections."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, cast
+from collections.abc import Callable, MutableSet, Sequence
+from typing import Any, Final, Protocol
 
 from gatewayd.listeners.intake import Intake
 from gatewayd.listeners.sockets import (
@@ -47,7 +47,7 @@ class Listener:
     def __init__(self, spec: ListenerSpec, intake: Intake | None = None) -> None:
         self.spec = spec
         #: downstream connections, kept by themselves: added when made, discarded when lost
-        self.connections: set[asyncio.Protocol] = set()
+        self.connections: MutableSet[Any] = set()  # of Connection
         self.draining = False
         self.sockets: list[socket.socket] = []
         self._intake = intake
@@ -128,19 +128,22 @@ class Listener:
     def drain(self) -> None:
         """Stop accepting and let every connection end after what it is doing."""
         self.stop_accepting()
-        for connection in list(self.connections):
-            cast(Connection, connection).drain()
+        for connection in self._connections():
+            connection.drain()
 
     def end_tunnels(self) -> None:
         """End upgraded connections, which never end by themselves."""
-        for connection in list(self.connections):
-            cast(Connection, connection).end_tunnel()
+        for connection in self._connections():
+            connection.end_tunnel()
 
     def close(self) -> None:
         """Stop accepting and cut every connection."""
         self.stop_accepting()
-        for connection in list(self.connections):
-            cast(Connection, connection).abort()
+        for connection in self._connections():
+            connection.abort()
+
+    def _connections(self) -> list[Connection]:
+        return list(self.connections)
 
     def __repr__(self) -> str:
         state = "DRAINING" if self.draining else "ACCEPTING" if self._servers else "PAUSED"

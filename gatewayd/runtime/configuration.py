@@ -51,7 +51,8 @@ class Configuration:
 def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any]) -> Configuration:
     """Load and compile; never raises for what stands in the files."""
     began = time.monotonic()
-    mesh, mesh_findings = MeshConfig(), ()
+    mesh = MeshConfig()
+    mesh_findings: tuple[Finding, ...] = ()
     if options.mesh_config is not None:
         mesh, mesh_findings = load_mesh_config(options.mesh_config)
     loaded = load(options.paths, sys.stdin.buffer if "-" in options.paths else None)
