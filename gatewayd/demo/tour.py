@@ -37,10 +37,8 @@ def tour_lines(url: str) -> list[tuple[str, str]]:
 
 def tour_text(url: str, folder: Path) -> str:
     """The table, ready to print."""
-    rows = [("try", "and see"), *((line, shows) for shows, line in tour_lines(url))]
-    width = max(len(line) for line, _ in rows)
-    table = "\n".join(f"  {line:<{width}}  {shows}" for line, shows in rows)
+    table = "\n".join(f"  {shows}\n      {line}" for shows, line in tour_lines(url))
     return (
         f"\nThe bookinfo gateway serves {url} (page: {url}/productpage)\n"
-        f"from the configuration in {folder}\n\n{table}\n\nCtrl-C ends it. The access log follows.\n"
+        f"from the configuration in {folder}\n\nTry:\n{table}\n\nCtrl-C ends it. The access log follows.\n"
     )

@@ -89,6 +89,8 @@ async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asy
             await _converse(handler, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the peer left, in the middle or after a long silence: nobody to tell
+        except asyncio.CancelledError:
+            pass  # the program ends; asyncio's own callback would print a cancelled task as an error
         finally:
             writer.close()
 
