@@ -1,7 +1,8 @@
 """The upstream of the benchmarks: one nginx, the same for every proxy.
 
 `/static/files/` serves files (`64k.bin`, and `big.bin`, a sparse file for downloads); everything else is
-answered with 1 KiB and an `etag` made of the path, so that responses repeat exactly as far as requests do.
+answered with 1 KiB and, except below `/api/same/`, an `etag` made of the path, so that responses repeat exactly
+as far as requests do.
 """
 
 import subprocess
@@ -28,6 +29,10 @@ _SERVER = """\
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location /static/files/ {{ alias {folder}/files/; }}
+    location /api/same/ {{
+      default_type application/json;
+      return 200 '{body}';
+    }}
     location / {{
       default_type application/json;
       add_header ETag '"$uri"';

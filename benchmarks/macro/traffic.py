@@ -88,10 +88,14 @@ def varied(body_bytes: int) -> Traffic:
     return Traffic("varied", tuple(head(path, rng.choice(clients)) for path in drawn), body_bytes)
 
 
-def fresh(body_bytes: int) -> Traffic:
-    """Every head new: path, cookie and a trace header differ in each request (the script fills each `%s`)."""
+def fresh(body_bytes: int, *, same_responses: bool = False) -> Traffic:
+    """Every head new: path, cookie and a trace header differ in each request (the script fills each `%s`).
+
+    With `same_responses` the upstream's heads repeat, but for the second in their `date`.
+    """
+    target, name = ("/api/same/%s", "new-requests") if same_responses else ("/api/items/%s", "new")
     headers = [*nine_headers(cookie="session=%s")[:-1], ("Traceparent", "00-%s-00f067aa0ba902b7-01")]
-    return Traffic("new", (head("/api/items/%s", headers),), body_bytes, fresh=True)
+    return Traffic(name, (head(target, headers),), body_bytes, fresh=True)
 
 
 def closing(body_bytes: int) -> Traffic:

@@ -8,6 +8,7 @@ from benchmarks.macro.site import plain_site
 REPEATED = "keep-alive GET 1 KiB, repeated heads"
 VARIED = "keep-alive GET 1 KiB, heads that vary as in life"
 NEW = "keep-alive GET 1 KiB, every head new"
+NEW_REQUESTS = "keep-alive GET 1 KiB, every request head new, responses repeat"
 MEDIUM = "keep-alive GET 64 KiB"
 NEW_CONNECTION = "new connection per request"
 
@@ -17,6 +18,7 @@ def keepalive(bench: Bench) -> None:
     kinds = {
         REPEATED: traffic.repeated(SMALL_BYTES),
         VARIED: traffic.varied(SMALL_BYTES),
+        NEW_REQUESTS: traffic.fresh(SMALL_BYTES, same_responses=True),
         NEW: traffic.fresh(SMALL_BYTES),
     }
     with bench.proxies(plain_site(bench.origin_port())) as running:
