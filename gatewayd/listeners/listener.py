@@ -19,7 +19,6 @@ from gatewayd.listeners.sockets import (
     printable,
     socket_address,
 )
-from gatewayd.snapshot import ListenerSpec
 
 #: How many connections one turn of plain asyncio may accept. Small, so that a pause takes effect before
 #: the descriptors are gone; the kernel's queue keeps ``LISTEN_BACKLOG``.
@@ -40,11 +39,12 @@ class Connection(Protocol):
 
 
 class Listener:
-    """One :class:`ListenerSpec` being served."""
+    """One ``ListenerSpec`` (gatewayd/snapshot.py, a floor above, so named by its shape) being served."""
 
     __slots__ = ("_factory", "_intake", "_loop", "_servers", "connections", "draining", "sockets", "spec")
 
-    def __init__(self, spec: ListenerSpec, intake: Intake | None = None) -> None:
+    def __init__(self, spec: Any, intake: Intake | None = None) -> None:
+        #: the specification in force: ``bind``, ``port``, ``name``, and what the proxy reads of it
         self.spec = spec
         #: downstream connections, kept by themselves: added when made, discarded when lost
         self.connections: MutableSet[Any] = set()  # of Connection

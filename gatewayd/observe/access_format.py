@@ -101,6 +101,8 @@ def text_formatter() -> Formatter:
             if info.path is not request.target:
                 line = show_line(info)
         details = info.details
+        if not (details.isascii() and details.isidentifier()):  # "via_upstream" is
+            details = escape(one_column(details).encode()) or "-"
         ended = info.termination_details
         failure = info.transport_failure
         started = info.started_at
@@ -117,7 +119,7 @@ def text_formatter() -> Formatter:
         route_name = route.name if route is not None else ""
         return (
             f'[{stamp}.{int((wall - second) * 1e9) // 1_000_000:03d}Z] "{line}" '
-            f"{info.status} {info.flags or '-'} {look_up(details) or show(one_column(details))} "
+            f"{info.status} {info.flags or '-'} {details} "
             f"{(look_up(ended) or show(ended)) if ended else '-'} "
             f'"{(look_up(failure) or show(failure)) if failure else "-"}" '
             f"{info.bytes_received} {info.bytes_sent} {int((info.finished_at - started) * 1000)} "
