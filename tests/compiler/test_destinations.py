@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from gatewayd.upstream.spec import DNS, STATIC
+from gatewayd.compiler import CompileOptions, compile_snapshot
+from gatewayd.sources import load
+from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec
 from tests.compiler.support import BASE, EDGE, Compiled, compile_yaml, entry, virtual_service
 
 POOL = """
@@ -127,8 +131,8 @@ def test_unknown_host_subset_and_port_are_errors_with_the_nearest_word() -> None
     )
     at = "error VirtualService default/routes spec.http[0].route"
     assert sorted(compiled.findings("IST0101")) == [
-        f'{at}[0].destination.host: host "pol.test" is declared by no Service or ServiceEntry this proxy sees '
-        '(did you mean "pool.test"?): its requests get 503',
+        f'{at}[0].destination.host: host "pol.test" is declared by no Service or ServiceEntry this proxy '
+        'sees (did you mean "pool.test"?): its requests get 503',
         f'{at}[1].destination.host: subset "v11" of "pool.test" does not exist, DestinationRule default/pool '
         'has no such subset (did you mean "v1"?): requests get 503',
         f'{at}[2].destination.host: "pool.test" has no port 1 (it has 8000): requests get 503',
@@ -136,15 +140,21 @@ def test_unknown_host_subset_and_port_are_errors_with_the_nearest_word() -> None
 
 
 def test_17_3_equal_destinations_share_one_cluster_which_is_adopted_once() -> None:
+    rules = "- match: [{uri: {prefix: /a}}]\n  route: [{destination: {host: pool.test}}]\n"
+    text = "---".join([EDGE, POOL, virtual_service(rules + "- route: [{destination: {host: pool.test}}]")])
     adopted: list[str] = []
-    compiled = going_to(destination("pool.test"))
-    assert list(compiled.snapshot.clusters) == ["outbound|8000||pool.test"]
-    rules = "- match: [{uri: {prefix: /a}}]\n  route: [{destination: {host: pool.test}}]\n" * 2
-    compiled = compile_yaml("---".join([EDGE, POOL, virtual_service(rules)]))
-    first, second = compiled.route("http://x.test/a"), compiled.snapshot.adopted
-    assert first is not None
-    assert first.destinations[0].cluster is second["outbound|8000||pool.test"]
-    assert adopted == []
+
+    def adopt(spec: ClusterSpec) -> str:
+        adopted.append(spec.name)
+        return f"runtime {spec.name}"
+
+    resources = load(["-"], io.BytesIO(text.encode())).resources
+    snapshot = compile_snapshot(resources, CompileOptions(), adopt)
+    assert adopted == ["outbound|8000||pool.test"]
+    assert list(snapshot.clusters) == adopted
+    assert snapshot.adopted == {"outbound|8000||pool.test": "runtime outbound|8000||pool.test"}
+    routes = [rule.route for rule in snapshot.listeners[0].routes.virtual_hosts[0].rules]
+    assert [route.destinations[0].cluster for route in routes] == ["runtime outbound|8000||pool.test"] * 2
 
 
 def test_clusters_no_route_names_do_not_exist() -> None:
