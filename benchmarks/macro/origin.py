@@ -1,8 +1,8 @@
 """The upstream of the benchmarks: one nginx, the same for every proxy.
 
 `/static/files/` serves files (`64k.bin`, and `big.bin`, a sparse file for downloads); everything else is
-answered with 1 KiB and, except below `/api/same/`, an `etag` made of the path, so that responses repeat exactly
-as far as requests do.
+answered with 1 KiB and, except below `/api/same/`, an `etag` made of the path, so that responses repeat
+exactly as far as requests do.
 """
 
 import subprocess

@@ -27,6 +27,8 @@ class Running:
     output: Path
     load_s: float
     """Seconds from the start of the process to the first answered request."""
+    load_cpu_s: float
+    """CPU time in s used until then."""
     process: subprocess.Popen[bytes]
     logged_bytes: int = 0
     """Size of the access log cleared so far."""
@@ -143,4 +145,5 @@ def start(name: str, site: Site, folder: Path, core: int | None, options: ProxyO
     if not ready or process.poll() is not None:
         stop(process)
         raise RuntimeError(f"{name} did not start: {' '.join(command)}\n{output.read_text()[-2000:]}")
-    return Running(name, port, log, output, load_s, process)
+    load_cpu_s = tree_cpu_ns(process.pid) / 1e9
+    return Running(name, port, log, output, load_s, load_cpu_s, process)
