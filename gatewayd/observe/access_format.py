@@ -67,8 +67,9 @@ def text_formatter() -> Formatter:
         path = request.target
         agent = request.user_agent or request.fields.get(b"user-agent") or b""
         authority = request.authority
+        line = " ".join([look_up(value) or show(value) for value in (method, path, protocol)])
         shown_head = request.shown = (
-            f"{look_up(method) or show(method)} {look_up(path) or show(path)} {look_up(protocol) or show(protocol)}",
+            line,
             look_up(agent) or show(agent),
             look_up(authority) or show(authority),
         )
