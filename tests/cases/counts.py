@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 SIGMAS = 4.0
 
 
-def tolerance(count: float, total: int) -> float:
-    """How far another count may be from ``count`` of ``total``: 4 sigma of the difference of two samples.
+def deviation(expected: float, came: float, total: int) -> float:
+    """How far two counts of ``total`` are apart, in standard deviations of the difference of two samples.
 
-    Both the recording and this run are samples, so the variance counts twice; nothing and all are exact.
+    Both the recording and this run are samples. The arcsine of a share has the same deviation whatever the
+    share, so that a small one cannot vanish within its own tolerance. Nothing and all are exact.
     """
-    share = count / total if total else 0.0
-    return SIGMAS * math.sqrt(2 * total * share * (1 - share)) if 0 < share < 1 else 0.0
+    if not 0 < expected < total:
+        return 0.0 if expected == came else math.inf
+    angles = (2 * math.asin(math.sqrt(min(count / total, 1.0))) for count in (expected, came))
+    return abs(next(angles) - next(angles)) * math.sqrt(total / 2)
 
 
 def counts_alike(expected: Mapping[str, int], came: Mapping[str, int], total: int, *, exact: bool) -> bool:
-    """Whether each key was met as often, within the tolerance unless ``exact``."""
+    """Whether each key was met as often, within 4 standard deviations unless ``exact``."""
     keys = expected.keys() | came.keys()
     if exact:
         return all(expected.get(key, 0) == came.get(key, 0) for key in keys)
-    return all(
-        abs(expected.get(key, 0) - came.get(key, 0)) <= tolerance(min(expected.get(key, 0), total), total)
-        for key in keys
-    )
+    return all(deviation(expected.get(key, 0), came.get(key, 0), total) <= SIGMAS for key in keys)
 
 
 def same_shape(expected: Mapping[str, int], came: Mapping[str, int]) -> bool:

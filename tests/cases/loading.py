@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +26,7 @@ class Call:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One case; ``data`` is its mapping in the file, ``config`` its YAML documents as text."""
 
@@ -37,7 +39,12 @@ class Case:
 
     def documents(self) -> list[dict[str, Any]]:
         """The parsed documents of ``config``, without empty ones."""
-        return [document for document in yaml.load_all(self.config, Loader=_Loader) if document]
+        return copy.deepcopy(_parsed(self.config))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(config: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.load_all(config, Loader=_Loader) if document]
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.cases.counts import tolerance
+from tests.cases.counts import SIGMAS, deviation
 from tests.cases.endpoints import Backend
 from tests.cases.loading import Call
 from tests.cases.patterns import show_body
@@ -130,7 +131,7 @@ def _distribution(expect: Mapping[str, Any], outcomes: Sequence[Outcome], seen: 
         wanted = len(outcomes) * float(share.get("weight", 1)) / whole
         came = sum(len(entries) for backend, entries in seen.items() if backend.serves(destination))
         # The weights are known, so only this run is a sample: half the variance of two.
-        if abs(came - wanted) > tolerance(wanted, len(outcomes)) / 2**0.5:
+        if deviation(wanted, came, len(outcomes)) * math.sqrt(2) > SIGMAS:
             differences.append(
                 f"{_name(destination)}: expected about {wanted:.0f} of {len(outcomes)}, came {came}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ def _upstream_kinds(case: Case, call: Call) -> set[Any]:
 
 
 def _config_keys(case: Case, call: Call) -> set[Any]:
+    return _keys_of(case)
+
+
+@functools.lru_cache(maxsize=256)
+def _keys_of(case: Case) -> set[Any]:
     found: set[Any] = set()
     waiting: list[Any] = [document.get("spec") for document in case.documents()]
     while waiting:
@@ -69,17 +75,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Scope:
-    """Rules, and for each file name the ids (``case`` or ``case/call``) with their reasons."""
+    """Rules, and for each file name the ids (``case`` or ``case/call``) with their reasons.
+
+    played: for each file name the ids that are in scope although a rule holds, since they behave already.
+    """
 
     rules: list[Rule]
     ids: Mapping[str, Mapping[str, str]]
+    played: Mapping[str, list[str]]
 
     @classmethod
     def load(cls, path: Path = DEFAULT_FILE) -> Scope:
         """Read a scope file. Raises ScopeError for unknown words and missing reasons."""
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if data.keys() - {"rules", "ids"}:
-            raise ScopeError(f"{path}: expected only rules and ids")
+        if data.keys() - {"rules", "ids", "played"}:
+            raise ScopeError(f"{path}: expected only rules, ids and played")
         rules = [
             Rule(item.get("where") or {}, str(item.get("reason") or "")) for item in data.get("rules") or []
         ]
@@ -93,7 +103,8 @@ class Scope:
             for entry, reason in entries.items():
                 if not reason:
                     raise ScopeError(f"{path}: {file}: {entry} has no reason")
-        return cls(rules, ids)
+        played = {str(file): list(entries or []) for file, entries in (data.get("played") or {}).items()}
+        return cls(rules, ids, played)
 
     def reason(self, case: Case, call: Call) -> str | None:
         """Why this call is out of scope; None when it is in scope."""
@@ -101,6 +112,8 @@ class Scope:
         for entry in (f"{case.id}/{call.id}", case.id):
             if entry in entries:
                 return entries[entry]
+        if {f"{case.id}/{call.id}", case.id} & set(self.played.get(case.file.name, ())):
+            return None
         return next((rule.reason for rule in self.rules if rule.holds(case, call)), None)
 
     def stale(self, cases: Iterable[Case]) -> list[str]:
@@ -112,7 +125,7 @@ class Scope:
             known.update(f"{case.id}/{call.id}" for call in case.calls)
         return [
             f"{file}: {entry}"
-            for file, entries in self.ids.items()
+            for file, entries in [*self.ids.items(), *self.played.items()]
             if file in present
             for entry in entries
             if entry not in present[file]

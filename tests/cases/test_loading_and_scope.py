@@ -99,6 +99,14 @@ def test_ids_name_calls_or_cases_of_their_file_and_stale_ones_are_told(tmp_path:
     assert scope.stale([case]) == ["f.yaml: d", "f.yaml: c/9"]
 
 
+def test_what_is_played_already_stays_in_scope_whatever_the_rules_say(tmp_path: Path) -> None:
+    case = _case()
+    rules = "rules: [{where: {config_key: mirror}, reason: later}]\n"
+    scope = _scope(tmp_path, rules + "played: {f.yaml: [c/2, gone]}\n")
+    assert [scope.reason(case, call) for call in case.calls] == ["later", None]
+    assert scope.stale([case]) == ["f.yaml: gone"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

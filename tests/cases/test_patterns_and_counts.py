@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 
 import pytest
 
-from tests.cases.counts import counts_alike, rotated, same_shape, tolerance
+from tests.cases.counts import counts_alike, deviation, rotated, same_shape
 from tests.cases.patterns import body_alike, header_differences, text_alike
 
 
@@ -85,8 +86,10 @@ def test_slack_is_bounded_and_only_for_its_header() -> None:
 
 
 def test_shares_are_samples_but_none_and_all_are_exact() -> None:
-    assert tolerance(0, 300) == tolerance(300, 300) == 0
-    assert 20 < tolerance(30, 300) < 40
+    assert deviation(30, 30, 300) == 0
+    assert 1 < deviation(30, 20, 300) < 2
+    assert deviation(28, 0, 300) > 4
+    assert deviation(0, 1, 300) == deviation(300, 299, 300) == math.inf
     assert counts_alike({"a": 270, "b": 30}, {"a": 255, "b": 45}, 300, exact=False)
     assert not counts_alike({"a": 270, "b": 30}, {"a": 230, "b": 70}, 300, exact=False)
     assert not counts_alike({"a": 300}, {"a": 299, "b": 1}, 300, exact=False)
