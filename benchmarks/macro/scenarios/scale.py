@@ -76,7 +76,7 @@ def many_rules(bench: Bench) -> None:
 
 
 def add_start(bench: Bench, row: str, proxy: Running) -> None:
-    """Keep what it took a proxy to be ready, and what it holds then; CPU time tells more on a busy machine."""
+    """Keep what it took to be ready, and what is held then; CPU time tells more on a busy machine."""
     bench.add(f"{row}: load", LOAD_UNIT, proxy.name, proxy.load_s)
     bench.add(f"{row}: load, CPU time", LOAD_CPU_UNIT, proxy.name, proxy.load_cpu_s)
     add_memory(bench, f"{row}: memory", proxy.name, proxy.memory().rss_kib)
