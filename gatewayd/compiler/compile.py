@@ -19,7 +19,7 @@ from gatewayd.compiler.prepare import Preparer
 from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
 from gatewayd.compiler.services import build_registry
-from gatewayd.compiler.virtual_hosts import BindingIndex, BuiltTable, build_table
+from gatewayd.compiler.virtual_hosts import BindingIndex, BuiltTable, Matched, build_table
 from gatewayd.compiler.virtual_services import RuleCompiler
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
@@ -114,7 +114,7 @@ def compile_snapshot(
 
     # Together
     compiler = RuleCompiler(clusters)
-    matched: set[tuple[int, str]] = set()
+    matched: Matched = set()
     listeners, tables = _listeners(groups, index, compiler, options, matched, report)
 
     servers = [server for group in groups for server in group.servers]
@@ -144,7 +144,7 @@ def _listeners(
     index: BindingIndex,
     compiler: RuleCompiler,
     options: CompileOptions,
-    matched: set[tuple[int, str]],
+    matched: Matched,
     report: Reporter,
 ) -> tuple[list[ListenerSpec], list[BuiltTable]]:
     listeners: list[ListenerSpec] = []

@@ -10,7 +10,7 @@ from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.names import MESH
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.shadows import shadowed, takes
-from gatewayd.compiler.virtual_hosts import BuiltTable, HostRoutes
+from gatewayd.compiler.virtual_hosts import BuiltTable, HostRoutes, Matched
 from gatewayd.compiler.virtual_services import Bound, RuleCompiler
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.meta import Resource
@@ -22,7 +22,7 @@ def review_bindings(
     prepared: Iterable[Prepared],
     gateways: Mapping[str, Resource[Gateway]],
     servers: Sequence[GatewayServer],
-    matched: set[tuple[int, str]],
+    matched: Matched,
     report: Reporter,
 ) -> None:
     """Unknown Gateways, hosts no server takes, VirtualServices for sidecars only."""
@@ -56,26 +56,46 @@ def review_bindings(
 
 def _review_hosts(
     item: Prepared,
-    served: list[str],
+    served: Sequence[str],
     hosts_of: Mapping[str, list[str]],
-    matched: set[tuple[int, str]],
+    matched: Matched,
     report: Reporter,
 ) -> None:
+    """Gateways that take none of the hosts, as Istio's analyzer says it; then hosts that none takes."""
+    useful = []
+    for reference in dict.fromkeys(served):
+        if any((id(item), reference, host) in matched for host in item.hosts):
+            useful.append(reference)
+        else:
+            _say_not_among(item, range(len(item.hosts)), [reference], hosts_of, report)
     for index, host in enumerate(item.hosts):
-        if (id(item), host) in matched:
-            continue
-        known = [known for reference in served for known in hosts_of[reference]]
-        written = item.resource.spec.hosts[index]
-        whole = f" (in full {host})" if host != written else ""
-        report.say(
-            "warning",
-            "IST0132",
-            f'host "{written}"{whole} is not among the hosts that gateway {", ".join(served)} opens to '
-            f"namespace {item.namespace}{did_you_mean(host, known)}",
-            item.resource,
-            f"spec.hosts[{index}]",
-            help=f"the servers take: {', '.join(dict.fromkeys(known)) or 'nothing'}",
-        )
+        if useful and not any((id(item), reference, host) in matched for reference in useful):
+            _say_not_among(item, [index], useful, hosts_of, report)
+
+
+def _say_not_among(
+    item: Prepared,
+    indexes: Sequence[int],
+    gateways: Sequence[str],
+    hosts_of: Mapping[str, list[str]],
+    report: Reporter,
+) -> None:
+    known = [known for reference in gateways for known in hosts_of[reference]]
+    names = []
+    for index in indexes:
+        written, whole = item.resource.spec.hosts[index], item.hosts[index]
+        names.append(f'"{written}"' + (f" (in full {whole})" if whole != written else ""))
+    one = len(names) == 1
+    near = did_you_mean(item.hosts[indexes[0]], known) if one else ""
+    report.say(
+        "warning",
+        "IST0132",
+        f"{'host' if one else 'hosts'} {', '.join(names)} {'is' if one else 'are'} not among the hosts that "
+        f"gateway {', '.join(gateways)} opens to namespace {item.namespace}{near}",
+        item.resource,
+        f"spec.hosts[{indexes[0]}]" if one else "spec.hosts",
+        help=f"the servers take: {', '.join(dict.fromkeys(known)) or 'nothing'}",
+    )
 
 
 def review_gateways(servers: Sequence[GatewayServer], bound: set[str], report: Reporter) -> None:

@@ -15,6 +15,9 @@ from gatewayd.compiler.visibility import visibility
 from gatewayd.routing.index import Rule
 from gatewayd.routing.table import RouteTable, VirtualHost
 
+#: (id of a prepared VirtualService, Gateway, host): some server of that Gateway takes the host.
+Matched = set[tuple[int, str, str]]
+
 
 class BindingIndex:
     """VirtualServices by the Gateways they name, in the order of 1.11."""
@@ -70,11 +73,11 @@ def build_table(
     compiler: RuleCompiler,
     namespace: str,
     labels: Mapping[str, str],
-    matched: set[tuple[int, str]],
+    matched: Matched,
 ) -> BuiltTable:
     """The table all ``servers`` of one port and bind share.
 
-    ``matched`` collects (id of the VirtualService, host) of each host that some server takes.
+    ``matched`` collects which hosts are taken, for the findings.
     """
     hosts: dict[str, HostRoutes] = {}
     for server in servers:
@@ -108,7 +111,7 @@ def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:
 
 
 def _meetings(
-    server: GatewayServer, bound: Iterable[Prepared], matched: set[tuple[int, str]]
+    server: GatewayServer, bound: Iterable[Prepared], matched: Matched
 ) -> Iterable[tuple[Prepared, list[str]]]:
     """Each VirtualService with the hosts it shares with the server (2.2.2, 2.2.3)."""
     open_to: dict[str, HostSet] = {}
@@ -118,13 +121,11 @@ def _meetings(
             own = open_to[prepared.namespace] = HostSet(hosts_open_to(server.hosts, prepared.namespace))
         met = own.meet(prepared.hosts)
         if met:
-            _note(matched, prepared, own)
+            _note(matched, server.name, prepared, own)
             yield prepared, met
 
 
-def _note(matched: set[tuple[int, str]], prepared: Prepared, own: HostSet) -> None:
+def _note(matched: Matched, gateway: str, prepared: Prepared, own: HostSet) -> None:
     for host in prepared.hosts:
-        if (id(prepared), host) in matched:
-            continue
         if len(prepared.hosts) == 1 or own.meet((host,)):
-            matched.add((id(prepared), host))
+            matched.add((id(prepared), gateway, host))

@@ -107,6 +107,33 @@ def test_2_2_3_a_host_no_server_has_is_a_warning_that_suggests_the_nearest() -> 
     assert finding.endswith('opens to namespace default (did you mean "shop.test"?)')
 
 
+def test_2_2_3_each_gateway_should_take_some_host() -> None:
+    second = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: second, namespace: istio-system}
+spec:
+  servers:
+  - {port: {number: 81, name: http, protocol: HTTP}, hosts: [c.test]}
+---"""
+    compiled = compile_yaml(
+        second
+        + _server("[a.test, b.test]")
+        + virtual_service(
+            f"- {to('alpha.test')}",
+            hosts="[a.test, x.test]",
+            gateways="[istio-system/edge, istio-system/second]",
+        )
+    )
+    assert compiled.call("http://a.test/") == "alpha.test:80"
+    assert sorted(compiled.findings("IST0132")) == [
+        'warning VirtualService default/routes spec.hosts: hosts "a.test", "x.test" are not among the hosts '
+        "that gateway istio-system/second opens to namespace default",
+        'warning VirtualService default/routes spec.hosts[1]: host "x.test" is not among the hosts that '
+        "gateway istio-system/edge opens to namespace default",
+    ]
+
+
 OLD = ', creationTimestamp: "2024-01-01T00:00:00Z"'
 NEW = ', creationTimestamp: "2024-01-02T00:00:00Z"'
 

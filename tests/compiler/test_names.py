@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatewayd.compiler.names import (
     covers,
@@ -119,3 +121,18 @@ def test_2_2_2_a_prefix_says_whose_virtual_services_may_bind() -> None:
     assert hosts_open_to(hosts, "team") == ["a.com", "b.com"]
     assert hosts_open_to(hosts, "other") == ["a.com", "*.c.com"]
     assert hosts_open_to(hosts, "third") == ["a.com"]
+
+
+LABELS = st.sampled_from(["a", "b", "foo"])
+NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
+PATTERNS = st.one_of(st.just("*"), NAMES, NAMES.map(lambda name: f"*.{name}"))
+
+
+@given(st.lists(PATTERNS, max_size=4), st.lists(PATTERNS, max_size=4), NAMES)
+def test_2_2_3_a_name_is_in_the_intersection_when_it_is_on_both_sides(
+    servers: list[str], hosts: list[str], name: str
+) -> None:
+    def has(patterns: list[str]) -> bool:
+        return any(covers(pattern, name) for pattern in patterns)
+
+    assert has(intersection(servers, hosts)) is (has(servers) and has(hosts))
