@@ -6,6 +6,7 @@ scope.py         what is out of scope, from out_of_scope.yaml
 patterns.py      ``<date>`` and its like; are two strings, header lists, bodies alike
 counts.py        distributions: what is a sample and what is exact
 golden.py        plays one case of the golden format       golden_check.py   compares what came of a call
+                                                           golden_repeat.py  the same for a repeated call
 routing.py       plays one case of the routing examples    routing_check.py  compares what came of a call
 endpoints.py     the backends of a routing example, written as YAML documents
 port_plan.py     upstream ports of a case -> free ports, and back

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.cases.golden_check import check_call, check_repeat
+from tests.cases.golden_check import check_call
+from tests.cases.golden_repeat import check_repeat
 from tests.cases.loading import Call, Case
 from tests.cases.observed import Observed
 from tests.cases.port_plan import PortPlan

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.cases.golden_check import check_call, check_repeat
+from tests.cases.golden_check import check_call
+from tests.cases.golden_repeat import check_repeat
 from tests.cases.loading import Call, Case
 from tests.cases.observed import Observed
 from tests.cases.port_plan import PortPlan
@@ -193,6 +194,13 @@ def test_a_connection_told_to_close_may_take_its_time(plan: PortPlan) -> None:
     assert _check(plan, expect, observed) == []
 
 
+def test_a_date_the_configuration_sets_stands_for_a_date(plan: PortPlan) -> None:
+    observed = _observed(plan)
+    observed.outcomes[0].response.headers[0] = ("date", "never")
+    assert _check(plan, _expect(), observed, "set: {date: never}") == []
+    assert _check(plan, _expect(), observed)
+
+
 def test_the_host_a_hash_picks_is_informative_but_what_it_got_is_not(plan: PortPlan) -> None:
     observed = _observed(plan)
     seen = observed.seen["alpha"][0]
@@ -282,3 +290,32 @@ def test_flags_sequence_connections_and_cookies(plan: PortPlan) -> None:
     assert _repeat(
         plan, {**base, "set_cookie": []}, [200, 500], {"alpha": 2}, headers=[("set-cookie", "c=x")]
     )
+
+
+def test_several_responses_are_compared_one_by_one(plan: PortPlan) -> None:
+    first, second = {"status": 200, "body": "a"}, {"status": 404, "body": "b"}
+    came = Outcome("response", [Response(200, "HTTP/1.1", [], b"a"), Response(404, "HTTP/1.1", [], b"b")])
+    for client in (
+        [first, second],
+        {"outcome": "response", "responses": [first, second]},
+        {**first, "next": [second]},
+    ):
+        assert _check(plan, {"client": client, "upstream": []}, Observed([came], {})) == []
+    wrong = Outcome("response", [came.responses[0], Response(200, "HTTP/1.1", [], b"b")])
+    told = _check(plan, {"client": [first, second], "upstream": []}, Observed([wrong], {}))
+    assert told == ["response 2: status: expected 404, came 200"]
+    told = _check(
+        plan,
+        {"client": [first, second], "upstream": []},
+        Observed([Outcome("response", [came.responses[0]])], {}),
+    )
+    assert told == ["responses: expected 2, came 1"]
+
+
+@pytest.mark.parametrize("key", ["extra_bytes", "tunnel", "body"])
+def test_what_comes_through_a_tunnel_is_compared_where_it_is_written(plan: PortPlan, key: str) -> None:
+    response = Response(101, "HTTP/1.1", [], tunnel=b"echo:ping")
+    came = Observed([Outcome("response", [response], extra=b"echo:ping")], {})
+    client = {"outcome": "response", "status": 101}
+    assert _check(plan, {"client": {**client, key: "echo:ping"}, "upstream": []}, came) == []
+    assert len(_check(plan, {"client": {**client, key: "echo:pong"}, "upstream": []}, came)) == 1

@@ -111,7 +111,7 @@ class RawClient:
             await asyncio.wait({sending}, timeout=UNREAD_S if result.responses else 0)
             sending.cancel()
             if tunnel is not None and result.responses and result.responses[-1].status == 101:
-                await _tunnel(wire, tunnel, result.responses[-1])
+                await _tunnel(wire, tunnel, result)
             elif result.responses:
                 await _observe(wire, result, observe_s)
         finally:
@@ -239,13 +239,14 @@ def _methods(data: bytes, pieces: Sequence[tuple[float, bytes]]) -> list[str]:
     return methods
 
 
-async def _tunnel(wire: Wire, data: bytes, response: Response) -> None:
+async def _tunnel(wire: Wire, data: bytes, result: Outcome) -> None:
     await wire.send(data)
     if not wire.buffer:
         await wire.wait_more(2.0)
     while await wire.wait_more(TCP_IDLE_S):
         pass
-    response.tunnel = bytes(wire.buffer)
+    result.responses[-1].tunnel = result.extra = bytes(wire.buffer)
+    result.after = "closed" if wire.ending else "open"
 
 
 async def _observe(wire: Wire, result: Outcome, seconds: float) -> None:
