@@ -1,0 +1,190 @@
+"""The flags of ``run``: from the command line, from the environment, and what is refused (product.md 2)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from gatewayd.cli import main
+from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS
+from gatewayd.cli.run import run
+from gatewayd.runtime.options import RunOptions
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
+    """The options that would have been served."""
+    from gatewayd.runtime import worker
+
+    seen: list[RunOptions] = []
+
+    def record(options: RunOptions) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr(worker, "run_worker", record)
+    for name in list(os.environ):
+        if name.startswith("GATEWAYD_"):
+            monkeypatch.delenv(name)
+    return seen
+
+
+def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None:
+    assert main(["run", "conf"]) == 0
+    assert asked == [
+        RunOptions(
+            paths=("conf",),
+            port_map={},
+            port_offset=0,
+            bind=("0.0.0.0", "::"),
+            namespace="istio-system",
+            labels=None,
+            cluster_domain="cluster.local",
+            unknown_hosts="dns",
+            endpoints=(),
+            mesh_config=None,
+            status=("127.0.0.1", 15021),
+            access_log="-",
+            access_log_format="text",
+            drain_time_s=45.0,
+            shutdown_time_s=60.0,
+        )
+    ]
+
+
+FLAGS: list[tuple[str, str, str, Any]] = [
+    ("--port-map", "80=8080,443=8443", "port_map", {80: 8080, 443: 8443}),
+    ("--port-offset", "8000", "port_offset", 8000),
+    ("--bind", "127.0.0.1,::1", "bind", ("127.0.0.1", "::1")),
+    ("--namespace", "edge", "namespace", "edge"),
+    ("--labels", "istio=ingressgateway", "labels", {"istio": "ingressgateway"}),
+    ("--cluster-domain", "corp.local", "cluster_domain", "corp.local"),
+    ("--unknown-hosts", "reject", "unknown_hosts", "reject"),
+    (
+        "--endpoint",
+        "a=127.0.0.1:1,a:v2=127.0.0.1:2",
+        "endpoints",
+        (("a", "", "127.0.0.1", 1), ("a", "v2", "127.0.0.1", 2)),
+    ),
+    ("--mesh-config", "mesh.yaml", "mesh_config", "mesh.yaml"),
+    ("--status", "127.0.0.1:9", "status", ("127.0.0.1", 9)),
+    ("--status", "off", "status", None),
+    ("--access-log", "/tmp/log", "access_log", "/tmp/log"),
+    ("--access-log-format", "json", "access_log_format", "json"),
+    ("--drain-time", "5s", "drain_time_s", 5.0),
+    ("--shutdown-time", "1m", "shutdown_time_s", 60.0),
+    ("--log-level", "debug", "log_level", "debug"),
+    ("--loop", "asyncio", "loop", "asyncio"),
+]
+
+
+@pytest.mark.parametrize(("flag", "text", "name", "value"), FLAGS)
+def test_a_flag_sets_its_option(asked: list[RunOptions], flag: str, text: str, name: str, value: Any) -> None:
+    assert main(["run", "conf", flag, text]) == 0
+    assert getattr(asked[0], name) == value
+
+
+@pytest.mark.parametrize(("flag", "text", "name", "value"), FLAGS)
+def test_so_does_its_environment_variable(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, flag: str, text: str, name: str, value: Any
+) -> None:
+    monkeypatch.setenv("GATEWAYD_" + flag.lstrip("-").replace("-", "_").upper(), text)
+    assert main(["run", "conf"]) == 0
+    assert getattr(asked[0], name) == value
+
+
+def test_a_flag_wins_over_the_environment(asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAYD_PORT_OFFSET", "1")
+    assert main(["run", "conf", "--port-offset", "2"]) == 0
+    assert asked[0].port_offset == 2
+
+
+def test_flags_that_hold_several_values_may_be_repeated(asked: list[RunOptions]) -> None:
+    words = "run a b --port-map 80=8080 --port-map 81=8081 --endpoint a=127.0.0.1:1 --endpoint b=127.0.0.1:2"
+    words += " --bind 127.0.0.1 --bind ::1 --labels a=1 --labels b=2"
+    assert main(words.split()) == 0
+    options = asked[0]
+    assert options.paths == ("a", "b")
+    assert options.port_map == {80: 8080, 81: 8081}
+    assert [pinned[0] for pinned in options.endpoints] == ["a", "b"]
+    assert options.bind == ("127.0.0.1", "::1")
+    assert options.labels == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--workers 1",
+        "--no-watch",
+        "--mode gateway",
+        "--admin 127.0.0.1:0 --metrics 127.0.0.1:0",
+        "--admin unix:/run/admin",
+        "--secrets /etc/secrets",
+    ],
+)
+def test_flags_of_the_contract_are_taken(asked: list[RunOptions], words: str) -> None:
+    assert main(["run", "conf", *words.split()]) == 0
+
+
+def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
+    main(["run", "conf", "--admin", "127.0.0.1:0", "--secrets", "/s", "--metrics", ":0"])
+    assert len(asked[0].without_effect) == 3
+    assert all("has no effect" in sentence for sentence in asked[0].without_effect)
+    main(["run", "conf"])
+    assert asked[1].without_effect == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "Missing argument 'PATH...'"),
+        ("conf --no-such-flag", "No such option"),
+        ("conf --port-map 80", "'80': expected GATEWAY_PORT=PORT, such as 80=8080"),
+        ("conf --port-map 80=1 --port-map 80=2", "--port-map: 80 is given twice, as 1 and 2"),
+        ("conf --port-offset many", "'many' is not a valid integer range"),
+        ("conf --endpoint reviews", "'reviews': expected HOST=ADDRESS:PORT"),
+        ("conf --labels istio", "'istio': expected KEY=VALUE"),
+        ("conf --labels a=1 --labels a=2", "--labels: a is given twice"),
+        ("conf --bind localhost", "'localhost' is not an IP address"),
+        ("conf --unknown-hosts ignore", "'ignore' is not one of 'dns', 'reject'"),
+        ("conf --workers 2", "more than one worker is not available yet"),
+        ("conf --workers auto", "more than one worker is not available yet"),
+        ("conf --workers 0", "'0' is not a number of processes"),
+        ("conf --watch", "reloading is not available yet"),
+        ("conf --mode sidecar", "--mode sidecar is not available yet"),
+        ("conf --status here", "expected HOST:PORT"),
+        ("conf --drain-time soon", "'soon' is not a duration"),
+        ("conf --access-log-format xml", "'xml' is not one of 'text', 'json'"),
+        ("conf --namespace A_B", "is not a name"),
+    ],
+)
+def test_a_wrong_call_exits_64_and_says_what_was_expected(
+    asked: list[RunOptions], capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    assert main(["run", *words.split()]) == 64
+    assert said in capsys.readouterr().err
+    assert asked == []
+
+
+def test_a_wrong_environment_variable_is_named(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GATEWAYD_PORT_MAP", "80=8080,x")
+    assert main(["run", "conf"]) == 64
+    error = capsys.readouterr().err
+    assert "GATEWAYD_PORT_MAP" in error
+    assert "'x': expected" in error
+
+
+def test_every_flag_but_the_hidden_one_is_in_the_help_with_its_variable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    shown = [parameter for parameter in run.params if not getattr(parameter, "hidden", False)][1:]
+    assert len(shown) == len(CONFIGURATION_FLAGS) + len(SERVING_FLAGS) - 1
+    for parameter in shown:
+        assert parameter.opts[0] in text
+        assert str(parameter.envvar) in text
