@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from gatewayd.demo import bookinfo
 from gatewayd.demo.echo import echo, httpbin
 from gatewayd.demo.web import Handler, serve
+from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK
 
 #: What a backend is told: its own name, the gateway's address, the addresses of the backends before it.
 Builder = Callable[[str, str, dict[str, str]], Handler]
@@ -93,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_serve_until_told(given.services, given.gateway))
     except OSError as error:
         print(f"backends: {error.strerror or error}", file=sys.stderr)
-        return 77
-    return 0
+        return EXIT_CANNOT_BIND
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ from gatewayd.demo.backends import BOOKINFO
 from gatewayd.demo.folders import example_folder
 from gatewayd.demo.tour import tour_text
 from gatewayd.demo.web import BadMessage, fetch
+from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 
 #: Server port of the example's Gateway.
 GATEWAY_PORT: Final = 80
-_EXIT_RUNTIME: Final = 1
-_EXIT_CANNOT_BIND: Final = 77
 _READY_S: Final = 30.0
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
@@ -38,7 +37,7 @@ def serve_demo(http_port: int, bind: tuple[str, ...], run_flags: tuple[str, ...]
     folder = example_folder("bookinfo")
     if folder is None:
         print("demo: this installation came without examples/bookinfo", file=sys.stderr)
-        return _EXIT_RUNTIME
+        return EXIT_RUNTIME
     return asyncio.run(_Demo(folder, http_port, bind, run_flags).run())
 
 
@@ -67,7 +66,7 @@ class _Demo:
         try:
             backends, addresses = await self._start_backends()
             if not addresses:
-                return 0 if told.done() else _EXIT_RUNTIME
+                return EXIT_OK if told.done() else EXIT_RUNTIME
             status = _free_port()
             gateway = await self._start_gateway(addresses, status)
             ready = asyncio.create_task(_wait_ready(status))
@@ -76,11 +75,11 @@ class _Demo:
             if ready.done() and not told.done() and gateway.returncode is None:
                 if not ready.result():
                     print(f"demo: the gateway is not ready after {_READY_S:g} s", file=sys.stderr)
-                    return _EXIT_RUNTIME
+                    return EXIT_RUNTIME
                 print(tour_text(self._url(), self._folder), flush=True)
                 await asyncio.wait({told, *ended}, return_when=asyncio.FIRST_COMPLETED)
             ready.cancel()
-            return 0 if told.done() else await self._explain(gateway)
+            return EXIT_OK if told.done() else await self._explain(gateway)
         finally:
             told.cancel()
 
@@ -127,8 +126,8 @@ class _Demo:
     async def _explain(self, gateway: asyncio.subprocess.Process) -> int:
         if gateway.returncode is None:
             print("demo: the backends ended", file=sys.stderr)
-            return _EXIT_RUNTIME
-        if gateway.returncode == _EXIT_CANNOT_BIND:
+            return EXIT_RUNTIME
+        if gateway.returncode == EXIT_CANNOT_BIND:
             print(
                 f"demo: port {self._http_port} cannot be used; choose another, for example: "
                 f"gatewayd demo --http-port {_free_port()}",
@@ -136,7 +135,7 @@ class _Demo:
             )
         else:
             print(f"demo: gatewayd ended with exit code {gateway.returncode}", file=sys.stderr)
-        return gateway.returncode if gateway.returncode > 0 else _EXIT_RUNTIME
+        return gateway.returncode if gateway.returncode > 0 else EXIT_RUNTIME
 
     async def _end_children(self) -> None:
         """TERM and INT, which is "at once" for gatewayd; KILL to what is left after five seconds."""

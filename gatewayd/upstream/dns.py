@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,8 @@ MAX_TTL_S: Final = 3600.0
 RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 #: How long after its last good answer a name keeps its addresses although it cannot be resolved.
 STALE_S: Final = 3600.0
+#: Names asked for at the same time; the others wait, so that thousands do not drown the name server.
+MAX_QUERIES: Final = 64
 
 #: Told the addresses of a name, in the order of the answer; empty means there are none.
 OnAddresses = Callable[[list[str]], None]
@@ -83,6 +86,8 @@ class Resolver:
         self.call_later = loop.call_later if call_later is None else call_later
         self._lookup = lookup
         self._names: dict[str, _Name] = {}
+        self._asking = 0
+        self._queue: deque[_Name] = deque()
 
     def watch(self, name: str, callback: OnAddresses) -> Watch:
         """Tell ``callback`` the addresses of ``name``, now and after every change, until cancelled.
@@ -117,16 +122,36 @@ class Resolver:
         for name in list(self._names.values()):
             name.stop()
         self._names.clear()
+        self._queue.clear()
         if self._lookup is not None:
             await self._lookup.close()
             self._lookup = None
 
-    @property
-    def lookup(self) -> Lookup:
-        """The way to ask, made when first needed."""
+    def query(self, name: _Name) -> None:
+        """Ask for ``name``, now or when fewer questions are open."""
+        self._queue.append(name)
+        self._next()
+
+    def _next(self) -> None:
+        if self._asking >= MAX_QUERIES:
+            return
+        while self._queue:
+            name = self._queue.popleft()
+            if not name.stopped:
+                self._asking += 1
+                self._start(name)
+                return
+
+    def _start(self, name: _Name) -> None:
         if self._lookup is None:
             self._lookup = choose_lookup(self.loop)
-        return self._lookup
+
+        def done(answer: Answer) -> None:
+            self._asking -= 1
+            name.take(answer)
+            self._next()
+
+        self._lookup.start(name.name, done)
 
     def forget(self, name: _Name) -> None:
         """Drop a name nobody watches."""
@@ -147,7 +172,7 @@ class _Name:
         self._failures = 0
         self._problem = ""
         self._good_until = 0.0  # clock: after this, addresses of the last good answer are dropped
-        self._stopped = False
+        self.stopped = False
 
     def join(self, callback: OnAddresses) -> Watch:
         watch = Watch(self, callback)
@@ -162,7 +187,7 @@ class _Name:
 
     def stop(self) -> None:
         """No more queries; an answer under way is thrown away when it comes."""
-        self._stopped = True
+        self.stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -171,12 +196,12 @@ class _Name:
         self._timer = None
         listed = self._resolver.hosts.find(self.name)
         if listed:
-            self._take(Answer(listed, HOSTS_TTL_S))
+            self.take(Answer(listed, HOSTS_TTL_S))
         else:
-            self._resolver.lookup.start(self.name, self._take)
+            self._resolver.query(self)
 
-    def _take(self, answer: Answer) -> None:
-        if self._stopped:
+    def take(self, answer: Answer) -> None:
+        if self.stopped:
             return
         now = self._resolver.clock()
         if answer.addresses:
@@ -190,7 +215,7 @@ class _Name:
         else:
             self._failed(answer.problem, now)
             wait_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1]
-        if not self._stopped:  # a watcher may have left when it was told
+        if not self.stopped:  # a watcher may have left when it was told
             self._timer = self._resolver.call_later(wait_s, self.ask)
 
     def _failed(self, problem: str, now: float) -> None:

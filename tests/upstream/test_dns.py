@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.upstream.dns import MAX_TTL_S, RETRY_S, STALE_S, Resolver
+from gatewayd.upstream.dns import MAX_QUERIES, MAX_TTL_S, RETRY_S, STALE_S, Resolver
 from gatewayd.upstream.dns_lookup import HOSTS_TTL_S, Answer, HostsFile
 
 
@@ -237,6 +237,20 @@ async def test_the_hosts_file_is_asked_first_and_followed(bench: Bench, tmp_path
     hosts.unlink()
     bench.turn()
     assert bench.asked == ["reviews"]
+
+
+async def test_many_names_are_asked_a_few_at_a_time(bench: Bench) -> None:
+    watches = [
+        bench.resolver.watch(f"n{index}.example", bench.heard.append) for index in range(MAX_QUERIES + 3)
+    ]
+    assert len(bench.asked) == MAX_QUERIES
+    watches[MAX_QUERIES].cancel()  # while it waits: never asked
+    bench.answer("10.0.0.1")
+    bench.fail()
+    assert bench.asked[MAX_QUERIES:] == [f"n{MAX_QUERIES + 1}.example", f"n{MAX_QUERIES + 2}.example"]
+    bench.answer("10.0.0.2")
+    assert len(bench.asked) == MAX_QUERIES + 2
+    assert bench.heard == [["10.0.0.1"], [], ["10.0.0.2"]]
 
 
 async def test_closing_ends_timers_and_callbacks(bench: Bench) -> None:
