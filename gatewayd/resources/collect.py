@@ -120,7 +120,11 @@ def _text(value: Any, kind: inspect.StrType, path: Path, out: list[Fault]) -> No
 def _integer(value: Any, kind: inspect.IntType, path: Path, out: list[Fault]) -> None:
     whole = isinstance(value, float) and value.is_integer()
     if isinstance(value, bool) or not (isinstance(value, int) or whole):
-        help_text = "write it without quotes" if isinstance(value, str) and value.isdigit() else ""
+        help_text = (
+            "write it without quotes"
+            if isinstance(value, str) and value.isascii() and value.isdigit()
+            else ""
+        )
         _wrong(value, "a whole number", path, out, help_text)
         return
     _range(value, kind, path, out)

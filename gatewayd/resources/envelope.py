@@ -15,7 +15,7 @@ from gatewayd.resources.validate import validate
 
 _ISTIO_TOP = ["apiVersion", "kind", "metadata", "spec", "status"]
 #: RFC 3339 in UTC without fractions: what Kubernetes writes, and what sorts as text.
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z")
 
 
 class Identity(NamedTuple):
@@ -45,7 +45,7 @@ def identify(tree: Any) -> Identity:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
     kind_text = kind if isinstance(kind, str) else ""
-    namespaced = kind_text not in KINDS or KINDS[kind_text].namespaced
+    namespaced = (kind_text or name) and (kind_text not in KINDS or KINDS[kind_text].namespaced)
     return Identity(
         kind_text,
         (namespace if isinstance(namespace, str) and namespace else DEFAULT_NAMESPACE) if namespaced else "",

@@ -34,7 +34,7 @@ class IngressBackend(KubeModel, frozen=True, kw_only=True):
         port = self.service_port
         if isinstance(port, int):
             return IngressServiceBackend(name=self.service_name, port=IngressServicePort(number=port))
-        if port is not None and port.isdigit():
+        if port is not None and port.isascii() and port.isdigit():
             return IngressServiceBackend(name=self.service_name, port=IngressServicePort(number=int(port)))
         return IngressServiceBackend(name=self.service_name, port=IngressServicePort(name=port or ""))
 

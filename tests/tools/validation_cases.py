@@ -1,8 +1,8 @@
 """Judge the loader by files of validation cases: `python -m tests.tools.validation_cases FILE...`.
 
 A case has an `id`, a `kind`, a `resource` (YAML text), the verdict `valid`, and perhaps
-`warning`. Prints a line for each wrong verdict and last `N passed, M failed, K out of scope`; exit status 1 if
-any failed. Cases of kinds gatewayd does not decode are out of scope, and so are those of kind Analysis, whose
+`warning`. Prints a line for each wrong verdict and last `N passed, M failed, K out of scope`; exit status 1
+if any failed. Cases of kinds gatewayd does not decode are out of scope, and so are those of kind Analysis, whose
 verdict is about several resources together.
 """
 

@@ -16,7 +16,7 @@ from gatewayd.resources.virtual_service import (
 )
 
 #: A doubled percent sign is itself, a single one begins a variable: `%REQ(x-id)%` (semantics 6.2.3).
-_FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^()]*\))?(?::\d+)?%)*")
+_FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^()]*\))?(?::[0-9]+)?%)*")
 _AUTHORITY = frozenset({"host", ":authority"})
 _METHODS: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 
@@ -143,6 +143,6 @@ def _check_abort(abort: FaultAbort, path: Path, out: Notes) -> None:
     if (
         status is not None
         and status not in GRPC_STATUSES
-        and not (status.isdigit() and int(status[:3]) <= 16)
+        and not (status.isascii() and status.isdigit() and int(status[:3]) <= 16)
     ):
         out.unknown((*path, "grpcStatus"), "gRPC status", status, GRPC_STATUSES)

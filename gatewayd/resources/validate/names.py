@@ -11,7 +11,7 @@ _LABEL = re.compile(_LABEL_TEXT)
 #: The first label of a domain may be a wildcard, also with something after it (`*foo`, `*-foo`).
 _FIRST_LABEL = re.compile(rf"\*|(?:\*-?)?{_LABEL_TEXT}")
 #: Host names as they appear in SNI between gateways: `outbound_.8080_.v1_.reviews.shop.svc.cluster.local`.
-_SNI_NAME = re.compile(r"(?:outbound|inbound)_\.\d+_\.[^.]*_\..+")
+_SNI_NAME = re.compile(r"(?:outbound|inbound)_\.[0-9]+_\.[^.]*_\..+")
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"(?:[-a-z0-9.]+/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")

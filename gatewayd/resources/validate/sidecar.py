@@ -18,7 +18,7 @@ from gatewayd.resources.validate.protocols import PROTOCOLS
 from gatewayd.resources.validate.server_tls import check_server_tls
 from gatewayd.resources.validate.traffic_policy import check_connection_pool
 
-_ENDPOINT = re.compile(r"(127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):(\d{1,5})")
+_ENDPOINT = re.compile(r"(127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):([0-9]{1,5})")
 
 
 def check_sidecar(sidecar: Sidecar, metadata: ObjectMeta, out: Notes) -> None:

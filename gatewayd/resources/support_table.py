@@ -1,0 +1,54 @@
+"""The table of support as a page: `python -m gatewayd.resources.support_table > docs/istio_support.md`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gatewayd.resources.kinds import KINDS
+from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.resources.unsupported import Entry, entries, field_paths
+
+_HEAD = """\
+# What gatewayd does with each field
+
+This page is made from the table in `gatewayd/resources/support.py`, by
+`python -m gatewayd.resources.support_table > docs/istio_support.md`.
+Every field below is decoded and checked. A field marked "not yet" has no effect; using it gives the warning
+`GWD0014`, which names it.
+"""
+
+
+def render() -> str:
+    """Return the whole document."""
+    tops: list[tuple[str, str, Any]] = [
+        (name, f"{name}.spec", kind.model)
+        for name, kind in KINDS.items()
+        if kind.group == "networking.istio.io"
+    ]
+    tops.append(("MeshConfig", "MeshConfig", MeshConfig))
+    return "\n".join([_HEAD, *("\n".join(_section(*top)) for top in tops)])
+
+
+def _section(kind: str, top: str, model: Any) -> Iterator[str]:
+    yield f"## {kind}\n"
+    rows = list(_rows(top, model))
+    yield "| field | honoured | remarks |"
+    yield "| --- | --- | --- |"
+    for path, entry in rows:
+        shown = path.removeprefix(f"{kind}.")
+        if entry.value:
+            shown += f": {entry.value}"
+        if entry.key_prefix:
+            shown += f" `{entry.key_prefix}...`"
+        yield f"| `{shown}` | {'not yet' if entry.reason else 'yes'} | {entry.reason} |"
+    yield ""
+
+
+def _rows(top: str, model: Any) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries that stand at a field, in the order of the fields."""
+    for path in [top, *(path for path, _ in field_paths(model, top))]:
+        for entry in entries().get(path, ()):
+            yield path, entry
+
+
+if __name__ == "__main__":
+    print(render(), end="")

@@ -1,0 +1,133 @@
+"""The table of supported fields is complete, without contradiction, and used."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewayd.resources.decode import decode
+from gatewayd.resources.destination_rule import DestinationRule
+from gatewayd.resources.gateway import Gateway
+from gatewayd.resources.kinds import KINDS
+from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.resources.meta import format_path
+from gatewayd.resources.service_entry import ServiceEntry
+from gatewayd.resources.sidecar import Sidecar
+from gatewayd.resources.support_table import render
+from gatewayd.resources.unsupported import entries, expand, field_paths, find_unsupported
+from gatewayd.resources.virtual_service import VirtualService
+
+TOPS: list[tuple[Any, str]] = [
+    *((kind.model, f"{name}.spec") for name, kind in KINDS.items() if kind.group == "networking.istio.io"),
+    (MeshConfig, "MeshConfig"),
+]
+
+
+def ancestors(path: str) -> list[str]:
+    """A path and what it is below of: `a.b[].c` -> `a.b[].c`, `a.b[]`, `a.b`, `a`."""
+    found = []
+    while path:
+        found.append(path)
+        shorter = path.removesuffix("[]").removesuffix("{}")
+        path = shorter if shorter != path else path.rpartition(".")[0]
+    return found
+
+
+def covering(path: str) -> list[str]:
+    return [
+        entry.path
+        for ancestor in ancestors(path)
+        for entry in entries().get(ancestor, ())
+        if not entry.value and not entry.key_prefix
+    ]
+
+
+@pytest.mark.parametrize(("model", "top"), TOPS)
+def test_every_field_is_covered_by_exactly_one_entry(model: Any, top: str) -> None:
+    leaves = [path for path, is_leaf in field_paths(model, top) if is_leaf]
+    assert leaves
+    assert {path: covering(path) for path in leaves if len(covering(path)) != 1} == {}
+
+
+def test_every_entry_covers_a_field() -> None:
+    existing = {top for _, top in TOPS} | {path for model, top in TOPS for path, _ in field_paths(model, top)}
+    assert set(entries()) - existing == set()
+
+
+def test_no_entry_is_written_twice() -> None:
+    doubles = [
+        path for path, found in entries().items() if len({tuple(entry) for entry in found}) != len(found)
+    ]
+    assert doubles == []
+
+
+def test_choices_are_expanded() -> None:
+    assert expand("a.<b|c>.d") == ["a.b.d", "a.c.d"]
+    assert expand("<|x.>y") == ["y", "x.y"]
+
+
+def used(model: Any, tree: Any, top: str) -> list[str]:
+    spec, faults = decode(tree, model)
+    assert faults == []
+    return [
+        f"{format_path((*fault.path, *([fault.key] if fault.key else [])))}: {fault.message}"
+        for fault in find_unsupported(spec, top)
+    ]
+
+
+def test_a_field_without_effect_is_named_with_its_place() -> None:
+    rule = {"route": [{"destination": {"host": "a"}}], "fault": {"abort": {"httpStatus": 500}}}
+    assert used(VirtualService, {"hosts": ["a"], "http": [{}, rule]}, "VirtualService.spec") == [
+        'spec.http[1].fault: "fault" is accepted, but not honoured yet: faults are not injected yet'
+    ]
+
+
+def test_fields_side_by_side_share_a_warning() -> None:
+    port = {"number": 443, "name": "https", "protocol": "HTTPS"}
+    tls = {"mode": "SIMPLE", "credentialName": "a", "httpsRedirect": True}
+    assert used(Gateway, {"servers": [{"port": port, "hosts": ["*"], "tls": tls}]}, "Gateway.spec") == [
+        'spec.servers[0].tls.mode: "mode", "credentialName" are accepted, but not honoured yet: '
+        "servers with TLS are not served yet"
+    ]
+
+
+def test_a_value_without_effect_is_named() -> None:
+    tree = {"hosts": ["*.a.b"], "resolution": "DYNAMIC_DNS"}
+    assert used(ServiceEntry, tree, "ServiceEntry.spec") == [
+        'spec.resolution: resolution "DYNAMIC_DNS" is accepted, but not honoured yet: '
+        "the host of a request is not resolved yet"
+    ]
+    assert used(ServiceEntry, {**tree, "resolution": "DNS"}, "ServiceEntry.spec") == []
+
+
+def test_claims_are_named_other_headers_are_not() -> None:
+    headers = {"x-a": {"exact": "b"}, "@request.auth.claims.sub": {"exact": "c"}}
+    (found,) = used(VirtualService, {"http": [{"match": [{"headers": headers}]}]}, "VirtualService.spec")
+    assert found.startswith('spec.http[0].match[0].headers["@request.auth.claims.sub"]: ')
+
+
+def test_subsets_and_ports_are_looked_into() -> None:
+    policy = {"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]}
+    tree = {"host": "a", "subsets": [{"name": "v1", "trafficPolicy": policy}]}
+    (found,) = used(DestinationRule, tree, "DestinationRule.spec")
+    assert found.startswith("spec.subsets[0].trafficPolicy.portLevelSettings[0].tls: ")
+
+
+def test_a_kind_without_effect_is_one_warning() -> None:
+    (fault,) = find_unsupported(decode({}, Sidecar)[0], "Sidecar.spec")
+    assert (fault.path, fault.level, fault.code) == (("kind",), "warning", "GWD0014")
+
+
+def test_what_has_its_default_is_not_in_use() -> None:
+    rule = {"route": [{"destination": {"host": "a"}}], "mirrors": [], "fault": None}
+    pool = {"http": {"maxRetries": 0, "idleTimeout": "3s"}, "tcp": {"connectTimeout": "1s"}}
+    assert used(VirtualService, {"http": [rule]}, "VirtualService.spec") == []
+    tree = {"host": "a", "trafficPolicy": {"connectionPool": pool, "loadBalancer": {"simple": "RANDOM"}}}
+    assert used(DestinationRule, tree, "DestinationRule.spec") == []
+
+
+def test_the_document_about_support_is_what_the_table_says() -> None:
+    document = Path(__file__).parents[2] / "docs" / "istio_support.md"
+    assert document.read_text() == render(), (
+        "run: python -m gatewayd.resources.support_table > docs/istio_support.md"
+    )
