@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.sources.limits import Limits
+from gatewayd.sources.scalars import resolve_plain
 from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
 
 LIMITS = Limits()
@@ -35,12 +36,16 @@ def refused(text: str, limits: Limits = LIMITS) -> Problem:
     return caught.value.problem
 
 
+# The dumper writes for YAML 1.1, where `0E0` is text: leave out what the two versions read differently.
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=20).filter(
+    lambda text: resolve_plain(text) == text
+)
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**12), 10**12)
     | st.floats(allow_nan=False, allow_infinity=False, width=32)
-    | st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=20),
+    | texts,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text("abcdefXYZ_- :#'\"", min_size=1, max_size=8), inner, max_size=4)
@@ -52,7 +57,6 @@ values = st.recursive(
 @given(values, st.sampled_from([True, False, None]), st.booleans())
 def test_reads_what_pyyaml_writes(value: Any, flow: bool | None, allow_unicode: bool) -> None:
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=allow_unicode)
-    # The dumper writes for YAML 1.1, where 1e+16 without a dot would be text: both read the same here.
     assert value_of(text) == value
 
 

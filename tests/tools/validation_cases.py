@@ -2,8 +2,8 @@
 
 A case has an `id`, a `kind`, a `resource` (YAML text), the verdict `valid`, and perhaps
 `warning`. Prints a line for each wrong verdict and last `N passed, M failed, K out of scope`; exit status 1
-if any failed. Cases of kinds gatewayd does not decode are out of scope, and so are those of kind Analysis, whose
-verdict is about several resources together.
+if any failed. Cases of kinds gatewayd does not decode are out of scope, and so are those of kind Analysis,
+whose verdict is about several resources together.
 """
 
 import io
