@@ -489,6 +489,16 @@ class ServerConnection(asyncio.Protocol):
         """Close at once, whatever is under way."""
         self.transport.abort()
 
+    def end_tunnel(self) -> None:
+        """Close an upgraded connection, which never ends by itself; others stay."""
+        if self.state == TUNNEL:
+            self.transport.close()
+
+    @property
+    def idle_since(self) -> float:
+        """Since when nothing is under way (monotonic, to about a second); 0.0 while a request is."""
+        return (self._head_since or self._deadline) if self.state == IDLE else 0.0
+
     def tick(self, now: float) -> None:
         """Called about once a second: head, idle, stream and linger timeouts (hardening section 8)."""
         state = self.state
