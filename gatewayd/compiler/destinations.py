@@ -12,11 +12,21 @@ from typing import Any, Final
 
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.endpoints import has_labels, is_ip
-from gatewayd.compiler.findings import Reporter, did_you_mean
+from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.names import full_name
 from gatewayd.compiler.options import REJECT, CompileOptions
 from gatewayd.compiler.pins import Pins
 from gatewayd.compiler.policy import Policy, resolve_policy
+from gatewayd.compiler.problems import (
+    Problem,
+    leads_to_itself,
+    no_endpoints,
+    resolved_by_dns,
+    unknown_host,
+    unknown_port,
+    unknown_subset,
+    unlabelled,
+)
 from gatewayd.compiler.protocols import HTTP2_UPSTREAM
 from gatewayd.compiler.services import Registry, Service
 from gatewayd.resources.destination_rule import Subset
@@ -54,6 +64,10 @@ class Target:
     name: str
     host: str
     port: int
+    problem: Problem | None = None
+
+
+_Found = tuple[ClusterSpec | None, Problem | None]
 
 
 class Clusters:
@@ -83,15 +97,16 @@ class Clusters:
         port = destination.port.number if destination.port is not None else 0
         key = (destination.host, destination.subset, port, namespace, 0 if port else listener_port)
         target = self._targets.get(key)
+        known = target is not None
         if target is None:
-            target = self._targets[key] = self._resolve(
-                destination.host, destination.subset, port, namespace, listener_port, asked
-            )
+            target = self._targets[key] = self._resolve(*key[:4], listener_port)
+        problem = target.problem
+        if problem is not None and not (known and problem.level == "info"):
+            where = (asked.resource, asked.path)
+            self._report.say(problem.level, problem.code, problem.message, *where, problem.help)
         return target
 
-    def _resolve(
-        self, written: str, subset: str, port: int, namespace: str, listener_port: int, asked: Place
-    ) -> Target:
+    def _resolve(self, written: str, subset: str, port: int, namespace: str, listener_port: int) -> Target:
         whole = full_name(written, namespace, self._options.cluster_domain)
         host = self._registry.follow(whole)
         service = self._registry.find(host)
@@ -100,29 +115,24 @@ class Clusters:
         if not port:
             port = self._default_port(host, namespace, service, listener_port)
         name = f"outbound|{port}|{subset}|{host or whole}"
-        if name in self.adopted:
-            return Target(self.adopted[name], name, host, port)
-        spec = None
+        found: ClusterSpec | None = None
+        problem: Problem | None = None
         if not host:
-            self._say_unknown(asked, f'host "{written}" is an ExternalName Service that leads back to itself')
+            problem = leads_to_itself(written)
         elif service is not None or pinned:
-            spec = self._declared(name, host, port, subset, service, pinned, asked, explicit)
+            found, problem = self._declared(name, host, port, subset, service, pinned, explicit)
         elif self._options.unknown_hosts == REJECT or "*" in host:
-            known = self._registry.hosts()
-            self._say_unknown(
-                asked,
-                f'host "{written}" is declared by no Service or ServiceEntry this proxy sees'
-                f"{did_you_mean(host, known)}: its requests get 503",
-            )
+            problem = unknown_host(written, self._registry.hosts())
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
             address = written if host == whole else host
-            spec = self._undeclared(name, host, port, subset, address, asked)
-        if spec is None:
-            return Target(None, name, host or whole, port)
-        self.specs[name] = spec
-        self.adopted[name] = adopted = self._adopt(spec)
-        return Target(adopted, name, host, port)
+            found, problem = self._undeclared(name, host, port, subset, address)
+        if found is None:
+            return Target(None, name, host or whole, port, problem)
+        if name not in self.adopted:
+            self.specs[name] = found
+            self.adopted[name] = self._adopt(found)
+        return Target(self.adopted[name], name, host, port, problem)
 
     def _default_port(self, host: str, namespace: str, service: Service | None, listener_port: int) -> int:
         """The only port of the service, else the listener's (6.1.1)."""
@@ -148,78 +158,55 @@ class Clusters:
         subset: str,
         service: Service | None,
         pinned: tuple[EndpointSpec, ...],
-        asked: Place,
         explicit: bool,
-    ) -> ClusterSpec | None:
+    ) -> _Found:
         rule = self._rule_for(host, service)
-        wanted: Subset | None = None
-        if subset:
-            wanted = rule.subsets.get(subset) if rule is not None else None
-            if wanted is None and not self._pins.declares(host, subset):
-                self._say_unknown_subset(asked, host, subset, rule)
-                return None
+        wanted = rule.subsets.get(subset) if rule is not None and subset else None
+        if subset and wanted is None and not self._pins.declares(host, subset):
+            return None, unknown_subset(host, subset, rule)
+        problem: Problem | None = None
         if pinned:
             discovery = STATIC if all(is_ip(e.address) for e in pinned) else DNS
             endpoints = pinned
         else:
             assert service is not None
             if port not in service.ports:
-                self._say_no_port(asked, host, port, service, explicit)
-                return None
+                return None, unknown_port(host, port, service, explicit)
             discovery = service.discovery
             endpoints = tuple(self._usable(service.endpoints(port), discovery, service))
             if wanted is not None and wanted.labels:
                 endpoints = tuple(e for e in endpoints if has_labels(wanted.labels, dict(e.labels)))
             if not endpoints:
-                self._say_no_endpoints(asked, service, port, wanted)
-        protocol = "http/1.1"
-        if service is not None and port in service.ports:
-            protocol = "h2" if service.ports[port].protocol in HTTP2_UPSTREAM else "http/1.1"
-            if protocol == "h2":
-                self._report.say(
-                    "warning",
-                    "GWD0104",
-                    f"port {port} of {host} is {service.ports[port].protocol}: requests to it are sent as "
-                    "HTTP/1.1, HTTP/2 towards upstreams is not served yet",
-                    service.resource,
-                )
+                problem = no_endpoints(service, port, wanted)
+        protocol = self._upstream_protocol(host, port, service)
         spec = ClusterSpec(name, host, port, subset, discovery, endpoints, protocol=protocol)
-        return self._with_policy(spec, rule, wanted, service)
+        return self._with_policy(spec, rule, wanted, service), problem
 
-    def _undeclared(
-        self, name: str, host: str, port: int, subset: str, address: str, asked: Place
-    ) -> ClusterSpec | None:
-        rule = self._rule_for(host, None)
-        endpoints: tuple[EndpointSpec, ...] = (EndpointSpec(address, port),)
-        wanted: Subset | None = None
-        if subset:
-            wanted = rule.subsets.get(subset) if rule is not None else None
-            if wanted is None:
-                self._say_unknown_subset(asked, host, subset, rule)
-                return None
-            if wanted.labels:
-                endpoints = ()  # a name has no labels (8.4.2)
-                self._report.say(
-                    "warning",
-                    "GWD0102",
-                    f'subset "{subset}" of "{address}" has no endpoints: the host is declared by no Service '
-                    "or ServiceEntry, and a name found by DNS has no labels",
-                    asked.resource,
-                    asked.path,
-                    help=f"give its endpoints with --endpoint {address}:{subset}=ADDRESS:PORT",
-                )
+    def _upstream_protocol(self, host: str, port: int, service: Service | None) -> str:
+        declared = service.ports.get(port) if service is not None else None
+        if service is None or declared is None or declared.protocol not in HTTP2_UPSTREAM:
+            return "http/1.1"
         self._report.say(
-            "info",
-            "GWD0102",
-            f'host "{address}" is declared by no Service or ServiceEntry: resolved by DNS, port {port}',
-            asked.resource,
-            asked.path,
-            help="declare it, give --endpoint, or use --unknown-hosts reject for Istio's 503",
+            "warning",
+            "GWD0104",
+            f"port {port} of {host} is {declared.protocol}: requests to it are sent as HTTP/1.1, HTTP/2 "
+            "towards upstreams is not served yet",
+            service.resource,
         )
-        discovery = STATIC if is_ip(address) else DNS
-        return self._with_policy(
-            ClusterSpec(name, host, port, subset, discovery, endpoints), rule, wanted, None
-        )
+        return "h2"
+
+    def _undeclared(self, name: str, host: str, port: int, subset: str, address: str) -> _Found:
+        rule = self._rule_for(host, None)
+        wanted = rule.subsets.get(subset) if rule is not None and subset else None
+        if subset and wanted is None:
+            return None, unknown_subset(host, subset, rule)
+        endpoints: tuple[EndpointSpec, ...] = (EndpointSpec(address, port),)
+        problem = resolved_by_dns(address, port)
+        if wanted is not None and wanted.labels:
+            endpoints = ()  # a name has no labels (8.4.2)
+            problem = unlabelled(address, subset)
+        spec = ClusterSpec(name, host, port, subset, STATIC if is_ip(address) else DNS, endpoints)
+        return self._with_policy(spec, rule, wanted, None), problem
 
     def _usable(
         self, endpoints: Iterable[EndpointSpec], discovery: str, service: Service
@@ -254,59 +241,6 @@ class Clusters:
         if rule is not None:
             metadata["destination_rule"] = ", ".join(r.full_name for r in rule.resources)
         return apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
-
-    # -- findings ----------------------------------------------------------------------------------
-
-    def _say_unknown(self, asked: Place, message: str) -> None:
-        self._report.say("error", "IST0101", message, asked.resource, asked.path)
-
-    def _say_no_port(self, asked: Place, host: str, port: int, service: Service, explicit: bool) -> None:
-        ports = ", ".join(map(str, service.ports)) or "none"
-        if explicit:
-            self._say_unknown(asked, f'"{host}" has no port {port} (it has {ports}): requests get 503')
-            return
-        self._report.say(
-            "error",
-            "IST0112",
-            f'destination "{host}" names no port, the service has {ports}, and the listener\'s {port} is not '
-            "among them: requests get 503",
-            asked.resource,
-            asked.path,
-        )
-
-    def _say_unknown_subset(self, asked: Place, host: str, subset: str, rule: MergedRule | None) -> None:
-        if rule is None:
-            reason = f'no DestinationRule for "{host}" is seen here'
-        else:
-            reason = f"DestinationRule {rule.resources[0].full_name} has no such subset"
-            reason += did_you_mean(subset, rule.subsets)
-        self._say_unknown(asked, f'subset "{subset}" of "{host}" does not exist, {reason}: requests get 503')
-
-    def _say_no_endpoints(self, asked: Place, service: Service, port: int, subset: Subset | None) -> None:
-        if not service.endpoints_known:
-            message = (
-                f"{service.kind} {service.resource.full_name} has no endpoints: no Endpoints, EndpointSlice, "
-                "Pod or WorkloadEntry document speaks of it, so its requests get 503"
-            )
-        elif subset is not None:
-            labels = ",".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))
-            message = (
-                f'subset "{subset.name}" of "{service.host}" has no endpoints: none of port {port} has '
-                f"the labels {labels}, so its requests get 503"
-            )
-        else:
-            message = f'"{service.host}" has no endpoints for port {port}, so its requests get 503'
-        pin = f"{service.resource.name}:{subset.name}" if subset is not None else service.resource.name
-        if service.kind != "Service":
-            pin = service.host + (f":{subset.name}" if subset is not None else "")
-        self._report.say(
-            "warning",
-            "GWD0102",
-            message,
-            asked.resource,
-            asked.path,
-            help=f"add the documents, or give addresses with --endpoint {pin}=ADDRESS:PORT",
-        )
 
 
 def apply_policy(

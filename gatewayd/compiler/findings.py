@@ -7,10 +7,16 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from gatewayd.findings import Finding, Level
-from gatewayd.resources.meta import Resource, parse_path
+from gatewayd.resources.meta import Resource, format_path, parse_path
 
 #: Names compared in full when one is looked for that is like a wrong one.
 _MAX_COMPARED: Final = 200
+
+#: Places found to the column, with the line quoted. Each reads a file again, so a folder full of mistakes
+#: gets the lines of its rules instead.
+_MAX_LOOKED_UP: Final = 200
+#: ``spec.http[0]``: so much of a path is known without reading.
+_KNOWN_DEPTH: Final = 3
 
 
 class Reporter:
@@ -19,6 +25,7 @@ class Reporter:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, str, int, str], Finding] = {}
         self._set_aside: dict[str, None] = {}
+        self._looked_up = 0
 
     def say(
         self,
@@ -33,11 +40,16 @@ class Reporter:
         if about is None:
             self._add(Finding(code=code, level=level, message=message, help=help))
             return
-        position = about.position(path)
         quote, width = "", 1
-        located = about.locator.locate(parse_path(path), key=False) if path and about.locator else None
-        if located is not None and located[0] == position.line:
-            width, quote = located[2], located[3]
+        parts = parse_path(path)
+        if self._looked_up >= _MAX_LOOKED_UP:
+            position = about.position(format_path(parts[:_KNOWN_DEPTH]))
+        else:
+            position = about.position(path)
+            located = about.locator.locate(parts, key=False) if path and about.locator else None
+            self._looked_up += located is not None
+            if located is not None and located[0] == position.line:
+                width, quote = located[2], located[3]
         self._add(
             Finding(
                 code=code,

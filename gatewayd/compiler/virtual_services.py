@@ -136,7 +136,9 @@ class RuleCompiler:
         plain = self._plain.get(key)
         if plain is None:
             made, target = destinations(item, seen.port, self._clusters)
-            plain = self._plain[key] = made, f"{target.host}:{target.port}"
+            plain = made, f"{target.host}:{target.port}"
+            if target.problem is None or target.problem.level == "info":
+                self._plain[key] = plain  # else every rule that asks shall be told
         return plain
 
     def _route(self, action: _Action, option: Alternative) -> Route:

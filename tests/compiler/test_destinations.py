@@ -161,6 +161,18 @@ def test_clusters_no_route_names_do_not_exist() -> None:
     assert list(compile_yaml(BASE).snapshot.clusters) == []
 
 
+def test_everyone_who_names_a_missing_host_is_told() -> None:
+    rules = "- match: [{uri: {prefix: /a}}]\n  route: [{destination: {host: who.test}}]\n"
+    rules += "- route: [{destination: {host: who.test}}]"
+    compiled = compile_yaml("---".join([EDGE, virtual_service(rules), virtual_service(rules, name="more")]))
+    assert [finding.partition(".destination")[0] for finding in compiled.findings("IST0101")] == [
+        "error VirtualService default/routes spec.http[0].route[0]",
+        "error VirtualService default/routes spec.http[1].route[0]",
+        "error VirtualService default/more spec.http[0].route[0]",
+        "error VirtualService default/more spec.http[1].route[0]",
+    ]
+
+
 # -- --unknown-hosts dns -------------------------------------------------------------------------------
 
 
