@@ -1,5 +1,6 @@
 """Finding the route: by size of the table, and where the index overtakes the walk from the top."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.macro import site, traffic
@@ -50,13 +51,19 @@ def checked(lookup: Callable[[RequestHead], object], heads: Sequence[RequestHead
         raise ValueError("a request of the benchmark finds no route")
 
 
+def in_turn(heads: Sequence[RequestHead]) -> Callable[[int], list[RequestHead]]:
+    """These heads in turn, without end."""
+    endless = itertools.cycle(heads)
+    return lambda count: list(itertools.islice(endless, count))
+
+
 def benchmarks(seconds: float) -> Iterator[Timing]:
     """`RouteTable.lookup` over the sites of the scale scenarios, then finders of a few rules."""
     for count in (1, 10_000):
         hosts = table(site.many_hosts_site(count, 80))
         heads = parsed(traffic.random_hosts(count, SMALL_BYTES, cookies=False).requests)
         checked(lambda head, hosts=hosts: hosts.lookup(head)[1], heads)  # type: ignore[misc]
-        yield measure(f"look up, {count:,} hosts x 5 rules", hosts.lookup, heads, seconds)
+        yield measure(f"look up, {count:,} hosts x 5 rules", hosts.lookup, in_turn(heads), seconds)
     heads = parsed(traffic.random_rules(10_000, SMALL_BYTES).requests)
     for name, served in (
         ("1 rule", site.one_rule_site(80)),
@@ -64,11 +71,11 @@ def benchmarks(seconds: float) -> Iterator[Timing]:
     ):
         rules = table(served)
         checked(lambda head, rules=rules: rules.lookup(head)[1], heads)  # type: ignore[misc]
-        yield measure(f"look up, one host, {name}", rules.lookup, heads, seconds)
+        yield measure(f"look up, one host, {name}", rules.lookup, in_turn(heads), seconds)
     for count in FEW:
         few = [compiled(site.mixed_rule(number)) for number in range(count)]
         heads = parsed(traffic.random_rules(count, SMALL_BYTES).requests)
         walk, indexed = index._ListFinder(few).find, index.RuleIndex(few).find
         checked(indexed, heads)
-        yield measure(f"find, {count} rules, walk", walk, heads, seconds / 2)
-        yield measure(f"find, {count} rules, index", indexed, heads, seconds / 2)
+        yield measure(f"find, {count} rules, walk", walk, in_turn(heads), seconds / 2)
+        yield measure(f"find, {count} rules, index", indexed, in_turn(heads), seconds / 2)

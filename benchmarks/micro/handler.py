@@ -6,13 +6,14 @@ of the whole process is what system calls and the event loop cost.
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.macro import site
 from benchmarks.micro import heads
-from benchmarks.micro.timing import Timing, measure, measure_fresh
+from benchmarks.micro.timing import Timing, measure
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
@@ -61,7 +62,6 @@ class Rig:
     downstream: ServerConnection
     upstream: ClientConnection
     down: FakeTransport
-    answers: dict[bytes, bytes] = field(default_factory=dict)
 
     def exchange(self, pair: tuple[bytes, bytes]) -> None:
         """One request and its answer."""
@@ -99,9 +99,9 @@ def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
     return Rig(downstream, upstream, down)
 
 
-def pairs(requests: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """Requests with their answers."""
-    return [(each, heads.response(each)) for each in requests]
+def pairs(source: heads.Source, count: int) -> list[tuple[bytes, bytes]]:
+    """`count` requests with their answers."""
+    return [(each, heads.response(each)) for each in source(count)]
 
 
 def checked(rig: Rig, pair: tuple[bytes, bytes]) -> None:
@@ -118,16 +118,10 @@ def benchmarks(seconds: float) -> Iterator[Timing]:
     log = AccessLog(loop, "/dev/null", "text")
     try:
         rig = make_rig(loop, log)
-        for kind, requests in (("repeated", heads.repeated()), ("varied", heads.varied())):
-            inputs = pairs(requests)
-            checked(rig, inputs[0])
-            yield measure(f"whole exchange, {kind}", rig.exchange, inputs, seconds)
-        yield measure_fresh(
-            "whole exchange, new",
-            rig.exchange,
-            lambda number, count: pairs(heads.fresh(number, count)),
-            seconds,
-        )
+        for kind, source in heads.kinds():
+            make = partial(pairs, source)
+            checked(rig, make(1)[0])
+            yield measure(f"whole exchange, {kind}", rig.exchange, make, seconds)
     finally:
         log.close()
         loop.close()
