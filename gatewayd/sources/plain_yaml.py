@@ -90,8 +90,10 @@ class PlainReader:
                         pending = None
                     if column != place or container.__class__ is not list:
                         items: list[Any] = []
-                        if place > at:
-                            container.append(items)  # a list in a list: `- - a`
+                        if place > at:  # a list in a list: `- - a`
+                            if len(containers) - 1 in (RULE_DEPTH, LIST_RULE_DEPTH):
+                                raise Declined  # the item's place would have to be kept
+                            container.append(items)
                         elif pending is not None:
                             container[pending] = items
                             pending = None
