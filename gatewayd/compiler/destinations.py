@@ -101,7 +101,7 @@ class Clusters:
         if target is None:
             target = self._targets[key] = self._resolve(*key[:4], listener_port)
         problem = target.problem
-        if problem is not None and not (known and problem.level == "info"):
+        if problem is not None and not (known and problem.level != "error"):
             where = (asked.resource, asked.path)
             self._report.say(problem.level, problem.code, problem.message, *where, problem.help)
         return target

@@ -14,7 +14,10 @@ from gatewayd.resources.destination_rule import Subset
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A finding about a destination, not yet at any place: everyone who names the destination gets it."""
+    """A finding about a destination, not yet at any place.
+
+    Everyone who names the destination gets an error; the first who does gets what is less.
+    """
 
     level: Level
     code: str

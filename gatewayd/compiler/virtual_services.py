@@ -137,7 +137,7 @@ class RuleCompiler:
         if plain is None:
             made, target = destinations(item, seen.port, self._clusters)
             plain = made, f"{target.host}:{target.port}"
-            if target.problem is None or target.problem.level == "info":
+            if target.problem is None or target.problem.level != "error":
                 self._plain[key] = plain  # else every rule that asks shall be told
         return plain
 
