@@ -8,9 +8,13 @@ stranger can send no more than ``MAX_HEAD_BYTES`` and stay no longer than ``HEAD
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
+
+from gatewayd.listeners.sockets import socket_address
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
@@ -109,6 +113,8 @@ class StatusServer:
     def __init__(self, readiness: Readiness) -> None:
         self.readiness = readiness
         self.connections: set[_StatusConnection] = set()
+        #: what is served, as (host, port) or ("unix:/path", 0)
+        self.addresses: tuple[tuple[str, int], ...] = ()
         self._servers: list[asyncio.AbstractServer] = []
 
     def admit(self, connection: _StatusConnection) -> bool:
@@ -120,6 +126,7 @@ class StatusServer:
 
     async def serve(self, loop: asyncio.AbstractEventLoop, sockets: Sequence[socket.socket]) -> None:
         """Serve on ``sockets``, which are closed with the server."""
+        self.addresses = tuple(socket_address(sock) for sock in sockets)
         for sock in sockets:
             if sock.family == socket.AF_UNIX:
                 server: asyncio.AbstractServer = await loop.create_unix_server(
@@ -134,5 +141,9 @@ class StatusServer:
         for server in self._servers:
             server.close()
         self._servers = []
+        for host, _ in self.addresses:
+            if host.startswith("unix:/"):
+                with contextlib.suppress(OSError):
+                    os.unlink(host.removeprefix("unix:"))
         for connection in list(self.connections):
             connection.abort()

@@ -43,17 +43,16 @@ def validate(paths: tuple[str, ...], form: str, fail_on: str, **flags: Any) -> i
 
     configuration = read_configuration(configuration_options(paths, flags), adopt=lambda spec: spec)
     findings = configuration.findings
-    loaded = configuration.loaded
     if form == "text":
         for finding in findings:
             click.echo(render(finding))
         click.echo(configuration.report_end)
     elif form == "json":
-        click.echo(json.dumps(report_json(findings, loaded.files, len(loaded.resources)), indent=2))
+        click.echo(json.dumps(report_json(findings, configuration.files, configuration.resources), indent=2))
     elif form == "sarif":
         click.echo(output.sarif_text(findings))
     elif findings:
         click.echo(output.github(findings))
-    if loaded.unreadable:
+    if configuration.unreadable:
         return EXIT_INPUT
     return EXIT_FINDINGS if at_least(findings, fail_on) else EXIT_OK  # type: ignore[arg-type]

@@ -14,38 +14,46 @@ from gatewayd.findings import Finding, render, summary
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
-from gatewayd.sources import LoadResult, load, load_mesh_config, release_texts
+from gatewayd.sources import load, load_mesh_config, release_texts
 from gatewayd.upstream.spec import ClusterSpec
 
 
 class Refused(Exception):
-    """Nothing can be served; the text says why."""
+    """Nothing can be served; the text says why, in one or more lines."""
 
     def __init__(self, reason: str, exit_code: int) -> None:
         super().__init__(reason)
         self.exit_code = exit_code
 
+    @property
+    def lines(self) -> list[str]:
+        """The reasons, one each."""
+        return str(self).split("\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was read and what it was compiled to. ``findings`` are those of both steps, in that order."""
+    """What came of reading: the snapshot and what there is to say. The documents themselves are let go."""
 
     snapshot: Snapshot
-    loaded: LoadResult
+    #: of loading and of compiling, in that order
     findings: tuple[Finding, ...]
+    files: int
+    #: files that could not be read or parsed
+    unreadable: int
+    resources: int
+    #: kinds of the resources that are free of errors
+    kinds: frozenset[str]
+    #: documents that are not served, printable
+    set_aside: tuple[str, ...]
     #: the mesh configuration has an error, so Istio's defaults stand in its place
     mesh_refused: bool
     elapsed_s: float
 
     @property
-    def set_aside(self) -> tuple[str, ...]:
-        """Documents that are not served, printable."""
-        return (*map(str, self.loaded.set_aside), *self.snapshot.set_aside)
-
-    @property
     def report_end(self) -> str:
         """``2 files, 7 resources, 1 error, 1 warning, 41 ms``."""
-        return summary(self.findings, self.loaded.files, len(self.loaded.resources), self.elapsed_s)
+        return summary(self.findings, self.files, self.resources, self.elapsed_s)
 
 
 def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any]) -> Configuration:
@@ -60,8 +68,12 @@ def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
     release_texts()
     return Configuration(
         snapshot=snapshot,
-        loaded=loaded,
         findings=(*mesh_findings, *loaded.findings, *snapshot.findings),
+        files=loaded.files,
+        unreadable=loaded.unreadable,
+        resources=len(loaded.resources),
+        kinds=frozenset(resource.kind for resource in loaded.resources),
+        set_aside=(*map(str, loaded.set_aside), *snapshot.set_aside),
         mesh_refused=any(finding.level == "error" for finding in mesh_findings),
         elapsed_s=time.monotonic() - began,
     )
@@ -96,21 +108,19 @@ def load_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
         raise Refused(f"--mesh-config {options.mesh_config} has an error", EXIT_REFUSED)
     if configuration.snapshot.listeners:
         return configuration
-    loaded = configuration.loaded
-    if loaded.unreadable and not loaded.resources:
-        raise Refused("nothing to serve: the input could not be read or parsed", EXIT_INPUT)
-    if not loaded.resources:
-        found = "no resource that could be used" if loaded.files else "no *.yaml, *.yml or *.json file"
-        raise Refused(f"nothing to serve: {found} in {' '.join(options.paths)}", EXIT_REFUSED)
-    raise Refused(f"nothing to serve: {_why_no_listener(configuration)}", EXIT_REFUSED)
+    where = " ".join(options.paths)
+    if configuration.unreadable and not configuration.resources:
+        raise Refused(f"nothing to serve: {where} could not be read or parsed", EXIT_INPUT)
+    raise Refused(f"nothing to serve: {_why_no_listener(configuration)} in {where}", EXIT_REFUSED)
 
 
 def _why_no_listener(configuration: Configuration) -> str:
-    kinds = {resource.kind for resource in configuration.loaded.resources}
-    if not kinds & {"Gateway", "Ingress"}:
-        aside = " that is free of errors" if configuration.set_aside else ""
-        return f"there is no Gateway and no Ingress{aside} among the resources"
-    return "no Gateway server or Ingress opens a port here (see the findings above)"
+    if not configuration.files:
+        return "there is no *.yaml, *.yml or *.json file"
+    if not configuration.kinds & {"Gateway", "Ingress"}:
+        free = " free of errors" if configuration.set_aside else ""
+        return f"there is no Gateway and no Ingress{free}"
+    return "no Gateway server and no Ingress opens a port (see the findings above)"
 
 
 def print_findings(findings: Iterable[Finding]) -> None:

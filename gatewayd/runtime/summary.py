@@ -37,7 +37,7 @@ def serving(
     lines = [
         f"gatewayd {__version__} serves {_plural(len(listeners), 'listener')}, "
         f"{_plural(hosts, 'virtual host')}, {_plural(len(snapshot.clusters), 'cluster')} "
-        f"({_plural(configuration.loaded.files, 'file')}, {configuration.elapsed_s * 1000:.0f} ms)"
+        f"({_plural(configuration.files, 'file')}, {configuration.elapsed_s * 1000:.0f} ms)"
     ]
     for listener in listeners:
         lines += _listener_lines(listener)

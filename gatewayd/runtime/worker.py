@@ -13,7 +13,8 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from socket import socket
 from typing import Any, Final
 
 from gatewayd.admin.status import Readiness, StatusServer
@@ -25,8 +26,9 @@ from gatewayd.observe import logs
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
-from gatewayd.runtime.configuration import Configuration, Refused, load_configuration
+from gatewayd.runtime.configuration import Refused, load_configuration
 from gatewayd.runtime.options import RunOptions
+from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -38,6 +40,9 @@ STOPPED: Final = "STOPPED"
 
 #: How long the first answers of DNS may keep the worker from being ready.
 _WARM_UP_S: Final = 2.0
+_STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off none"
+#: Turns of the loop that connections which were cut get to say so.
+_LAST_TURNS: Final = 10
 #: How often a draining worker looks whether it is empty.
 _DRAIN_STEP_S: Final = 0.02
 
@@ -45,9 +50,10 @@ _DRAIN_STEP_S: Final = 0.02
 def run_worker(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
     sink = logs.set_up(options.log_level)
-    # The default of both is to die; process 1 of a container would not even notice a TERM.
+    # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(EXIT_OK))
     memory.tune_allocator()
     memory.begin_loading()
     loop = _new_loop(options.loop)
@@ -98,84 +104,75 @@ class Worker:
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
         try:
-            configuration = load_configuration(self.options, self.registry.adopt)
+            await self._start()
         except Refused as refusal:
-            summary.say(f"gatewayd: {refusal}")
-            return refusal.exit_code
-        self._listen_to_signals()
-        try:
-            await self._open(configuration)
-        except BindErrors as error:
-            for line in error.lines:
+            for line in refusal.lines:
                 summary.say(f"gatewayd: {line}")
-            await self._clean_up()
-            return EXIT_CANNOT_BIND
-        except OSError as error:
-            summary.say(
-                f"gatewayd: --access-log {self.options.access_log}: {(error.strerror or str(error)).lower()}"
-            )
-            await self._clean_up()
-            return EXIT_RUNTIME
-        if self.state == LOADING:
-            self._serve(configuration)
-        await self._stopped.wait()
+            self._exit_code = refusal.exit_code
+        else:
+            await self._stopped.wait()
         await self._clean_up()
         return self._exit_code
 
-    async def _open(self, configuration: Configuration) -> None:
-        """Open everything that can fail, and only then accept; raises ``BindErrors`` or ``OSError``."""
-        options = self.options
-        if options.access_log != "off":
-            self.access_log = AccessLog(self.loop, options.access_log, options.access_log_format)
-        descriptor_limit = raise_descriptor_limit()
+    async def _start(self) -> None:
+        """Open everything that can fail, and only then accept; raises ``Refused``."""
+        configuration = load_configuration(self.options, self.registry.adopt)
+        self._listen_to_signals()
         specs = configuration.snapshot.listeners
-        opened, status = self._open_sockets(configuration)
-        limits = [spec.options.limits.max_connections for spec in specs]
-        intake = Intake(self.loop, min(limits), descriptor_limit)
-        proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        self.access_log = self._open_access_log()
+        descriptor_limit = raise_descriptor_limit()
+        opened, status = self._open_sockets(specs)
+        await self._status.serve(self.loop, status)
         unresolved = await self.registry.warm(_WARM_UP_S)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
-        await self._status.serve(self.loop, status)
         if self._sink is not None:
             self._sink.attach(self.loop)
         memory.end_loading()
+        limits = [spec.options.limits.max_connections for spec in specs]
+        intake = Intake(self.loop, min(limits), descriptor_limit)
+        proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
         for spec, sockets in zip(specs, opened, strict=True):
             listener = Listener(spec, intake)
             self.listeners.append(listener)
             await listener.open(self.loop, proxy.protocol_factory(listener), sockets)
+        if self.state != LOADING:  # told to stop meanwhile
+            return
+        self.state = SERVING
+        self.readiness.reason = ""
+        self._tick()
+        addresses = [printable(*address) for address in self._status.addresses]
+        summary.say(summary.serving(configuration, self.listeners, addresses, self.options))
 
-    def _open_sockets(self, configuration: Configuration) -> tuple[list[list[Any]], list[Any]]:
+    def _open_access_log(self) -> AccessLog | NoAccessLog:
+        options = self.options
+        if options.access_log == "off":
+            return NoAccessLog()
+        try:
+            return AccessLog(self.loop, options.access_log, options.access_log_format)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Refused(f"--access-log {options.access_log}: {reason}", EXIT_RUNTIME) from None
+
+    def _open_sockets(self, specs: Sequence[ListenerSpec]) -> tuple[list[list[socket]], list[socket]]:
         """The sockets of all listeners and of the status port, or all errors at once."""
-        opened: list[list[Any]] = []
-        status: list[Any] = []
+        opened: list[list[socket]] = []
+        status: list[socket] = []
         errors: list[str] = []
-        for spec in configuration.snapshot.listeners:
+        for spec in specs:
             try:
                 opened.append(open_sockets(spec.bind, spec.port))
             except BindError as error:
                 errors.append(str(error))
         if self.options.status is not None:
             try:
-                advice = "--status ADDRESS chooses another address, --status off none"
-                status = open_sockets([self.options.status], advice=advice)
+                status = open_sockets([self.options.status], advice=_STATUS_ADVICE)
             except BindError as error:
                 errors.append(f"status port: {error}")
         if errors:
             close_sockets([sock for sockets in (*opened, status) for sock in sockets])
-            raise BindErrors(errors)
-        self._status_addresses = [sock.getsockname() for sock in status]
+            raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
         return opened, status
-
-    def _serve(self, configuration: Configuration) -> None:
-        self.state = SERVING
-        self.readiness.reason = ""
-        self._tick()
-        status = [
-            printable(*address[:2]) if isinstance(address, tuple) else f"unix:{address}"
-            for address in self._status_addresses
-        ]
-        summary.say(summary.serving(configuration, self.listeners, status, self.options))
 
     def _tick(self) -> None:
         """Timeouts that need no precision, once a second."""
@@ -278,16 +275,11 @@ class Worker:
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         await self.registry.close()
-        # One turn of the loop: transports tell their protocols that they are gone, which logs them.
-        await asyncio.sleep(0)
+        # Transports tell their protocols in the next turns of the loop that they are gone; that logs them.
+        for _ in range(_LAST_TURNS):
+            if not self.connections:
+                break
+            await asyncio.sleep(0)
         self.access_log.close()
         if self._sink is not None:
             self._sink.attach(None)
-
-
-class BindErrors(Exception):
-    """Addresses that could not be bound, one line each."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
