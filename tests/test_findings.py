@@ -1,7 +1,11 @@
 """Findings are said as the product's contract says, section 3."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import gatewayd
 from gatewayd.findings import CODES, LEVELS, Finding, at_least, count, render, report_json, summary
 
 WEIGHT = Finding(
@@ -112,6 +116,13 @@ def test_levels_are_ordered_for_fail_on() -> None:
     assert at_least(everything, "error") == [WEIGHT]
     assert count(everything) == (1, 1)
     assert sorted(LEVELS, key=LEVELS.__getitem__) == ["info", "warning", "error"]
+
+
+def test_every_code_in_use_is_in_the_table_and_every_row_is_in_use() -> None:
+    package = Path(gatewayd.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.name != "findings.py" or path.parent != package]
+    used = {code for path in sources for code in re.findall(r"(?:GWD|IST)[0-9]{4}", path.read_text())}
+    assert used == set(CODES)
 
 
 def test_every_code_has_a_sentence() -> None:

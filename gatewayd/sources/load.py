@@ -58,6 +58,9 @@ def load(paths: Sequence[str], stdin: BinaryIO | None = None, limits: Limits | N
     with _collector_off():
         for found in find_files(paths):
             loader.read(found, stdin)
+    if not loader.result.files:
+        message = f"no *.yaml, *.yml or *.json file in {', '.join(paths) or 'no path at all'}"
+        loader.result.findings.append(Finding(code="GWD0007", level="warning", message=message))
     return loader.result
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.resources.checks import errors, warnings
+from tests.resources.checks import errors, faults, warnings
 
 ROUTE = {"destination": {"host": "reviews.shop"}}
 
@@ -220,7 +220,9 @@ def test_bad_virtual_services(spec: Any, expected: str) -> None:
 
 
 def test_regexes_are_checked_by_re2_itself() -> None:
-    (message,) = errors("VirtualService", rule(match=[{"uri": {"regex": "(?=a)"}}]))
+    spec = rule(match=[{"uri": {"regex": "(?=a)"}}])
+    assert [fault.code for fault in faults("VirtualService", spec)] == ["IST0122"]
+    (message,) = errors("VirtualService", spec)
     assert message.startswith(
         'spec.http[0].match[0].uri.regex: "(?=a)" is not a regular expression in RE2 syntax'
     )

@@ -314,6 +314,13 @@ def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert result.findings[0].message == "cannot read: no such file or directory"
 
 
+def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+    result = load([str(tmp_path)])
+    assert [(finding.code, finding.message) for finding in result.findings] == [
+        ("GWD0007", f"no *.yaml, *.yml or *.json file in {tmp_path}")
+    ]
+
+
 def test_too_large_a_file_is_one_finding() -> None:
     result = load_text("#" * 2000, Limits(max_file_bytes=1000))
     assert codes(result) == ["GWD0006"]

@@ -146,6 +146,7 @@ def test_plain_block_style_is_read_alike(text: str) -> None:
         "just text\n",
         "a: b#c\n",
         "-\n  a: 1\n",
+        "spec:\n  http:\n  - - a: 1\n",
         "- a: 1\n- b\nc: d\n",
         "a: [b, [c]]\n",
         "a: [b\n",

@@ -35,7 +35,7 @@ def check_percentage(percent: Percent | None, path: Path, out: Notes) -> None:
 def check_regex(pattern: str, path: Path, out: Notes) -> None:
     """RE2 syntax, at most 1024 characters, not empty."""
     if problem := regex_problem(pattern):
-        out.error(path, problem)
+        out.error(path, problem, code="IST0122")
 
 
 @lru_cache(maxsize=4096)

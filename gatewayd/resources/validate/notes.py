@@ -17,9 +17,9 @@ class Notes:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
 
-    def error(self, path: Path, message: str, help_text: str = "") -> None:
+    def error(self, path: Path, message: str, help_text: str = "", code: str = "IST0106") -> None:
         """Note something that makes the document unusable."""
-        self.faults.append(Fault(path, message, help_text))
+        self.faults.append(Fault(path, message, help_text, code=code))
 
     def warning(self, path: Path, message: str, help_text: str = "", code: str = "IST0133") -> None:
         """Note something that is valid, but probably not what was meant."""
