@@ -148,7 +148,7 @@ class _Appearances:
             if len(routes.bounds) > 1
         ]
         self._alone = {
-            id(routes.bounds[0])
+            id(next(iter(routes.bounds)))
             for built in tables
             for routes in built.hosts.values()
             if len(routes.bounds) == 1
@@ -231,32 +231,38 @@ def _say_unreached(compiler: RuleCompiler, report: Reporter) -> None:
         seen.setdefault(bound.prepared, []).append(bound)
     for prepared, bounds in seen.items():
         total = sum(len(item.alternatives) for item in prepared.rules)
-        if all(len(bound.origins) == total for bound in bounds):
-            continue
-        reached = {origin for bound in bounds for origin in bound.origins}
-        ends: list[_Origin] = [bound.origins[-1] for bound in bounds if bound.catch_all is not None]
-        for item in prepared.rules:
-            missing = [option for option in item.alternatives if (item, option) not in reached]
-            if not missing:
-                continue
-            if ends and _after(prepared, ends[0], item, missing[0]):
-                whole = len(missing) == len(item.alternatives)
-                for option in [None] if whole else missing:
-                    _say_dead(item, option, ends[0], report)
-            elif len(missing) == len(item.alternatives):
-                report.say(
-                    "info",
-                    "GWD0105",
-                    f"rule {_title(item)} applies nowhere: its port, gateways or source conditions fit no "
-                    "server this VirtualService is bound to",
-                    item.resource,
-                    item.path,
-                )
+        if any(len(bound.origins) < total for bound in bounds):
+            _say_missing(prepared, bounds, report)
 
 
-def _after(prepared: Prepared, end: _Origin, item: PreparedRule, option: Alternative) -> bool:
-    order = [(rule, each) for rule in prepared.rules for each in rule.alternatives]
-    return order.index(end) < order.index((item, option))
+def _say_missing(prepared: Prepared, bounds: Sequence[Bound], report: Reporter) -> None:
+    reached = {origin for bound in bounds for origin in bound.origins}
+    ends = {bound.origins[-1] for bound in bounds if bound.catch_all is not None}
+    end: _Origin | None = None  # the first catch-all passed on the way down
+    for item in prepared.rules:
+        hidden: list[Alternative] = []
+        elsewhere = 0
+        for option in item.alternatives:
+            if (item, option) in reached:
+                if end is None and (item, option) in ends:
+                    end = (item, option)
+            elif end is not None:
+                hidden.append(option)
+            else:
+                elsewhere += 1
+        if end is not None and hidden:
+            whole = len(hidden) == len(item.alternatives)
+            for each in [None] if whole else hidden:
+                _say_dead(item, each, end, report)
+        elif elsewhere == len(item.alternatives):
+            report.say(
+                "info",
+                "GWD0105",
+                f"rule {_title(item)} applies nowhere: its port, gateways or source conditions fit no "
+                "server this VirtualService is bound to",
+                item.resource,
+                item.path,
+            )
 
 
 def unused_delegates(delegates: Iterable[Resource[Any]], pulled_in: set[str], report: Reporter) -> None:

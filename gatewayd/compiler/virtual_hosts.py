@@ -49,7 +49,8 @@ class BindingIndex:
 class HostRoutes:
     """One virtual host while it is put together."""
 
-    bounds: list[Bound] = field(default_factory=list)
+    #: in order, each once (4.9)
+    bounds: dict[Bound, None] = field(default_factory=dict)
     require_tls: bool = False
 
     def rules(self) -> list[Rule]:
@@ -88,8 +89,7 @@ def build_table(
                 continue  # nothing applies here: its hosts are not declared by it (4.8)
             for host in met:
                 routes = _at(hosts, host)
-                if bound not in routes.bounds:
-                    routes.bounds.append(bound)
+                routes.bounds[bound] = None
                 routes.require_tls |= server.https_redirect
         if server.https_redirect:
             # Also without any VirtualService, and for routes bound through other servers (2.6.3, 2.6.4).
