@@ -39,10 +39,11 @@ def parsed(requests: Sequence[str]) -> list[RequestHead]:
     Raises ValueError when one is refused: a benchmark of refusals would look very fast.
     """
     parser = RequestParser(HttpOptions())
-    heads = [parser.parse(each.encode()).head for each in requests]
-    if any(head is None for head in heads):
+    parsed_requests = [parser.parse(each.encode()) for each in requests]
+    heads = [each.head for each in parsed_requests if each.error is None and each.head is not None]
+    if len(heads) != len(requests):
         raise ValueError("a request of the benchmark is not accepted")
-    return [head for head in heads if head is not None]
+    return heads
 
 
 def checked(lookup: Callable[[RequestHead], object], heads: Sequence[RequestHead]) -> None:

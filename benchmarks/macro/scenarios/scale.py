@@ -16,12 +16,12 @@ ONE_RULE = "one host, 1 rule"
 
 def hosts_row(count: int) -> str:
     """Row of `count` hosts where host and path alone differ from request to request."""
-    return f"{count:,} hosts x 5 rules"
+    return f"{count:,} {'host' if count == 1 else 'hosts'} x 5 rules"
 
 
 def hosts_new_row(count: int) -> str:
     """Row of `count` hosts where 10,000 different cookies make heads equally varied for every table."""
-    return f"{count:,} hosts x 5 rules, 10,000 cookies"
+    return f"{hosts_row(count)}, 10,000 cookies"
 
 
 def rules_row(count: int) -> str:
