@@ -410,8 +410,10 @@ class Exchange(StreamInfo):
         self.stream.send_data(data, end)
 
     def on_interim(self, head: ResponseHead) -> None:
-        """A 1xx head; see ResponseHandler."""
-        self.stream.send_interim(head.status, head.pairs)
+        """A 1xx head; see ResponseHandler. A 100 nobody asked for is dropped (hardening section 7)."""
+        request = self.request
+        if head.status != 100 or (request is not None and request.fields.get(b"expect") is not None):
+            self.stream.send_interim(head.status, head.pairs)
 
     # --- tunnels
 

@@ -125,6 +125,8 @@ class ResponseParser:
         return head
 
     def _parse(self, data: bytes) -> ResponseHead:
+        if len(data) > self._limits.max_response_head_bytes:
+            return _refuse("too large")  # here too, so that it does not matter how it was cut into segments
         if data.translate(None, headers.FIELD_BYTES):
             return _refuse("control byte")
         lines = data[:-2].split(b"\r\n")
@@ -164,6 +166,8 @@ class ResponseParser:
                 if head.content_length >= 0 or not value.isdigit() or len(value) > 19:
                     return _refuse("content-length")
                 head.content_length = int(value)
+                if head.content_length >> 63:
+                    return _refuse("content-length")
                 append((lower, value))
             elif lower == b"server" and not keep_server:
                 continue

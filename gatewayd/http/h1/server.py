@@ -380,10 +380,12 @@ class ServerConnection(asyncio.Protocol):
             self._response_done()
 
     def send_interim(self, status: int, pairs: list[Pair]) -> None:
-        """A 1xx response; see ServerStream."""
+        """A 1xx response; see ServerStream. It has no body, so nothing in it may promise one."""
+        self.progress += 1
         out = [status_line(status)]
         for name, value in pairs:
-            out += (name, b": ", value, b"\r\n")
+            if name != b"content-length":
+                out += (name, b": ", value, b"\r\n")
         out.append(b"\r\n")
         self.write(b"".join(out))
 
