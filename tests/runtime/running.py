@@ -206,9 +206,9 @@ class Slow:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.arrived.set()
-                if b"upgrade: echo" in head.lower():
+                if b"upgrade: websocket" in head.lower():
                     writer.write(
-                        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+                        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
                     )
                     while data := await reader.read(1000):
                         writer.write(data)
