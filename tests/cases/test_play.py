@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.cases.__main__ import main
+from tests.cases.loading import Call
+from tests.cases.play import one_call
 from tests.support.gateway_process import GatewayProcess
 
 CASES = """
@@ -74,6 +77,30 @@ def test_a_wrong_call_is_told_and_the_last_line_counts(
     assert lines[0] == "cases.yaml one/wrong: failed"
     assert lines[1:3] == ["    status: expected 200, came 404", "    log status: expected 200, came 404"]
     assert lines[3:] == ["3 passed, 1 failed, 1 out of scope"]
+
+
+async def test_a_call_that_is_only_late_gets_a_second_chance() -> None:
+    class Process:
+        exit_code = None
+
+        def stderr_text(self) -> str:
+            return ""
+
+    class Slow:
+        gateway: Any = Process()
+        notes: ClassVar[list[list[str]]] = []
+
+        async def call(self, call: Call) -> list[str]:
+            return self.notes.pop(0)
+
+    late = "elapsed: expected 100 ms, came 400 ms"
+    for notes, verdict in (
+        ([[late], []], []),
+        ([[late], [late]], [late]),
+        ([[late, "status"], []], [late, "status"]),
+    ):
+        Slow.notes = notes
+        assert await one_call(Slow(), Call("1", {})) == verdict
 
 
 def test_only_the_calls_asked_for_are_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
