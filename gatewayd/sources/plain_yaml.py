@@ -14,13 +14,15 @@ from gatewayd.sources.limits import Limits
 from gatewayd.sources.scalars import resolve_plain
 from gatewayd.sources.yaml_tree import LIST_RULE_DEPTH, RULE_DEPTH, Document
 
-_KEY = r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}"
+_KEY = r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}+"
 _QUOTED = r'"[^"\\\n]*"|' r"'[^'\n]*'"
 #: A plain scalar: no indicator at its beginning, no `: ` or ` #` within.
 _PLAIN = r"(?:[A-Za-z0-9_/.+~(\\^$;]|-(?=[^\s-]))[^:#\n]*(?::[^\s:#][^:#\n]*)*"
+#: Indentation, dashes, key, value; then perhaps a comment, which begins a line or follows a space.
 _LINE = re.compile(
-    rf"^( *)(?:#.*|((?:- +)*)(?:({_KEY}):(?= |$) *)?"
-    rf"({_QUOTED}|\[[^][{{}}#\n]*\]|\{{\}}|{_PLAIN})?(?: *| +#.*))$",
+    rf"^( *+)((?:- ++)*+)(?:({_KEY}):(?: ++|$))?"
+    rf"({_PLAIN}|{_QUOTED}|\[[^][{{}}#\n]*+\]|\{{\}})?"
+    r" *+(?:(?<![^ \n])#.*)?$",
     re.MULTILINE,
 )
 _FLOW_ITEM = re.compile(r" *(?:\"([^\"\\\n,]*)\"|'([^',\n]*)'|([A-Za-z0-9_./][A-Za-z0-9_./*-]*)) *")
@@ -71,10 +73,6 @@ class PlainReader:
         number = 0
         for indent, dashes, key, raw in lines:
             number += 1
-            if not dashes and not key:
-                if raw:
-                    raise Declined  # a scalar that goes on, or stands alone
-                continue
             at = len(indent)
             if dashes:
                 if not raw and not key:
@@ -108,8 +106,7 @@ class PlainReader:
                         columns.append(place)
                         container, column = items, place
                     # The next dash, or the content, stands after this dash and the spaces behind it.
-                    dash = place - at
-                    place = at + len(dashes) - len(dashes[dash + 1 :].lstrip(" "))
+                    place = end - len(dashes[place - at + 1 :].lstrip(" ")) if end - place > 2 else end
                 depth = len(containers) - 1
                 if depth == RULE_DEPTH or (depth == LIST_RULE_DEPTH and "items" in containers[1]):
                     position = (number, place + 1)
@@ -127,26 +124,31 @@ class PlainReader:
                     containers.append(mapping)
                     columns.append(at)
                     container, column = mapping, at
+            elif key:
+                if column != at or container.__class__ is list:
+                    while column > at or (column == at and container.__class__ is list):
+                        containers.pop()
+                        columns.pop()
+                        container, column = containers[-1], columns[-1]
+                        pending = None
+                    if column != at:
+                        mapping = {}
+                        if pending is not None:
+                            container[pending] = mapping
+                        elif container is root and not root:
+                            root.append(mapping)
+                            document.line, document.column = number, at + 1
+                        else:
+                            raise Declined
+                        if len(containers) > max_depth:
+                            raise Declined
+                        containers.append(mapping)
+                        columns.append(at)
+                        container, column = mapping, at
+            elif raw:
+                raise Declined  # a scalar that goes on, or stands alone
             else:
-                while column > at or (column == at and container.__class__ is list):
-                    containers.pop()
-                    columns.pop()
-                    container, column = containers[-1], columns[-1]
-                    pending = None
-                if column != at:
-                    mapping = {}
-                    if pending is not None:
-                        container[pending] = mapping
-                    elif container is root and not root:
-                        root.append(mapping)
-                        document.line, document.column = number, at + 1
-                    else:
-                        raise Declined
-                    if len(containers) > max_depth:
-                        raise Declined
-                    containers.append(mapping)
-                    columns.append(at)
-                    container, column = mapping, at
+                continue
             if key:
                 if key in container:
                     raise Declined
