@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import NO_BODY
+from gatewayd.http.h1.head import NO_BODY, ParsedRequest
 from gatewayd.http.h1.response import ResponseHead
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id
@@ -48,7 +48,6 @@ class Exchange(StreamInfo):
         "_body",
         "_body_size",
         "_endpoint",
-        "_paused_down",
         "_pending_end",
         "_per_try",
         "_replayable",
@@ -62,18 +61,19 @@ class Exchange(StreamInfo):
         "phase",
         "plan",
         "proxy",
-        "response",
+        "parsed",
         "stream",
         "timeout",
         "upstream",
     )  # fmt: skip
 
-    def __init__(self, proxy: Any, stream: Any, plan: Plan) -> None:
+    def __init__(self, proxy: Any, stream: Any, request: ParsedRequest) -> None:
         self.proxy = proxy
         self.stream = stream
-        self.plan = plan
+        stream.exchange = self
+        self.parsed = request
+        self.plan: Plan = request.plan
         self.connection = stream.info
-        request = plan.request
         self.request = head = request.head
         self.method = request.method
         self.path = b"" if head is None else head.target
@@ -91,7 +91,7 @@ class Exchange(StreamInfo):
         self.upstream_host = ""
         self.upstream_cluster = ""
         self.upstream_local_address = ""
-        self.route = plan.route
+        self.route = self.plan.route
         self.request_id = b""
         self.x_forwarded_for = b""
         self.trusted_address = b""
@@ -110,7 +110,6 @@ class Exchange(StreamInfo):
         self._body_size = 0
         self._replayable = True
         self._pending_end = False
-        self._paused_down = False
 
     # --- the way up
 
@@ -174,15 +173,15 @@ class Exchange(StreamInfo):
         if self.route.timeout_s:
             self.timeout = self.proxy.wheel.arm(self.route.timeout_s, self._on_timeout)
 
-    def _attempt(self, endpoint: Any) -> None:
-        """Try ``endpoint``: now on an idle connection, or when one is open."""
+    def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
+        """Try ``endpoint``: now on an idle connection (not if ``fresh``), or when one is open."""
         self._endpoint = endpoint
         self.attempts += 1
         endpoint.active += 1
         endpoint.total += 1
         self.upstream_host = endpoint.host_port
         idle = endpoint.idle
-        if idle:
+        if idle and not fresh:
             self.on_connected(idle.pop())
         else:
             endpoint.wait(self)
@@ -204,7 +203,7 @@ class Exchange(StreamInfo):
                 message = self._plain_message()
         else:
             message = self._built_message()
-        body = plan.request.body
+        body = self.parsed.body
         if body == NO_BODY:
             connection.start(self, message, self.method, edge.responses, edge.limits, upgrade=plan.upgrade)
         else:
@@ -215,7 +214,7 @@ class Exchange(StreamInfo):
     def _plain_message(self) -> bytes:
         """A plain route's head when the client came through other proxies."""
         plan = self.plan
-        block = plan.request.block
+        block = self.parsed.block
         options = self.stream.edge.options
         self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
             self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
@@ -232,14 +231,14 @@ class Exchange(StreamInfo):
         """A head with rewrites, operations, time-outs or another attempt's count."""
         plan = self.plan
         route = self.route
-        head = self.request
+        head = self.parsed.head
         assert head is not None
-        block = plan.request.block
+        block = self.parsed.block
         options = self.stream.edge.options
         self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
             self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
         )
-        fields = [*plan.fields, *pairs]
+        fields = [*block.forward, *(plan.extra or ()), *pairs]
         if options.x_forwarded_host:
             fields.append((b"x-forwarded-host", head.authority))
         if options.x_forwarded_port:
@@ -253,6 +252,9 @@ class Exchange(StreamInfo):
         expected = self._expected_timeout_ms()
         if expected and options.debug_headers:
             fields.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % expected))
+        destination = self.destination
+        if destination.request_ops is not None:
+            fields = destination.request_ops.apply(fields, self)
         target = head.target
         if route.rewrite is not None:
             target = route.rewrite(head.path, head.query)
@@ -261,14 +263,22 @@ class Exchange(StreamInfo):
             else:
                 self.path = target  # the log's column is that field or the path as sent (semantics 17.2)
         authority = head.authority
-        destination = self.destination
         if destination.authority is not None:
             authority = destination.authority
             if options.debug_headers:
                 fields.append((b"x-envoy-original-host", head.authority))
-        if destination.request_ops is not None:
-            fields = destination.request_ops.apply(fields, self)
+        if destination.request_ops is not None or destination.authority is not None:
+            self._note_as_sent(authority, fields)
         return request_head(head.method, target, authority, fields) + b"\r\n"
+
+    def _note_as_sent(self, authority: bytes, pairs: list[Pair]) -> None:
+        """The log and response operations see the request as it was sent (golden 06_02, 06_03)."""
+        head = self.parsed.head
+        assert head is not None
+        fields = Fields(pairs)
+        self.request = RequestHead(head.method, head.target, authority, head.scheme, fields)
+        self.request_id = fields.get(b"x-request-id") or b""
+        self.x_forwarded_for = fields.get(b"x-forwarded-for") or b""
 
     def _expected_timeout_ms(self) -> int:
         """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
@@ -286,7 +296,10 @@ class Exchange(StreamInfo):
     def _start_with_body(self, connection: Any, message: bytes) -> None:
         """Send the head with whatever of the body has arrived."""
         edge = self.stream.edge
-        chunked = is_chunked(self.plan.request)
+        chunked = is_chunked(self.parsed)
+        # Before anything is written: if this connection is soon full its own pause has the last word. The
+        # pause may be ours or that of a connection whose attempt failed.
+        self.stream.pause(False)
         connection.start(
             self, message, self.method, edge.responses, edge.limits, complete=False, chunked=chunked
         )
@@ -296,9 +309,6 @@ class Exchange(StreamInfo):
             connection.send_data(body, self._pending_end)
         elif self._pending_end:
             connection.send_data(b"", True)
-        if self._paused_down:
-            self._paused_down = False
-            self.stream.pause(False)
 
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Request body bytes; see RequestHandler."""
@@ -314,7 +324,6 @@ class Exchange(StreamInfo):
             if data:
                 self._keep(data)
             if self._body_size > limit and not end:
-                self._paused_down = True
                 self.stream.pause(True)
             return
         if self._replayable and data and self.phase == SENT:
@@ -453,7 +462,8 @@ class Exchange(StreamInfo):
         """One direction ended; with both the tunnel is done."""
         self._tunnel_ends += 1
         if self._tunnel_ends == 2:
-            self._drop_upstream()
+            self.upstream.finish_tunnel()
+            self._endpoint.gone(self.upstream)
             self._finish(monotonic())
             self.stream.finish_tunnel()
 
@@ -528,13 +538,13 @@ class Exchange(StreamInfo):
             self._tried = []
         self._tried.append(endpoint)
         if at_once:
-            self._attempt_again()
+            self._attempt_again(fresh=True)  # whatever else is idle there may be just as stale
         else:
             self._retry_timer = self.proxy.wheel.arm(
                 backoff_s(self.route.retry, self.attempts), self._attempt_again
             )
 
-    def _attempt_again(self) -> None:
+    def _attempt_again(self, *, fresh: bool = False) -> None:
         self._retry_timer = None
         retry = self.route.retry
         cluster = self.cluster
@@ -545,7 +555,7 @@ class Exchange(StreamInfo):
         if endpoint is None:
             self._reply(errors.NO_HEALTHY_UPSTREAM)
             return
-        self._attempt(endpoint)
+        self._attempt(endpoint, fresh=fresh)
 
     def _arm_per_try(self) -> None:
         self._per_try = self.proxy.wheel.arm(self.route.retry.per_try_timeout_s, self._on_per_try_timeout)
@@ -676,5 +686,5 @@ class Exchange(StreamInfo):
         self.proxy.log(self)
 
 
-#: A pooled connection that turns out dead costs no retry of the policy's, but not for ever.
+#: Up to this attempt a pooled connection that turns out dead is replaced whatever the policy says.
 _STALE_RETRIES: Final = 3

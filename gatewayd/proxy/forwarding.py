@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from random import getrandbits
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
@@ -85,12 +85,18 @@ def client_pairs(
     )
 
 
+#: How many ids share their first 60 bits; the last 62 are random in each.
+_IDS_PER_PREFIX: Final = 4096
+_prefix = b""
+_left = 0
+
+
 def new_request_id() -> bytes:
     """A fresh UUID version 4 (14.3.3)."""
-    return b"%08x-%04x-4%03x-%04x-%012x" % (
-        getrandbits(32),
-        getrandbits(16),
-        getrandbits(12),
-        getrandbits(14) | 0x8000,
-        getrandbits(48),
-    )
+    global _prefix, _left
+    if not _left:
+        _left = _IDS_PER_PREFIX
+        _prefix = b"%08x-%04x-4%03x" % (getrandbits(32), getrandbits(16), getrandbits(12))
+    _left -= 1
+    bits = getrandbits(62)
+    return b"%b-%04x-%012x" % (_prefix, bits >> 48 | 0x8000, bits & 0xFFFFFFFFFFFF)

@@ -21,6 +21,7 @@ from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.plan import make_plan
+from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -66,14 +67,13 @@ def make_edge(proxy: Proxy, spec: Any) -> Edge:
     """What the connections of a listener share under ``spec``."""
     table: RouteTable = spec.routes
     options: HttpOptions = spec.options
+    suffixes: dict[Route, bytes] = {}
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not spec:
-            request.plan = make_plan(request, table, options)
+            request.plan = make_plan(request, table, options, suffixes)
             request.plan_for = spec
-        exchange = Exchange(proxy, stream, request.plan)
-        stream.exchange = exchange
-        exchange.begin()
+        Exchange(proxy, stream, request).begin()
 
     return Edge(spec, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
 
