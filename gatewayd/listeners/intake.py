@@ -15,14 +15,18 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Iterable, MutableSet
+from time import monotonic
 from typing import Any, Final, Protocol
 
 _log = logging.getLogger("gatewayd.listeners")
 
 #: How often a paused worker looks for relief.
 RECHECK_S: Final = 0.25
+_REPORT_INTERVAL_S: Final = 10.0
 #: Of the connections held, how many idle ones are asked to close at a time (one in N).
-_SHED_SHARE: Final = 16
+_SHED_SHARE: Final = 8
+#: A connection that has just been accepted or answered may have its request in the socket already.
+_IDLE_AT_LEAST_S: Final = 1.0
 _DESCRIPTORS: Final = "/proc/self/fd"
 
 
@@ -74,13 +78,14 @@ class Intake:
         self._loop = loop
         self._used = used
         self._limit = descriptor_limit
-        self._reserve = max(16, min(descriptor_limit // 8, 512))
+        self._reserve = max(32, min(descriptor_limit // 8, 512))
         own = used()
         self.capacity = max(1, min(max_connections, (descriptor_limit - self._reserve - own) // 2))
         self._members: list[Member] = []
         self._budget = 1
         self._timer: asyncio.TimerHandle | None = None
         self._resuming: asyncio.Task[None] | None = None
+        self._quiet_until = 0.0
 
     @property
     def paused(self) -> bool:
@@ -110,7 +115,7 @@ class Intake:
             self._budget = max(1, room // 2)
         elif self._timer is None:
             # Not from within accept: uvloop cannot close a server while it makes a transport.
-            self._timer = self._loop.call_soon(self._pause)  # type: ignore[assignment]
+            self._timer = self._loop.call_later(0, self._pause)
 
     def room(self) -> int:
         """How many more connections may come, by the configured limit and by the descriptors."""
@@ -120,40 +125,51 @@ class Intake:
     def _pause(self) -> None:
         for member in self._members:
             member.pause()
-        _log.warning(
-            "accepting is paused: %d connections (limit %d), %d descriptors open of %d",
-            sum(len(member.connections) for member in self._members),
-            self.capacity,
-            self._used(),
-            self._limit,
-        )
+        now = self._loop.time()
+        if now >= self._quiet_until:
+            # A worker at its limit pauses and resumes several times a second: say so now and then.
+            self._quiet_until = now + _REPORT_INTERVAL_S
+            _log.warning(
+                "accepting is paused until there is room: %d connections (limit %d), %d descriptors of %d",
+                sum(len(member.connections) for member in self._members),
+                self.capacity,
+                self._used(),
+                self._limit,
+            )
         self._shed()
         self._timer = self._loop.call_later(RECHECK_S, self._check)
 
     def _check(self) -> None:
-        self._timer = None
         room = self.room()
         if room > 0:
+            self._timer = None
             self._budget = max(1, room // 2)
-            _log.info("accepting again: room for %d connections", room)
             self._resuming = self._loop.create_task(self._resume())
             return
         self._shed()
         self._timer = self._loop.call_later(RECHECK_S, self._check)
 
     async def _resume(self) -> None:
-        for member in list(self._members):
-            await member.resume()
+        try:
+            for member in list(self._members):
+                await member.resume()
+        except OSError as error:  # the last descriptors went meanwhile
+            _log.warning("accepting stays paused: %s", error)
+            if self._timer is None:
+                self._timer = self._loop.call_later(RECHECK_S, self._check)
 
     def _shed(self) -> None:
         """Ask the connections that are idle longest to close."""
         connections: list[Any] = [c for member in self._members for c in member.connections]
         wanted = max(1, len(connections) // _SHED_SHARE)
-        for connection in oldest_idle(connections, wanted):
+        for connection in oldest_idle(connections, wanted, monotonic() - _IDLE_AT_LEAST_S):
             connection.drain()
 
 
-def oldest_idle(connections: Iterable[Any], count: int) -> list[Any]:
-    """The ``count`` connections that have been idle longest (``idle_since``; 0.0 means busy)."""
-    idle = [c for c in connections if getattr(c, "idle_since", 0.0)]
+def oldest_idle(connections: Iterable[Any], count: int, before: float) -> list[Any]:
+    """The ``count`` connections that have been idle longest, of those idle since ``before``.
+
+    A connection's ``idle_since`` is monotonic time, 0.0 while it is busy.
+    """
+    idle = [c for c in connections if 0.0 < c.idle_since <= before]
     return heapq.nsmallest(count, idle, key=lambda c: c.idle_since)

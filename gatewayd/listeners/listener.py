@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, MutableSet, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from gatewayd.listeners.intake import Intake
+from gatewayd.listeners.plain_accept import PlainAcceptor
 from gatewayd.listeners.sockets import (
     LISTEN_BACKLOG,
     close_sockets,
@@ -19,10 +20,6 @@ from gatewayd.listeners.sockets import (
     printable,
     socket_address,
 )
-
-#: How many connections one turn of plain asyncio may accept. Small, so that a pause takes effect before
-#: the descriptors are gone; the kernel's queue keeps ``LISTEN_BACKLOG``.
-_ACCEPT_BURST: Final = 16
 
 
 class Connection(Protocol):
@@ -41,7 +38,17 @@ class Connection(Protocol):
 class Listener:
     """One ``ListenerSpec`` (gatewayd/snapshot.py, a floor above, so named by its shape) being served."""
 
-    __slots__ = ("_factory", "_intake", "_loop", "_servers", "connections", "draining", "sockets", "spec")
+    __slots__ = (
+        "_acceptors",
+        "_factory",
+        "_intake",
+        "_loop",
+        "_paused",
+        "connections",
+        "draining",
+        "sockets",
+        "spec",
+    )
 
     def __init__(self, spec: Any, intake: Intake | None = None) -> None:
         #: the specification in force: ``bind``, ``port``, ``name``, and what the proxy reads of it
@@ -51,7 +58,8 @@ class Listener:
         self.draining = False
         self.sockets: list[socket.socket] = []
         self._intake = intake
-        self._servers: list[asyncio.AbstractServer] = []
+        self._acceptors: list[asyncio.AbstractServer | PlainAcceptor] = []
+        self._paused = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._factory: Callable[[], asyncio.BaseProtocol] | None = None
 
@@ -82,7 +90,7 @@ class Listener:
     @property
     def accepting(self) -> bool:
         """Whether new connections are taken now."""
-        return bool(self._servers)
+        return bool(self._acceptors)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -91,30 +99,32 @@ class Listener:
 
     def pause(self) -> None:
         """Take no more connections for now; those that come wait in the kernel's queue."""
-        for server in self._servers:
-            server.close()
-        self._servers = []
+        self._paused = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors = []
 
     async def resume(self) -> None:
         """Take connections (again)."""
         loop, factory = self._loop, self._factory
-        if self.draining or self._servers or loop is None or factory is None:
+        if self.draining or self._acceptors or loop is None or factory is None:
+            return
+        self._paused = False
+        if isinstance(loop, asyncio.BaseEventLoop):
+            self._acceptors = [PlainAcceptor(loop, sock, factory) for sock in self.sockets]
             return
         for sock in self.sockets:
-            # The server gets a copy of the descriptor, so closing it (a pause) keeps ours and its queue.
+            # A copy of the descriptor, so that closing the server, for a pause, keeps ours and its queue.
             copy = sock.dup()
             copy.setblocking(False)
-            if sock.family == socket.AF_UNIX:
-                server: asyncio.AbstractServer = await loop.create_unix_server(
-                    factory, sock=copy, backlog=_ACCEPT_BURST
-                )
-            else:
-                server = await loop.create_server(factory, sock=copy, backlog=_ACCEPT_BURST)
-            if self.draining:
+            make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+            server = await make(factory, sock=copy, backlog=LISTEN_BACKLOG, start_serving=False)
+            if self._paused:
                 server.close()
                 return
-            self._servers.append(server)
-            sock.listen(LISTEN_BACKLOG)
+            # Listed before it serves: the first connection may already call for a pause.
+            self._acceptors.append(server)
+            await server.start_serving()
 
     def stop_accepting(self) -> None:
         """Close the sockets for good; connections live on."""
@@ -146,5 +156,5 @@ class Listener:
         return list(self.connections)
 
     def __repr__(self) -> str:
-        state = "DRAINING" if self.draining else "ACCEPTING" if self._servers else "PAUSED"
+        state = "DRAINING" if self.draining else "ACCEPTING" if self._acceptors else "PAUSED"
         return f"<Listener {self.spec.name} {state}, {len(self.connections)} connections>"

@@ -270,9 +270,9 @@ class TestIntake:
         async def body() -> None:
             open_now = 40
             intake = Intake(asyncio.get_running_loop(), 10_000, 128, used=lambda: open_now)
-            assert intake.capacity == (128 - 16 - 40) // 2
+            assert intake.capacity == (128 - 32 - 40) // 2
             async with opened(Listener(spec(), intake)) as listener:
-                open_now = 128 - 16  # upstream connections took the rest
+                open_now = 128 - 32  # upstream connections took the rest
                 client = await Client(listener).connect()
                 await until(lambda: intake.paused)
                 assert not listener.accepting
@@ -314,5 +314,7 @@ def test_busy_connections_are_never_the_oldest_idle() -> None:
             self.idle_since = idle_since
 
     busy, young, old = Held(0.0), Held(9.0), Held(2.0)
-    assert oldest_idle([busy, young, old], 2) == [old, young]
-    assert oldest_idle([busy], 5) == []
+    assert oldest_idle([busy, young, old], 2, before=10.0) == [old, young]
+    assert oldest_idle([busy, young, old], 1, before=10.0) == [old]
+    assert oldest_idle([busy, young, old], 2, before=8.0) == [old], "the young one may have been asked"
+    assert oldest_idle([busy], 5, before=10.0) == []

@@ -207,9 +207,8 @@ class Slow:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.arrived.set()
                 if b"upgrade: websocket" in head.lower():
-                    writer.write(
-                        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
-                    )
+                    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n")
+                    writer.write(b"upgrade: websocket\r\n\r\n")
                     while data := await reader.read(1000):
                         writer.write(data)
                     return
