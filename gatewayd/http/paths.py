@@ -26,9 +26,12 @@ def normalize_target(target: bytes, mode: str) -> bytes | None:
 
     Modes are those of semantics 14.4.2. A target that does not begin with ``/`` is refused by the caller.
     """
-    if not target.translate(None, _PLAIN_TARGET_BYTES) and b"/." not in target:
-        if mode == "BASE" or b"//" not in target:
-            return target
+    if (
+        not target.translate(None, _PLAIN_TARGET_BYTES)
+        and b"/." not in target
+        and (mode == "BASE" or b"//" not in target)
+    ):
+        return target
     if _FORBIDDEN(target) is not None:
         return None
     target = target.partition(b"#")[0]

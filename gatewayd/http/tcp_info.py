@@ -1,8 +1,9 @@
-"""Whether the other side received anything of what was last sent (Linux ``TCP_INFO``).
+"""How much of what was written to a socket left it and was acknowledged (Linux ``TCP_INFO``).
 
 A pooled connection may be closed by the upstream in the very moment it is reused. The kernel knows whether
-the request's bytes were ever acknowledged: if none was, no process can have seen them, and the request
-may be sent again on another connection whatever its method (hardening promise 9.5).
+any of the request's bytes left, and whether any was acknowledged before the upstream's end of stream came:
+if none was, no process can have seen them, and the request may be sent again on another connection whatever
+its method (hardening promise 9.5).
 """
 
 from __future__ import annotations
@@ -19,23 +20,22 @@ _U64: Final = struct.Struct("=Q")
 _TWO_U64: Final = struct.Struct("=QQ")
 
 
-def never_received(sock: Any, message_bytes: int) -> bool:
-    """True when provably none of the last ``message_bytes`` written to ``sock`` was acknowledged.
+def payload_counts(sock: Any) -> tuple[int, int] | None:
+    """(bytes sent, bytes acknowledged) on ``sock`` since it was connected, without retransmissions.
 
-    ``sock`` is a connected TCP socket (or asyncio's wrapper) on which everything before the message was
-    acknowledged. False when in doubt: another system, a closed socket, nothing sent.
+    ``sock`` is a TCP socket that we connected (or asyncio's wrapper). None when the kernel does not say:
+    another system, another kind of socket, a closed one.
     """
     option = getattr(socket, "TCP_INFO", None)
     if sock is None or option is None:
-        return False
+        return None
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, option, 256)
     except OSError:
-        return False
+        return None
     if len(info) < _SIZE:
-        return False
+        return None
     (acked,) = _U64.unpack_from(info, _BYTES_ACKED)
     sent, retransmitted = _TWO_U64.unpack_from(info, _BYTES_SENT)
-    unacknowledged: int = sent - retransmitted - acked
-    # bytes_acked counts the SYN as one byte
-    return unacknowledged >= message_bytes - 1 > 0
+    # bytes_acked counts our SYN as one byte
+    return sent - retransmitted, max(0, acked - 1)

@@ -15,11 +15,14 @@ from gatewayd.http.h1.chunked import ChunkedReader
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.h1.response import ResponseHead, ResponseParser
 from gatewayd.http.limits import HttpLimits
-from gatewayd.http.tcp_info import never_received
+from gatewayd.http.tcp_info import payload_counts
 
 # What is being read; LENGTH, CHUNKED and UNTIL_CLOSE (1 to 3) are the body's.
 _HEAD: Final = 0
 _TUNNEL: Final = 4
+
+#: How long the last bytes of a tunnel may take to leave for an upstream that does not read.
+_FLUSH_S: Final = 30.0
 
 
 class ClientConnection(asyncio.Protocol):
@@ -28,7 +31,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_interim", "_limits", "_method",
         "_paused",
-        "_reader", "_remaining", "_request_bytes", "_request_done", "_responses", "_state", "_upgrade",
+        "_reader", "_remaining", "_request_done", "_request_ended", "_responses", "_state", "_upgrade", "_written", "_written_before",
         "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport", "write",
     )  # fmt: skip
 
@@ -49,6 +52,8 @@ class ClientConnection(asyncio.Protocol):
         self._remaining = 0
         self._paused = False
         self._eof_unread = False
+        #: bytes of all messages, and of those before the present one
+        self._written = self._written_before = 0
 
     # --- the event loop
 
@@ -64,7 +69,7 @@ class ClientConnection(asyncio.Protocol):
         """Bytes from the upstream."""
         exchange = self.exchange
         if exchange is None:
-            self.close()  # nobody asked: never deliver it to the next request
+            self._leave_pool()  # nobody asked: never deliver it to the next request
             return
         self.progress += 1
         state = self._state
@@ -115,13 +120,15 @@ class ClientConnection(asyncio.Protocol):
             if self._state == _TUNNEL:
                 exchange.on_tunnel_data_up(b"")
                 return True
-            self._eof_unread = self._unread()
+            self._eof_unread = self._unread(eof=True)
+        else:
+            self._leave_pool()  # now: connection_lost comes a turn of the loop later, a request may come first
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; whoever was using it hears why."""
         exchange = self.exchange
-        unread = exchange is not None and (self._eof_unread or self._unread())
+        unread = exchange is not None and (self._eof_unread or self._unread(eof=False))
         self.closed = True
         self.exchange = None
         self.owner.gone(self)
@@ -172,9 +179,12 @@ class ClientConnection(asyncio.Protocol):
         self._responses = responses
         self._limits = limits
         self._request_done = complete
+        if not complete:
+            self._request_ended = False
         self._chunked_request = chunked
         self._upgrade = upgrade
-        self._request_bytes = len(message)
+        self._written_before = self._written
+        self._written += len(message)
         self._close_after = False
         self._interim = 0
         self._state = _HEAD
@@ -191,9 +201,9 @@ class ClientConnection(asyncio.Protocol):
             if end:
                 data += b"0\r\n\r\n"
         if end:
-            self._request_done = True
+            self._request_ended = True
         if data:
-            self._request_bytes += len(data)
+            self._written += len(data)
             self.write(data)
 
     def send_tunnel(self, data: bytes) -> None:
@@ -214,6 +224,14 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
+    def finish_tunnel(self) -> None:
+        """Both ends of a tunnel ended: close, once what is buffered has left (but not for ever)."""
+        self.exchange = None
+        self.closed = True
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_FLUSH_S, self.transport.abort)
+        self.transport.close()
+
     def close(self) -> None:
         """Give the connection up; the exchange, if any, hears no more of it."""
         self.exchange = None
@@ -223,11 +241,24 @@ class ClientConnection(asyncio.Protocol):
 
     # --- inside
 
-    def _unread(self) -> bool:
-        """Whether the upstream provably got none of this request (see :mod:`gatewayd.http.tcp_info`)."""
-        if self._state != _HEAD or self._buffer or self.requests < 2:
+    def _leave_pool(self) -> None:
+        """An idle connection that must not be used again."""
+        self.close()
+        self.owner.gone(self)
+
+    def _unread(self, *, eof: bool) -> bool:
+        """Whether the upstream provably got none of this request (see :mod:`gatewayd.http.tcp_info`).
+
+        ``eof``: the upstream's end of stream came, and with it the count of all it had received till then. A
+        bare reset says nothing: Linux drops the acknowledgement that comes with it.
+        """
+        if self._state != _HEAD or self._buffer or self._interim or self.requests < 2:
             return False
-        return never_received(self.transport.get_extra_info("socket"), self._request_bytes)
+        counts = payload_counts(self.transport.get_extra_info("socket"))
+        if counts is None:
+            return False
+        sent, acknowledged = counts
+        return sent <= self._written_before or (eof and acknowledged <= self._written_before)
 
     def _incomplete_head(self, data: bytes) -> None:
         if len(data) > self._limits.max_response_head_bytes:
@@ -309,7 +340,10 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self._state = _HEAD
         self._reader = None
-        if self._close_after or not self._request_done:
+        # A request that waits in our buffer is not written, even if its end came long ago.
+        if self._close_after or not (
+            self._request_done or (self._request_ended and not self.transport.get_write_buffer_size())
+        ):
             self.close()
             self.owner.gone(self)
         else:

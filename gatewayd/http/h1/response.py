@@ -12,22 +12,45 @@ from typing import Final
 
 from gatewayd.http import headers
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from gatewayd.http.h1.memo import Memo
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Fields, Pair
 from gatewayd.http.options import HttpOptions
 
-_GENERATION: Final = 2048
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
 ).fullmatch
+
+#: Status lines of upstreams, as received; bounded.
+_STATUS_LINES: Final[dict[bytes, int]] = {}
+_MAX_STATUS_LINES: Final = 1024
+
+
+def _new_status_line(line: bytes) -> int:
+    """The status of a line not seen before, 0 = refused."""
+    match = _STATUS_LINE(line)
+    if match is None:
+        return 0
+    status = int(match[1])
+    if len(_STATUS_LINES) >= _MAX_STATUS_LINES:
+        _STATUS_LINES.clear()
+    if len(line) <= 128:
+        _STATUS_LINES[line] = status
+    return status
+
 
 #: Reason phrases; the upstream's own is not passed on (semantics 14.7, golden framing-e).
 REASONS: Final[dict[int, bytes]] = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
+_OUR_STATUS_LINES: Final = tuple(
+    b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(1000)
+)
+
+
 def status_line(status: int) -> bytes:
     """``HTTP/1.1 200 OK`` CRLF."""
-    return b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown"))
+    return _OUR_STATUS_LINES[status]
 
 
 class ResponseHead:
@@ -70,18 +93,43 @@ class ResponseHead:
         return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
 
 
-_NAMES: dict[bytes, bytes] = {}
+# What a response field name means to the parser. Up to _GRPC_STATUS a line goes downstream as it is.
+_PLAIN, _DATE, _GRPC_STATUS, _JOINED, _CONTENT_LENGTH, _SERVER, _SERVICE_TIME, _TRANSFER_ENCODING, _CONNECTION, \
+    _UPGRADE, _DROP = range(11)  # fmt: skip
+
+_KINDS: Final[dict[bytes, int]] = {
+    **dict.fromkeys(headers.JOINED_IN_RESPONSES, _JOINED),
+    **dict.fromkeys(headers.RESPONSE_HOP_BY_HOP, _DROP),
+    b"date": _DATE,
+    b"grpc-status": _GRPC_STATUS,
+    b"content-length": _CONTENT_LENGTH,
+    b"server": _SERVER,
+    b"x-envoy-upstream-service-time": _SERVICE_TIME,
+    b"transfer-encoding": _TRANSFER_ENCODING,
+    b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
+}
+
+#: A field line, parsed: what it means, name and value, the line as it goes downstream.
+_Line = tuple[int, Pair, bytes]
+_LINES: Final[Memo[_Line]] = Memo(generation=4096, max_key_bytes=512)
 
 
-def _learn_name(name: bytes) -> bytes | None:
-    if not name or name.translate(None, headers.TOKEN_BYTES):
+def _new_line(line: bytes) -> _Line | None:
+    """Parse a line that is not in the young generation of the memo, and offer it; None: refused."""
+    known = _LINES.recall(line)
+    if known is not None:
+        return known
+    name, colon, value = line.partition(b":")
+    if not colon or not name or name.translate(None, headers.TOKEN_BYTES):
+        return None
+    if line.translate(None, headers.VALUE_BYTES):
         return None
     lower = name.lower()
-    if len(name) <= 64:
-        if len(_NAMES) >= 4096:
-            _NAMES.clear()
-        _NAMES[name] = lower
-    return lower
+    value = value.strip(b" \t")
+    entry = (_KINDS.get(lower, _PLAIN), (lower, value), b"%b: %b\r\n" % (lower, value))
+    _LINES.offer(line, entry)
+    return entry
 
 
 def _refuse(reason: str) -> ResponseHead:
@@ -93,120 +141,118 @@ def _refuse(reason: str) -> ResponseHead:
 class ResponseParser:
     """Parses response heads under one set of options; holds the memo."""
 
-    __slots__ = ("_heads", "_limits", "_old_heads", "_options", "_seen", "heads_get")
+    __slots__ = ("_heads", "_keep_server", "_limits", "_options", "_tail")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._limits: HttpLimits = options.limits
-        self._heads: dict[bytes, ResponseHead] = {}
-        self._old_heads: dict[bytes, ResponseHead] = {}
-        self._seen: set[int] = set()
-        self.heads_get = self._heads.get
+        self._heads: Memo[ResponseHead] = Memo()
+        server = options.server_header
+        self._keep_server = server is None
+        #: what we add to every relayed head
+        self._tail = b"" if server is None else b"server: %b\r\n" % server
+        if options.debug_headers:
+            self._tail += b"x-envoy-upstream-service-time: "
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
-        head = self._heads.get(data)
-        if head is not None:
-            return head
-        head = self._old_heads.get(data)
+        head = self._heads.get(data) or self._heads.recall(data)
         if head is None:
             head = self._parse(data)
-            key = hash(data)
-            if key not in self._seen:
-                if len(self._seen) >= 2 * _GENERATION:
-                    self._seen.clear()
-                self._seen.add(key)
-                return head
-        if len(self._heads) >= _GENERATION:
-            self._old_heads = self._heads
-            self._heads = {}
-            self.heads_get = self._heads.get
-        self._heads[data] = head
+            self._heads.offer(data, head)
         return head
 
     def _parse(self, data: bytes) -> ResponseHead:
-        if len(data) > self._limits.max_response_head_bytes:
-            return _refuse("too large")  # here too, so that it does not matter how it was cut into segments
-        if data.translate(None, headers.FIELD_BYTES):
-            return _refuse("control byte")
-        lines = data[:-2].split(b"\r\n")
-        count = len(lines) - 1
-        if data.count(b"\n") != count + 1 or data.count(b"\r") != count + 1:
-            return _refuse("bare CR or LF")
-        match = _STATUS_LINE(lines[0])
-        if match is None:
+        lines = data[:-4].split(b"\r\n")
+        status = _STATUS_LINES.get(lines[0]) or _new_status_line(lines[0])
+        if not status:
             return _refuse("status line")
-        if count - 1 > self._limits.max_response_fields:
+        if len(lines) - 1 > self._limits.max_response_fields:
             return _refuse("too many fields")
         head = ResponseHead()
-        head.status = int(match[1])
-        keep_alive = lines[0][5:8] != b"1.0"
+        head.status = status
         pairs = head.pairs
         append = pairs.append
-        joined: dict[bytes, int] = {}
-        keep_server = self._options.server_header is None
-        upgrade = b""
-        tokens: set[bytes] = set()
-        for index in range(1, count):
-            name, colon, value = lines[index].partition(b":")
-            lower = _NAMES.get(name) or _learn_name(name)
-            if lower is None or not colon:
+        out = [status_line(status)]
+        write = out.append
+        known = _LINES.get
+        special: list[_Line] | None = None
+        del lines[0]
+        for line in lines:
+            entry = known(line) or _new_line(line)
+            if entry is None:
                 return _refuse("field line")
-            value = value.strip(b" \t")
-            if lower in headers.RESPONSE_HOP_BY_HOP:
-                if lower == b"transfer-encoding":
-                    if head.chunked or value.lower() != b"chunked":
-                        return _refuse("transfer-encoding")
-                    head.chunked = True
-                elif lower == b"connection":
-                    tokens.update(t.strip(b" \t").lower() for t in value.split(b","))
-                elif lower == b"upgrade":
-                    upgrade = value.lower()
-            elif lower == b"content-length":
+            kind, pair, text = entry
+            if kind <= _GRPC_STATUS:
+                append(pair)
+                write(text)
+                if kind == _DATE:
+                    head.has_date = True
+                elif kind:
+                    head.grpc_status = pair[1]
+            elif kind == _CONTENT_LENGTH:
+                value = pair[1]
                 if head.content_length >= 0 or not value.isdigit() or len(value) > 19:
                     return _refuse("content-length")
                 head.content_length = int(value)
-                if head.content_length >> 63:
-                    return _refuse("content-length")
-                append((lower, value))
-            elif lower == b"server" and not keep_server:
-                continue
-            elif lower == b"x-envoy-upstream-service-time" and self._options.debug_headers:
-                continue  # ours replaces it
-            elif lower in headers.JOINED_IN_RESPONSES:
+                append(pair)
+                write(text)
+            else:
+                if special is None:
+                    special = []
+                special.append(entry)
+        head.close = data[5:8] == b"1.0"
+        if special is not None:
+            error = self._special_fields(head, out, special)
+            if error:
+                return _refuse(error)
+        if status == 204 and head.content_length > 0:
+            return _refuse("body of a 204")
+        head.simple = (
+            status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
+        )
+        write(self._tail)
+        head.relay = b"".join(out)
+        return head
+
+    def _special_fields(self, head: ResponseHead, out: list[bytes], special: list[_Line]) -> str:
+        """Fields that frame, that are hop-by-hop, ours or joined; why the head is refused, or ""."""
+        joined: dict[bytes, int] = {}
+        tokens: set[bytes] = set()
+        upgrade = b""
+        pairs = head.pairs
+        for kind, pair, text in special:
+            lower, value = pair
+            if kind == _JOINED:
                 at = joined.get(lower)
                 if at is None:
                     joined[lower] = len(pairs)
-                    append((lower, value))
+                    pairs.append(pair)
+                    out.append(text)
                 else:
-                    pairs[at] = (lower, pairs[at][1] + b"," + value)
-            else:
-                if lower == b"date":
-                    head.has_date = True
-                elif lower == b"grpc-status":
-                    head.grpc_status = value
-                append((lower, value))
+                    value = pairs[at][1] + b"," + value
+                    pairs[at] = (lower, value)
+                    out[at + 1] = b"%b: %b\r\n" % (lower, value)
+            elif kind == _TRANSFER_ENCODING:
+                if head.chunked or value.lower() != b"chunked":
+                    return "transfer-encoding"
+                head.chunked = True
+            elif kind == _CONNECTION:
+                tokens.update(t.strip(b" \t").lower() for t in value.split(b","))
+            elif kind == _UPGRADE:
+                upgrade = value.lower()
+            elif (kind == _SERVER and self._keep_server) or (
+                kind == _SERVICE_TIME and not self._options.debug_headers
+            ):
+                pairs.append(pair)
+                out.append(text)
         if head.chunked and head.content_length >= 0:
-            return _refuse("both length fields")
-        if head.status == 204 and head.content_length > 0:
-            return _refuse("body of a 204")
-        head.close = b"close" in tokens or (not keep_alive and b"keep-alive" not in tokens)
-        if b"upgrade" in tokens:
-            head.upgrade = upgrade
-        head.simple = head.status >= 200 and head.content_length >= 0 and not head.close
-        head.simple = head.simple and head.status not in (204, 304)
-        self._relay_form(head)
-        return head
-
-    def _relay_form(self, head: ResponseHead) -> None:
-        out = [status_line(head.status)]
-        for name, value in head.pairs:
-            out += (name, b": ", value, b"\r\n")
-        if self._options.server_header is not None:
-            out += (b"server: ", self._options.server_header, b"\r\n")
-        if self._options.debug_headers:
-            out.append(b"x-envoy-upstream-service-time: ")
-        head.relay = b"".join(out)
+            return "both length fields"
+        if tokens:
+            head.close = b"close" in tokens or (head.close and b"keep-alive" not in tokens)
+            if b"upgrade" in tokens:
+                head.upgrade = upgrade
+        return ""
 
 
 _PARSERS: dict[HttpOptions, ResponseParser] = {}

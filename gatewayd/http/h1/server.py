@@ -122,7 +122,7 @@ class ServerConnection(asyncio.Protocol):
                 data = self._buffer + data
                 self._buffer = b""
             edge = self.port.edge
-            request = edge.requests.heads_get(data)  # a whole head, seen before, and nothing else
+            request = edge.requests.heads.get(data)  # a whole head, seen before, and nothing else
             if request is None or request.body or request.error is not None:
                 self._read_head(data)
                 return
@@ -242,6 +242,8 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(errors.BAD_REQUEST)  # a bare LF would end the head for somebody else
             return
         self._buffer = data
+        if not self._write_paused:
+            self._resume_reading()
         if not self._head_since and data:
             self._head_since = monotonic()
 
@@ -315,6 +317,7 @@ class ServerConnection(asyncio.Protocol):
             self.write(b"".join(out))
             self._response_done()
             return
+        self.progress += 1
         if head.content_length < 0:
             self._chunked_response = True
             out.append(b"transfer-encoding: chunked\r\n\r\n")
@@ -399,6 +402,8 @@ class ServerConnection(asyncio.Protocol):
         self._resume_reading()
         if early:
             self.exchange.on_tunnel_data_down(early)
+        if self._eof:  # it came while the upstream had not agreed yet
+            self.exchange.on_tunnel_data_down(b"")
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes of an upgraded connection towards the client; ``b""`` ends our side."""
@@ -430,8 +435,11 @@ class ServerConnection(asyncio.Protocol):
         if not self.request_done:
             self._linger()
         elif self.close_after:
-            self.state = CLOSED
-            self.transport.close()
+            if self._buffer:
+                self._linger()  # closing on bytes the client has sent would reset it, answer and all
+            else:
+                self.state = CLOSED
+                self.transport.close()
         else:
             self.state = IDLE
             if self._buffer or self._read_paused or self._write_paused:
@@ -448,11 +456,10 @@ class ServerConnection(asyncio.Protocol):
             self._resume_reading()
 
     def _next_pipelined(self) -> None:
-        if self.state == IDLE and not self.transport.is_closing():
+        # While the client does not read, what it sent waits; resume_writing comes back here.
+        if self.state == IDLE and not self._write_paused and not self.transport.is_closing():
             data, self._buffer = self._buffer, b""
             self.data_received(data)
-            if self.state == IDLE:
-                self._resume_reading()
 
     def _refuse(self, failure: Failure, request: ParsedRequest | None = None) -> None:
         """Answer a head that cannot be served, and close."""
@@ -510,6 +517,9 @@ class ServerConnection(asyncio.Protocol):
                 self.state = CLOSED
                 self.transport.close()
             return
+        if state == CLOSED:
+            self._flush(now)
+            return
         head_timeout_s = limits.request_head_timeout_s
         if state == IDLE and self._head_since and 0 < head_timeout_s <= now - self._head_since:
             if self._buffer:
@@ -518,8 +528,9 @@ class ServerConnection(asyncio.Protocol):
                 self.state = CLOSED
                 self.transport.close()
             return
-        if self.progress != self._seen_progress:
-            self._seen_progress = self.progress
+        seen = self.progress << 3 | state  # an answer sent whole is seen by the state it leaves behind
+        if seen != self._seen_progress:
+            self._seen_progress = seen
             self._deadline = now
         elif not self._deadline:
             self._deadline = now
@@ -531,6 +542,16 @@ class ServerConnection(asyncio.Protocol):
             exchange = self.exchange
             if exchange is not None:
                 exchange.on_stream_idle()
+
+    def _flush(self, now: float) -> None:
+        """Closed, with bytes the client has not taken: wait for as long as it goes on taking some."""
+        left = self.transport.get_write_buffer_size()
+        limit_s = self.edge.limits.stream_idle_timeout_s
+        if left != self._drained:
+            self._drained = left
+            self._deadline = now
+        elif limit_s and now - self._deadline >= limit_s:
+            self.transport.abort()
 
 
 def _refused(failure: Failure) -> ParsedRequest:

@@ -1,0 +1,279 @@
+"""HOT: the field block of a request, parsed strictly (hardening section 2, semantics 14.3).
+
+A block is worked out line by line, and lines are remembered: most of a head repeats even when the head as a
+whole does not. What must not go upstream is left out here, so that forwarding is a join.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.http import headers
+from gatewayd.http.h1.memo import Memo
+from gatewayd.http.message import Fields, Pair
+from gatewayd.http.options import HttpOptions
+
+_MAX_LENGTH_DIGITS: Final = 19
+
+#: A Host or authority: a name or an address, and a port.
+is_authority: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=]*)(?::[0-9]{0,5})?"
+).fullmatch
+
+# What a request field name means to the parser.
+# Up to _USER_AGENT a line goes upstream as it is.
+(
+    _PLAIN, _JOINED, _USER_AGENT, _HOST_FIELD, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _TE, _UPGRADE,
+    _XFF, _XFP, _REQUEST_ID, _DROP, _REMOVE, _H2C,
+) = range(15)  # fmt: skip
+
+_KINDS: Final[dict[bytes, int]] = {
+    **dict.fromkeys(headers.JOINED_IN_REQUESTS, _JOINED),
+    **dict.fromkeys(headers.HOP_BY_HOP, _DROP),
+    **dict.fromkeys(headers.REMOVED_AT_EDGE, _REMOVE),
+    b"user-agent": _USER_AGENT,
+    b"host": _HOST_FIELD,
+    b"content-length": _CONTENT_LENGTH,
+    b"transfer-encoding": _TRANSFER_ENCODING,
+    b"connection": _CONNECTION,
+    b"te": _TE,
+    b"upgrade": _UPGRADE,
+    b"http2-settings": _H2C,
+    b"x-forwarded-for": _XFF,
+    b"x-forwarded-proto": _XFP,
+    b"x-request-id": _REQUEST_ID,
+}
+
+
+def _name_kind(lower: bytes) -> int:
+    kind = _KINDS.get(lower)
+    if kind is not None:
+        return kind
+    return _REMOVE if b"_" in lower and lower.replace(b"_", b"-") in headers.OWN_NAMES else _PLAIN
+
+
+class RequestBlock:
+    """A request's field block, parsed. Shared by every request with the same bytes."""
+
+    __slots__ = (
+        "_forward", "authority", "chunked", "close", "content_length", "entries", "error", "forward_bytes",
+        "forwarded_for", "forwarded_proto", "request_id", "upgrade", "user_agent",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.error: Failure | None = None
+        #: the lines that go upstream: without host, hop-by-hop and edge fields
+        self.entries: list[_Line] = []
+        self._forward: list[Pair] | None = None
+        #: the same as HTTP/1 lines, each ended by CRLF
+        self.forward_bytes = b""
+        self.authority: bytes | None = None
+        self.content_length = -1
+        self.chunked = False
+        self.close = False
+        #: value of Upgrade when Connection asked for it, lower-case; b"" = none
+        self.upgrade = b""
+        self.forwarded_for: bytes | None = None
+        #: x-forwarded-proto as sent upstream (semantics 14.2.1)
+        self.forwarded_proto = b"http"
+        self.request_id: bytes | None = None
+        self.user_agent = b""
+
+    @property
+    def forward(self) -> list[Pair]:
+        """The fields that go upstream, as pairs; not to be changed."""
+        pairs = self._forward
+        if pairs is None:
+            pairs = self._forward = [pair for _, pair, _, _ in self.entries]
+        return pairs
+
+    def routed_fields(self, authority: bytes) -> Fields:
+        """What a route may look at: host, the forwarded fields, x-forwarded-*."""
+        pairs = [(b"host", authority), *self.forward, (b"x-forwarded-proto", self.forwarded_proto)]
+        if self.forwarded_for is not None:
+            pairs.append((b"x-forwarded-for", self.forwarded_for))
+        return Fields(pairs)
+
+
+def _fail(failure: Failure) -> RequestBlock:
+    block = RequestBlock()
+    block.error = failure
+    return block
+
+
+#: A field line, parsed: what it means, name and value, the line as it goes upstream, the bit of its name.
+_Line = tuple[int, Pair, bytes, int]
+
+#: Lines seen more than once. Most of a head repeats even when the head does not.
+_LINES: Final[Memo[_Line]] = Memo(generation=4096, max_key_bytes=512)
+
+_CHUNKED_LINE: Final[_Line] = (
+    _PLAIN,
+    (b"transfer-encoding", b"chunked"),
+    b"transfer-encoding: chunked\r\n",
+    0,
+)
+_TE_LINE: Final[_Line] = (_PLAIN, (b"te", b"trailers"), b"te: trailers\r\n", 0)
+
+#: name as received -> (kind, lower-case name, bit); only valid tokens, bounded.
+_NAMES: Final[dict[bytes, tuple[int, bytes, int]]] = {}
+_MAX_NAMES: Final = 4096
+#: one bit for each name whose lines are joined
+_BITS: Final = {name: 1 << at for at, name in enumerate(sorted(headers.JOINED_IN_REQUESTS))}
+
+
+def _learn_name(name: bytes) -> tuple[int, bytes, int] | None:
+    if not name or name.translate(None, headers.TOKEN_BYTES):
+        return None
+    lower = name.lower()
+    meaning = (_name_kind(lower), lower, _BITS.get(lower, 0))
+    if len(name) <= 64:
+        if len(_NAMES) >= _MAX_NAMES:
+            _NAMES.clear()
+        _NAMES[name] = meaning
+    return meaning
+
+
+def _new_line(line: bytes) -> _Line | Failure:
+    """Parse a line that is not in the young generation of the memo, and offer it."""
+    known = _LINES.recall(line)
+    if known is not None:
+        return known
+    if line.translate(None, headers.VALUE_BYTES):
+        return errors.BAD_REQUEST if b"\r" in line or b"\n" in line else errors.INVALID_CHARACTERS
+    name, colon, value = line.partition(b":")
+    meaning = _NAMES.get(name) or _learn_name(name)
+    if meaning is None or not colon:
+        return errors.BAD_REQUEST
+    kind, lower, bit = meaning
+    value = value.strip(b" \t")
+    entry = (kind, (lower, value), b"%b: %b\r\n" % (lower, value), bit)
+    _LINES.offer(line, entry)
+    return entry
+
+
+def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
+    """Parse ``data``: field lines, each ended by CRLF, without the empty line that ends the head.
+
+    Every violation of hardening section 2 gives a block whose ``error`` says how to answer.
+    """
+    lines = data.split(b"\r\n")
+    lines.pop()  # empty: data ends with CRLF
+    if len(lines) > options.limits.max_request_fields:
+        return _fail(errors.TOO_MANY_FIELDS)
+    block = RequestBlock()
+    block.forwarded_proto = options.scheme
+    entries = block.entries
+    append = entries.append
+    known = _LINES.get
+    special: list[_Line] = []
+    names = 0
+    repeated = False
+    for line in lines:
+        entry = known(line)
+        if entry is None:
+            parsed = _new_line(line)
+            if isinstance(parsed, Failure):
+                return _fail(parsed)
+            entry = parsed
+        kind = entry[0]
+        if kind <= _USER_AGENT:
+            append(entry)
+            if kind:
+                bit = entry[3]
+                if names & bit:
+                    repeated = True
+                names |= bit
+                if kind == _USER_AGENT:
+                    block.user_agent = entry[1][1]
+        elif kind == _HOST_FIELD:
+            if block.authority is not None:
+                return _fail(errors.BAD_REQUEST)  # two Host lines: two readings
+            block.authority = entry[1][1]
+        else:
+            special.append(entry)
+    if repeated:
+        _join_repeated(block)
+    if special:
+        failure = _special_fields(block, special, options)
+        if failure is not None:
+            return _fail(failure)
+    if block.authority is not None and is_authority(block.authority) is None:
+        return _fail(errors.BAD_HOST)
+    block.forward_bytes = b"".join([entry[2] for entry in entries])
+    return block
+
+
+def _join_repeated(block: RequestBlock) -> None:
+    """Repeated lines of a field that is one value become one line (semantics 5.8)."""
+    entries = block.entries
+    at: dict[bytes, int] = {}
+    out: list[_Line] = []
+    for entry in entries:
+        kind, (lower, value), _, bit = entry
+        if kind and lower in at:
+            first = out[at[lower]]
+            value = first[1][1] + b"," + value
+            out[at[lower]] = (kind, (lower, value), b"%b: %b\r\n" % (lower, value), bit)
+            if kind == _USER_AGENT:
+                block.user_agent = value
+        else:
+            at[lower] = len(out)
+            out.append(entry)
+    entries[:] = out
+
+
+def _special_fields(block: RequestBlock, special: list[_Line], options: HttpOptions) -> Failure | None:
+    """Fields that frame or that are hop-by-hop; extends the block's lines."""
+    entries = block.entries
+    nominated: set[bytes] = set()
+    upgrade = b""
+    for entry in special:
+        kind, (_, value), _, _ = entry
+        if kind == _CONTENT_LENGTH:
+            if block.content_length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
+                return errors.BAD_REQUEST
+            block.content_length = int(value)
+            if block.content_length >> 63:
+                return errors.BAD_REQUEST
+            entries.append(entry)
+        elif kind == _TRANSFER_ENCODING:
+            if value.lower() != b"chunked" or block.chunked:
+                return errors.UNKNOWN_TRANSFER_CODING
+            block.chunked = True
+            entries.append(_CHUNKED_LINE)
+        elif kind == _CONNECTION:
+            nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
+        elif kind == _TE:
+            if b"trailers" in [t.strip(b" \t").lower() for t in value.split(b",")]:
+                entries.append(_TE_LINE)
+        elif kind == _UPGRADE:
+            upgrade = upgrade + b"," + value if upgrade else value
+        elif kind == _XFF:
+            before = block.forwarded_for
+            block.forwarded_for = before + b"," + value if before is not None else value
+        elif kind == _XFP:
+            if options.trusted_proxies:
+                block.forwarded_proto = value
+        elif kind == _REQUEST_ID:
+            block.request_id = value
+    if block.chunked and block.content_length >= 0:
+        return errors.LENGTH_AND_CHUNKED
+    if block.forwarded_for == b"":
+        block.forwarded_for = None  # an empty one is replaced (semantics 14.1.1)
+    if nominated:
+        block.close = b"close" in nominated
+        if b"upgrade" in nominated and upgrade:
+            block.upgrade = upgrade.lower()
+        nominated -= headers.NOT_NOMINABLE
+        if nominated:
+            # what a client may not nominate stays (hardening section 4)
+            entries[:] = [
+                entry
+                for entry in entries
+                if entry[1][0] not in nominated or entry[1][0].startswith((b"x-forwarded-", b"x-envoy-"))
+            ]
+    return None

@@ -1,0 +1,61 @@
+"""HOT: a bounded memory of parsed bytes.
+
+Two generations of a dictionary: when the young one is full it becomes the old one, and what is still asked
+for moves back. A key enters only when it is offered a second time, so traffic in which everything is new
+does not churn the memory. The key is every byte of what was parsed, so an entry cannot be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+V = TypeVar("V")
+
+#: Entries of a generation.
+GENERATION: Final = 2048
+
+
+class Memo(Generic[V]):
+    """Remembers values by their bytes."""
+
+    __slots__ = ("_generation", "_old", "_seen", "_young", "get", "max_key_bytes")
+
+    def __init__(self, generation: int = GENERATION, max_key_bytes: int = 8192) -> None:
+        self._generation = generation
+        self.max_key_bytes = max_key_bytes
+        self._young: dict[bytes, V] = {}
+        self._old: dict[bytes, V] = {}
+        #: hashes of keys offered once; a collision only lets a key in early
+        self._seen: set[int] = set()
+        #: the young generation's own ``get``: the one look-up of the fast path
+        self.get: Callable[[bytes], V | None] = self._young.get
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def recall(self, key: bytes) -> V | None:
+        """The value of a key that ``get`` did not find, if the old generation has it."""
+        value = self._old.get(key)
+        if value is not None:
+            self._put(key, value)
+        return value
+
+    def offer(self, key: bytes, value: V) -> None:
+        """Remember ``value`` if ``key`` was offered before."""
+        mark = hash(key)
+        seen = self._seen
+        if mark in seen:
+            if len(key) <= self.max_key_bytes:
+                self._put(key, value)
+        else:
+            if len(seen) >= 2 * self._generation:
+                seen.clear()
+            seen.add(mark)
+
+    def _put(self, key: bytes, value: V) -> None:
+        if len(self._young) >= self._generation:
+            self._old = self._young
+            self._young = {}
+            self.get = self._young.get
+        self._young[key] = value
