@@ -1,4 +1,4 @@
-"""How much of what was written to a socket left it and was acknowledged (Linux ``TCP_INFO``).
+"""Whether the other side received anything of what was last sent (Linux ``TCP_INFO``).
 
 A pooled connection may be closed by the upstream in the very moment it is reused. The kernel knows whether
 any of the request's bytes left, and whether any was acknowledged before the upstream's end of stream came:
@@ -20,22 +20,24 @@ _U64: Final = struct.Struct("=Q")
 _TWO_U64: Final = struct.Struct("=QQ")
 
 
-def payload_counts(sock: Any) -> tuple[int, int] | None:
-    """(bytes sent, bytes acknowledged) on ``sock`` since it was connected, without retransmissions.
+def never_received(sock: Any, written_before: int, *, ended: bool) -> bool:
+    """True when the peer provably got nothing of what was written after the first ``written_before`` bytes.
 
-    ``sock`` is a TCP socket that we connected (or asyncio's wrapper). None when the kernel does not say:
-    another system, another kind of socket, a closed one.
+    ``sock`` is a TCP socket that we connected (or asyncio's wrapper), and is dead. Either none of the later
+    bytes left, or the peer ``ended`` its stream and acknowledged none of them with that. A bare reset proves
+    nothing, since Linux drops the acknowledgement that comes with it. False when in doubt: another system,
+    another kind of socket, a closed one.
     """
     option = getattr(socket, "TCP_INFO", None)
     if sock is None or option is None:
-        return None
+        return False
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, option, 256)
     except OSError:
-        return None
+        return False
     if len(info) < _SIZE:
-        return None
+        return False
     (acked,) = _U64.unpack_from(info, _BYTES_ACKED)
     sent, retransmitted = _TWO_U64.unpack_from(info, _BYTES_SENT)
     # bytes_acked counts our SYN as one byte
-    return sent - retransmitted, max(0, acked - 1)
+    return bool(sent - retransmitted <= written_before or (ended and acked - 1 <= written_before))

@@ -106,12 +106,14 @@ class Endpoint:
         timeout_s = self.spec.connect_timeout_s
         connection = ClientConnection(self)
         failure, words = errors.CONNECT_REFUSED, ""
+        opened = False
         try:
             async with asyncio.timeout(timeout_s or None):
                 if self.address.startswith("unix:"):
                     await self._loop.create_unix_connection(lambda: connection, self.address[5:])
                 else:
                     await self._loop.create_connection(lambda: connection, self.address, self.port)
+            opened = True
         except TimeoutError:
             failure = errors.CONNECT_TIMEOUT
         except OSError as error:
@@ -121,8 +123,12 @@ class Endpoint:
             )
             if number in _LOCAL_ERRORS:
                 failure = errors.CONNECT_LOCAL
+        except (ValueError, OverflowError, UnicodeError):  # not an address at all: the request must not hang
+            failure = errors.CONNECT_LOCAL
         self.connecting -= 1
-        if connection.transport is None:
+        if not opened:
+            if connection.transport is not None:  # made in the very moment the time was up
+                connection.close()
             if self.waiting:
                 self.waiting.popleft().on_connect_failure(failure, words)
             return
@@ -138,11 +144,14 @@ class Endpoint:
     def released(self, connection: ClientConnection) -> None:
         """A connection can carry (another) request."""
         limit = self.spec.max_requests_per_connection
-        if self.removed or connection.closed or (limit and connection.requests >= limit):
+        if connection.closed or (limit and connection.requests >= limit):
             connection.close()
             self.gone(connection)
-        elif self.waiting:
+        elif self.waiting:  # also after a removal: nobody else will come for them
             self.waiting.popleft().on_connected(connection)
+        elif self.removed:
+            connection.close()
+            self.gone(connection)
         else:
             connection.idle_since = monotonic()
             self.idle.append(connection)

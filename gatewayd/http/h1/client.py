@@ -15,7 +15,7 @@ from gatewayd.http.h1.chunked import ChunkedReader
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.h1.response import ResponseHead, ResponseParser
 from gatewayd.http.limits import HttpLimits
-from gatewayd.http.tcp_info import payload_counts
+from gatewayd.http.tcp_info import never_received
 
 # What is being read; LENGTH, CHUNKED and UNTIL_CLOSE (1 to 3) are the body's.
 _HEAD: Final = 0
@@ -30,9 +30,10 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_interim", "_limits", "_method",
-        "_paused",
-        "_reader", "_remaining", "_request_done", "_request_ended", "_responses", "_state", "_upgrade", "_written", "_written_before",
-        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport", "write",
+        "_paused", "_reader", "_remaining", "_request_done", "_request_ended", "_responses", "_state",
+        "_upgrade", "_written", "_written_before",
+        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport",
+        "write",
     )  # fmt: skip
 
     def __init__(self, owner: Any) -> None:
@@ -120,15 +121,17 @@ class ClientConnection(asyncio.Protocol):
             if self._state == _TUNNEL:
                 exchange.on_tunnel_data_up(b"")
                 return True
-            self._eof_unread = self._unread(eof=True)
+            self._eof_unread = self._unread(ended=True)
         else:
-            self._leave_pool()  # now: connection_lost comes a turn of the loop later, a request may come first
+            self._leave_pool()  # now: a request may come before connection_lost does
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; whoever was using it hears why."""
         exchange = self.exchange
-        unread = exchange is not None and (self._eof_unread or self._unread(eof=False))
+        # A broken pipe is what Linux says about a reset that came after the end of stream.
+        ended = isinstance(exc, BrokenPipeError)
+        unread = exchange is not None and (self._eof_unread or self._unread(ended=ended))
         self.closed = True
         self.exchange = None
         self.owner.gone(self)
@@ -246,19 +249,11 @@ class ClientConnection(asyncio.Protocol):
         self.close()
         self.owner.gone(self)
 
-    def _unread(self, *, eof: bool) -> bool:
-        """Whether the upstream provably got none of this request (see :mod:`gatewayd.http.tcp_info`).
-
-        ``eof``: the upstream's end of stream came, and with it the count of all it had received till then. A
-        bare reset says nothing: Linux drops the acknowledgement that comes with it.
-        """
+    def _unread(self, *, ended: bool) -> bool:
+        """Whether the upstream provably got none of this request (see :mod:`gatewayd.http.tcp_info`)."""
         if self._state != _HEAD or self._buffer or self._interim or self.requests < 2:
             return False
-        counts = payload_counts(self.transport.get_extra_info("socket"))
-        if counts is None:
-            return False
-        sent, acknowledged = counts
-        return sent <= self._written_before or (eof and acknowledged <= self._written_before)
+        return never_received(self.transport.get_extra_info("socket"), self._written_before, ended=ended)
 
     def _incomplete_head(self, data: bytes) -> None:
         if len(data) > self._limits.max_response_head_bytes:
