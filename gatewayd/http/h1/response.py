@@ -163,6 +163,8 @@ class ResponseParser:
         return head
 
     def _parse(self, data: bytes) -> ResponseHead:
+        if len(data) > self._limits.max_response_head_bytes:
+            return _refuse("too large")  # here too: it must not matter how it was cut into segments
         lines = data[:-4].split(b"\r\n")
         status = _STATUS_LINES.get(lines[0]) or _new_status_line(lines[0])
         if not status:
@@ -195,6 +197,8 @@ class ResponseParser:
                 if head.content_length >= 0 or not value.isdigit() or len(value) > 19:
                     return _refuse("content-length")
                 head.content_length = int(value)
+                if head.content_length >> 63:
+                    return _refuse("content-length")
                 append(pair)
                 write(text)
             else:
