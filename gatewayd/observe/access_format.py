@@ -45,10 +45,20 @@ _ID_BYTES: Final = 36
 Formatter = Callable[[StreamInfo], str]
 
 
-def start_time(wall: float) -> str:
-    """UTC in ISO 8601 with milliseconds (semantics 17.3)."""
-    second = int(wall)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(second))}.{int((wall - second) * 1000):03d}Z"
+def start_times() -> Callable[[float], str]:
+    """Make the function that prints a time as 17.3 says: UTC in ISO 8601 with milliseconds."""
+    stamp_second = -1
+    stamp = ""
+
+    def start_time(wall: float) -> str:
+        nonlocal stamp_second, stamp
+        second = int(wall)
+        if second != stamp_second:
+            stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+            stamp_second = second
+        return f"{stamp}.{int((wall - second) * 1000):03d}Z"
+
+    return start_time
 
 
 def text_formatter() -> Formatter:
@@ -173,7 +183,8 @@ def json_formatter() -> Formatter:
     As Envoy writes them: what is absent is null, but ``response_flags`` is ``-``; times and sizes are
     numbers, except the upstream service time, which is a header and so a string.
     """
-    encode: Callable[[Any], bytes] = msgspec.json.encode
+    encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+    start_time = start_times()
 
     def format_line(info: StreamInfo) -> str:
         request = info.request

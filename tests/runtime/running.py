@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 LIMIT_S = 20.0
+#: Where bytecode may not be kept, each start would compile every module again.
+_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 GATEWAY = """\
@@ -123,7 +125,7 @@ async def running(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gatewayd", *map(str, words),
         stdout=stdout, stdin=stdin, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})}, cwd=REPOSITORY, **settings,
+        env={**os.environ, **_COMPILED, **(env or {})}, cwd=REPOSITORY, **settings,
     )  # fmt: skip
     made = Running(process)
     try:
