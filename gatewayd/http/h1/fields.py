@@ -18,9 +18,24 @@ from gatewayd.http.options import HttpOptions
 
 _MAX_LENGTH_DIGITS: Final = 19
 
+# RFC 3986 3.2.2, word by word.
+_H16: Final = "[0-9A-Fa-f]{1,4}"
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_LS32: Final = rf"(?:{_H16}:{_H16}|(?:{_OCTET}\.){{3}}{_OCTET})"
+_IPV6: Final = "|".join(
+    [
+        f"(?:{_H16}:){{6}}{_LS32}",
+        f"::(?:{_H16}:){{5}}{_LS32}",
+        *(f"(?:(?:{_H16}:){{0,{4 - n}}}{_H16})?::(?:{_H16}:){{{n}}}{_LS32}" for n in (4, 3, 2, 1, 0)),
+        f"(?:(?:{_H16}:){{0,5}}{_H16})?::{_H16}",
+        f"(?:(?:{_H16}:){{0,6}}{_H16})?::",
+    ]
+)
+_PORT: Final = "[0-9]{0,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+
 #: A Host or authority: a name or an address, and a port.
 is_authority: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=]*)(?::[0-9]{0,5})?"
+    rf"(?:\[(?:{_IPV6})\]|[A-Za-z0-9\-._~!$&'()*+;=]*)(?::(?:{_PORT}))?".encode()
 ).fullmatch
 
 # What a request field name means to the parser.

@@ -93,9 +93,8 @@ class RequestParser:
         line_end = head.find(b"\r\n")
         parts = head[:line_end].split(b" ")
         if len(parts) != 3:
-            request.error = (
-                errors.LOW_VERSION if len(parts) == 2 and parts[0] in METHODS else errors.BAD_REQUEST
-            )
+            low = len(parts) == 2 and parts[0] in METHODS and not parts[1].translate(None, _TARGET_BYTES)
+            request.error = errors.LOW_VERSION if low else errors.BAD_REQUEST
             return request
         method, target, version = parts
         if version != b"HTTP/1.1":
@@ -134,7 +133,7 @@ class RequestParser:
                 request.error = errors.ABSOLUTE_PATH if method == b"OPTIONS" else errors.INVALID_URL
                 return
             match = _ABSOLUTE(target)
-            if match is None or is_authority(match[2]) is None:
+            if match is None or not match[2] or is_authority(match[2]) is None:
                 request.error = errors.INVALID_URL
                 return
             if match[1].lower() not in (b"http", b"https"):
