@@ -26,6 +26,10 @@ REPORT_INTERVAL_S: Final = 10.0
 _WHOLE_BYTES: Final = select.PIPE_BUF
 
 
+#: Paths that mean a stream we have already. A socket (systemd's journal) cannot be opened by its path.
+_STREAMS: Final = {"/dev/stdout": 1, "/dev/fd/1": 1, "/dev/stderr": 2, "/dev/fd/2": 2}
+
+
 class LogSink:
     """One open destination. ``path`` is a file's path, or ``-`` for the descriptor ``stream_fd``.
 
@@ -33,9 +37,9 @@ class LogSink:
     """
 
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None, stream_fd: int = 1) -> None:
-        self.path = path
         self._loop = loop
-        self._stream_fd = stream_fd
+        self._stream_fd = _STREAMS.get(path, stream_fd)
+        self.path = "-" if path in _STREAMS else path
         self._waiting = bytearray()
         #: the last thing written was the first part of a line ...
         self._half_line_out = False

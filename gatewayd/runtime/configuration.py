@@ -63,7 +63,7 @@ def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
     mesh_findings: tuple[Finding, ...] = ()
     if options.mesh_config is not None:
         mesh, mesh_findings = load_mesh_config(options.mesh_config)
-    loaded = load(options.paths, sys.stdin.buffer if "-" in options.paths else None)
+    loaded = load(options.paths, getattr(sys.stdin, "buffer", None))  # None: started with it closed
     snapshot = compile_snapshot(loaded.resources, compile_options(options, mesh), adopt)
     release_texts()
     return Configuration(

@@ -64,7 +64,8 @@ def run_worker(options: RunOptions) -> int:
             loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
         if sink is not None:
-            logging.getLogger().handlers[:] = []
+            # Not without a handler: logging's last resort writes to stderr itself, and waits.
+            logging.getLogger().handlers[:] = [logging.NullHandler()]
             sink.close()
 
 
@@ -73,7 +74,7 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
         try:
             import uvloop
         except ImportError:
-            _log.warning("uvloop is not installed: serving on plain asyncio, at two to four times the cost")
+            _log.warning("uvloop is not installed: serving on plain asyncio, which costs a multiple")
         else:
             loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
             return loop

@@ -8,6 +8,8 @@ import fcntl
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -316,3 +318,14 @@ async def test_without_a_loop_what_waits_goes_out_with_the_next_line(pipe: Pipe)
     sink.write(LINE)
     assert sink.waiting_bytes < waiting
     sink.close(0.0)
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/stderr"])
+def test_the_paths_of_the_standard_streams_are_the_streams(path: str) -> None:
+    """As a socket each of them can be written but not opened."""
+    code = f"from gatewayd.observe.log_sink import LogSink\ns = LogSink({path!r})\ns.write(b'line\\n')\ns.close()"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        streams = {"stdout": theirs} if path == "/dev/stdout" else {"stderr": theirs}
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=30, **streams)  # type: ignore[call-overload]
+        assert ours.recv(100) == b"line\n"

@@ -57,8 +57,7 @@ class Running:
         self._reading = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
-        assert self.process.stderr is not None
-        while piece := await self.process.stderr.read(65536):
+        while self.process.stderr is not None and (piece := await self.process.stderr.read(65536)):
             self.said += piece.decode("utf-8", "replace")
 
     @property
@@ -118,13 +117,14 @@ async def running(
     *words: str | Path,
     stdout: Any = asyncio.subprocess.DEVNULL,
     stdin: Any = asyncio.subprocess.DEVNULL,
+    stderr: Any = asyncio.subprocess.PIPE,
     env: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """``gatewayd WORDS``; it is gone at the end, whatever happens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gatewayd", *map(str, words),
-        stdout=stdout, stdin=stdin, stderr=asyncio.subprocess.PIPE,
+        stdout=stdout, stdin=stdin, stderr=stderr,
         env={**os.environ, **_COMPILED, **(env or {})}, cwd=REPOSITORY, **settings,
     )  # fmt: skip
     made = Running(process)

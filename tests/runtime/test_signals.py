@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -227,9 +229,10 @@ async def test_other_signals_are_answered_in_the_log_and_serving_goes_on(
         assert (await get(port, "/direct"))[0] == 200
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_process_that_still_loads_ends_at_once(number: signal.Signals) -> None:
-    async with serve("-", stdin=asyncio.subprocess.PIPE) as gatewayd:
+async def test_a_process_that_still_loads_ends_at_once(number: signal.Signals, loop: str) -> None:
+    async with serve("-", stdin=asyncio.subprocess.PIPE, env={"GATEWAYD_LOOP": loop}) as gatewayd:
         # It waits for its standard input. (Python itself handles INT from the beginning.)
         status = Path(f"/proc/{gatewayd.pid}/status")
         await gatewayd.until(lambda: handles(status, signal.SIGTERM), "its handlers")
@@ -282,3 +285,32 @@ def handles(status: Path, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal, as the kernel says."""
     caught = re.search(r"SigCgt:\s+([0-9a-f]+)", status.read_text())
     return caught is not None and bool(int(caught[1], 16) & (1 << (number - 1)))
+
+
+async def test_a_reader_of_the_programs_log_that_stops_reading_stops_nobody_either(folder: Path) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(reader, False)
+    try:
+        async with serve(folder, stderr=writer) as gatewayd:
+            said = ""
+
+            def summary_is_there() -> bool:
+                nonlocal said
+                with contextlib.suppress(BlockingIOError):
+                    said += os.read(reader, 4096).decode()
+                return "healthz" in said
+
+            await gatewayd.until(summary_is_there, "the summary")
+            found = re.search(r"listener +http://127\.0\.0\.1:(\d+)", said)
+            assert found is not None
+            async with client(int(found[1])) as connection:
+                for _ in range(100):  # some 20 KiB of log
+                    gatewayd.signal(signal.SIGQUIT)
+                    assert (await connection.get("/direct"))[0] == 200
+            gatewayd.signal(signal.SIGTERM)
+            assert await gatewayd.ended(10.0) == 0
+        assert len(os.read(reader, 1 << 20)) >= 3500, "the pipe was full"
+    finally:
+        os.close(reader)
+        os.close(writer)
