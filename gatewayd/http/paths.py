@@ -61,6 +61,7 @@ def _decode(path: bytes) -> bytes | None:
     if b"%" not in path and not any(b in _ENCODED for b in path):
         return path.replace(b"\\", b"/")
     out = bytearray()
+    lone: list[int] = []  # where a "%" stands in ``out`` that begins no escape
     index, length = 0, len(path)
     while index < length:
         byte = path[index]
@@ -79,8 +80,14 @@ def _decode(path: bytes) -> bytes | None:
         elif byte in _ENCODED:
             out += b"%%%02X" % byte
         else:
+            if byte == 0x25:
+                lone.append(len(out))
             out.append(byte)
         index += 1
+    for at in reversed(lone):
+        # ``%2%65`` must not become ``%2e``: whoever decodes once more would see a dot.
+        if len(out) > at + 2 and {out[at + 1], out[at + 2]} <= _HEX:
+            out[at : at + 1] = b"%25"
     return bytes(out)
 
 

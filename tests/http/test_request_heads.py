@@ -15,6 +15,7 @@ from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
 
 H = b"Host: a.test\r\n"
+TE = b"Transfer-Encoding: chunked"
 
 
 def parse(head: bytes, options: HttpOptions | None = None) -> ParsedRequest:
@@ -27,12 +28,12 @@ def with_fields(*lines: bytes, method: bytes = b"POST") -> bytes:
 
 REFUSED: list[tuple[str, bytes, Failure]] = [
     # length and coding
-    ("both length fields", with_fields(b"Content-Length: 5", b"Transfer-Encoding: chunked"), errors.LENGTH_AND_CHUNKED),
-    ("both, the other way round", with_fields(b"Transfer-Encoding: chunked", b"Content-Length: 0"), errors.LENGTH_AND_CHUNKED),
+    ("both length fields", with_fields(b"Content-Length: 5", TE), errors.LENGTH_AND_CHUNKED),
+    ("both, the other way round", with_fields(TE, b"Content-Length: 0"), errors.LENGTH_AND_CHUNKED),
     ("another coding", with_fields(b"Transfer-Encoding: gzip"), errors.UNKNOWN_TRANSFER_CODING),
     ("identity", with_fields(b"Transfer-Encoding: identity"), errors.UNKNOWN_TRANSFER_CODING),
     ("two codings", with_fields(b"Transfer-Encoding: gzip, chunked"), errors.UNKNOWN_TRANSFER_CODING),
-    ("chunked twice", with_fields(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), errors.UNKNOWN_TRANSFER_CODING),
+    ("chunked twice", with_fields(TE, TE), errors.UNKNOWN_TRANSFER_CODING),
     ("chunked, chunked", with_fields(b"Transfer-Encoding: chunked, chunked"), errors.UNKNOWN_TRANSFER_CODING),
     ("chunked with a comma", with_fields(b"Transfer-Encoding: chunked,"), errors.UNKNOWN_TRANSFER_CODING),
     ("chunked with a parameter", with_fields(b"Transfer-Encoding: chunked;q=1"), errors.UNKNOWN_TRANSFER_CODING),
@@ -105,12 +106,12 @@ REFUSED: list[tuple[str, bytes, Failure]] = [
     ("no Host", b"GET / HTTP/1.1\r\n\r\n", errors.MISSING_HOST),
     ("two Host lines", b"GET / HTTP/1.1\r\nHost: a.test\r\nHost: a.test\r\n\r\n", errors.BAD_REQUEST),
     *((f"Host {value!r}", b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % value, errors.BAD_HOST)
-      for value in (b"a@b", b"a:80@b", b"a/b", b"a\\b", b"a#b", b"a,b", b"a%20b", b"a b", b"a\tb", b"a:b", b"a:1:2", b"a:-1",
-                    b"a:65536", b"a:99999", b"a:123456", b"[::1", b"::1", b"[]", b"[::1]x", b"[g::1]", b"[:::1]", b"[1::2::3]",
-                    b"[1.2.3.4]", b"a?b", b"<a>", b"\xe9")),
+      for value in (b"a@b", b"a:80@b", b"a/b", b"a\\b", b"a#b", b"a,b", b"a%20b", b"a b", b"a\tb", b"a:b", b"a:1:2",
+                    b"a:-1", b"a:65536", b"a:99999", b"a:123456", b"[::1", b"::1", b"[]", b"[::1]x", b"[g::1]",
+                    b"[:::1]", b"[1::2::3]", b"[1.2.3.4]", b"a?b", b"<a>", b"\xe9")),
     # upgrades (semantics 14.6.3)
-    ("another upgrade", with_fields(b"Connection: upgrade", b"Upgrade: foo", method=b"GET"), errors.UPGRADE_FAILED),
-    ("two upgrades", with_fields(b"Connection: upgrade", b"Upgrade: websocket, foo", method=b"GET"), errors.UPGRADE_FAILED),
+    ("another upgrade", with_fields(b"Connection: upgrade", b"Upgrade: foo"), errors.UPGRADE_FAILED),
+    ("two upgrades", with_fields(b"Connection: upgrade", b"Upgrade: websocket, foo"), errors.UPGRADE_FAILED),
     ("QUERY without a type", with_fields(method=b"QUERY"), errors.QUERY_WITHOUT_TYPE),
 ]  # fmt: skip
 
@@ -140,7 +141,7 @@ def test_the_method_list_is_what_envoy_answered_to() -> None:
         ((b"content-length:5  ",), LENGTH, 5),
         ((b"Content-Length: 0005",), LENGTH, 5),
         ((b"Content-Length: 9223372036854775807",), LENGTH, 2**63 - 1),
-        ((b"Transfer-Encoding: chunked",), CHUNKED, 0),
+        ((TE,), CHUNKED, 0),
         ((b"transfer-encoding:\tChUnKeD ",), CHUNKED, 0),
         # look-alikes do not frame, and do not reach anybody who might think they do
         ((b"Content_Length: 5",), NO_BODY, 0),
@@ -159,13 +160,13 @@ def test_one_answer_to_how_long_the_body_is(lines: tuple[bytes, ...], body: int,
 def test_every_method_may_have_a_body(method: bytes) -> None:
     """Golden 14_06 get-with-body; a length is never ignored (CL.0)."""
     assert parse(with_fields(b"Content-Length: 5", method=method)).body == LENGTH
-    assert parse(with_fields(b"Transfer-Encoding: chunked", method=method)).body == CHUNKED
+    assert parse(with_fields(TE, method=method)).body == CHUNKED
 
 
 @pytest.mark.parametrize(
     "host",
-    [b"", b"a.test.", b"A.Test:8080", b"a.test:", b"127.0.0.1:80", b"[::1]", b"[::1]:80", b"[::ffff:1.2.3.4]", b"a_b.test",
-     b"xn--bcher-kva.test", b"a:65535", b"a:0"],
+    [b"", b"a.test.", b"A.Test:8080", b"a.test:", b"127.0.0.1:80", b"[::1]", b"[::1]:80", b"[::ffff:1.2.3.4]",
+     b"a_b.test", b"xn--bcher-kva.test", b"a:65535", b"a:0"],
 )  # fmt: skip
 def test_a_host_that_is_taken_as_it_is(host: bytes) -> None:
     """Semantics 14.5: case and port kept; an empty value and a final dot are accepted."""
@@ -216,7 +217,7 @@ def test_field_names_are_lower_case_values_trimmed_and_order_kept() -> None:
         ((b"Upgrade: h2c", b"HTTP2-Settings: x", b"Connection: Upgrade, HTTP2-Settings"), []),
         # hardening 4: what a client may not nominate
         ((b"Connection: content-length", b"Content-Length: 5"), [(b"content-length", b"5")]),
-        ((b"Connection: transfer-encoding", b"Transfer-Encoding: chunked"), [(b"transfer-encoding", b"chunked")]),
+        ((b"Connection: transfer-encoding", TE), [(b"transfer-encoding", b"chunked")]),
         ((b"Connection: x-forwarded-host, x-envoy-x", b"x-forwarded-host: a", b"x-envoy-x: b"),
          [(b"x-envoy-x", b"b"), (b"x-forwarded-host", b"a")]),
         # semantics 14.3.2
@@ -242,7 +243,8 @@ def test_which_fields_go_upstream(lines: tuple[bytes, ...], forwarded: list[tupl
 
 @pytest.mark.parametrize(
     ("line", "close"),
-    [(b"Connection: close", True), (b"connection: Foo , CLOSE", True), (b"Connection: closed", False), (b"X: close", False)],
+    [(b"Connection: close", True), (b"connection: Foo , CLOSE", True), (b"Connection: closed", False),
+     (b"X: close", False)],
 )  # fmt: skip
 def test_connection_close_is_a_token(line: bytes, close: bool) -> None:
     assert parse(with_fields(line)).close is close
