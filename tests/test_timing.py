@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def test_no_timer_runs_while_nothing_is_armed(loop: HandLoop, wheel: DeadlineWhe
 def test_one_timer_serves_all(loop: HandLoop, wheel: DeadlineWheel) -> None:
     fired: list[int] = []
     for index in range(100):
-        wheel.arm(0.01 * (index + 1), lambda i=index: fired.append(i))
+        wheel.arm(0.01 * (index + 1), partial(fired.append, index))
     assert len(loop.waiting) == 1
     loop.turn(2.0)
     assert fired == list(range(100))
@@ -134,7 +135,12 @@ def test_a_callback_may_arm_another(loop: HandLoop, wheel: DeadlineWheel) -> Non
 
 def test_a_callback_may_arm_one_that_is_due_at_once(loop: HandLoop, wheel: DeadlineWheel) -> None:
     fired: list[str] = []
-    wheel.arm(0.1, lambda: wheel.arm(0.0, lambda: fired.append("second")) and fired.append("first"))
+
+    def first() -> None:
+        fired.append("first")
+        wheel.arm(0.0, partial(fired.append, "second"))
+
+    wheel.arm(0.1, first)
     loop.turn(0.2)
     assert fired == ["first", "second"]
 
@@ -173,7 +179,7 @@ def test_a_clock_that_stood_still_for_long_fires_everything_in_order(
 ) -> None:
     fired: list[int] = []
     for index in (3, 1, 2):
-        wheel.arm(float(index), lambda i=index: fired.append(i))
+        wheel.arm(float(index), partial(fired.append, index))
     loop.now += 60.0
     wheel.sweep()
     assert fired == [1, 2, 3]
@@ -186,9 +192,13 @@ def test_never_early_and_at_most_one_bucket_late(deadlines: list[tuple[float, bo
     wheel = DeadlineWheel(fake, clock=lambda: loop.now)
     fired: dict[int, float] = {}
     due: dict[int, float] = {}
+
+    def note(index: int) -> None:
+        fired[index] = loop.now
+
     for index, (delay_s, cancelled) in enumerate(deadlines):
         loop.turn(0.003)
-        deadline = wheel.arm(delay_s, lambda i=index: fired.setdefault(i, loop.now))
+        deadline = wheel.arm(delay_s, partial(note, index))
         if cancelled:
             deadline.cancel()
         else:

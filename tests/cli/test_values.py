@@ -170,4 +170,4 @@ def test_no_text_makes_a_reader_fail_in_another_way(text: str) -> None:
         values.read_name,
     ):
         with contextlib.suppress(ValueError):
-            read(text)  # type: ignore[operator]
+            read(text)

@@ -197,7 +197,7 @@ def test_close_cuts_every_connection(loop_name: str) -> None:
             assert await client.answered()
             (connection,) = listener.connections
             listener.close()
-            assert connection.aborted  # type: ignore[attr-defined]
+            assert connection.aborted
             await until(lambda: not listener.connections)
             client.close()
 

@@ -221,7 +221,12 @@ async def test_a_line_longer_than_a_pipe_takes_at_once_arrives_whole(pipe: Pipe)
     long = b"z" * 20_000 + b"\n"
     sink.write(LINE + long + LINE)
     taken = bytearray()
-    await until(lambda: taken.extend(pipe.read()) or len(taken) == 2 * len(LINE) + len(long))
+
+    def all_read() -> bool:
+        taken.extend(pipe.read())
+        return len(taken) == 2 * len(LINE) + len(long)
+
+    await until(all_read)
     assert bytes(taken) == LINE + long + LINE
     sink.close()
 

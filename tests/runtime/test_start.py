@@ -86,9 +86,9 @@ async def test_flags_without_effect_yet_are_noted(folder: Path) -> None:
         await gatewayd.until_said("note +--metrics has no effect")
 
 
-async def refused(*words: str | Path, **settings: object) -> tuple[int, str]:
+async def refused(*words: str | Path) -> tuple[int, str]:
     """Exit code and last words of a start that fails."""
-    async with running("run", *words, **settings) as gatewayd:
+    async with running("run", *words) as gatewayd:
         return await gatewayd.ended(), gatewayd.said
 
 
