@@ -1,0 +1,90 @@
+"""The hot parser and its plain twin agree on any head; its memory never changes an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayd.http.h1.fields import RequestBlock, parse_block
+from gatewayd.http.h1.head import RequestParser
+from gatewayd.http.options import HttpOptions
+from tests.reference.h1_head import PlainHead, Refused, read_fields
+
+NAMES = st.sampled_from(
+    ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Upgrade", "Keep-Alive", "Accept", "accept",
+     "User-Agent", "Cookie", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "X-Request-ID",
+     "x-envoy-internal", "x-envoy-other",
+     "Content_Length", "transfer_encoding", "X_A", "x-a", "X-B", "HTTP2-Settings", "Proxy-Connection",
+     "x-forwarded-client-cert", "Via", "x a", "", "x\x01", "é"]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    ["", "a", " a ", "5", "05", "5,5", "+5", "9223372036854775807", "9223372036854775808", "chunked", "CHUNKED", "gzip",
+     "close", "Close, x-a", "upgrade", "keep-alive", "content-length", "x-a,X-B , accept", "user-agent", "websocket",
+     "h2c", "trailers", "gzip, trailers", "a.test", "A.test:80", "a@b", "1.2.3.4", "x\ty", "x\x00y", "x\ry", "\xff"]
+)  # fmt: skip
+LINES = st.lists(
+    st.builds(lambda name, value: f"{name}:{value}".encode("latin-1"), NAMES, VALUES), max_size=9
+)
+
+
+def _by_name(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return sorted(pairs, key=lambda pair: pair[0])  # stable: order within a name counts
+
+
+def _read(lines: list[bytes]) -> PlainHead | None:
+    try:
+        return read_fields(lines)
+    except Refused:
+        return None
+
+
+def _agree(block: RequestBlock, lines: list[bytes]) -> None:
+    plain = _read(lines)
+    if plain is None:
+        assert block.error is not None, lines
+        return
+    if block.error is not None:
+        assert block.error.name == "bad_host", (lines, block.error)
+        return
+    assert _by_name(list(block.forward)) == _by_name(plain.forward)
+    assert block.forward_bytes == b"".join(b"%b: %b\r\n" % pair for pair in block.forward)
+    facts: list[tuple[Any, Any]] = [
+        (block.authority, plain.host),
+        (block.content_length, plain.content_length),
+        (block.chunked, plain.chunked),
+        (block.close, plain.close),
+        (block.upgrade, plain.upgrade),
+        (block.forwarded_for, plain.forwarded_for),
+        (block.request_id, plain.request_id),
+    ]
+    assert [ours for ours, _ in facts] == [theirs for _, theirs in facts]
+    nominated = {token.strip().lower() for name, value in plain.fields if name == b"connection"
+                 for token in value.split(b",")}  # fmt: skip
+    if b"user-agent" not in nominated:
+        assert block.user_agent == plain.user_agent
+
+
+@settings(max_examples=400)
+@given(LINES)
+def test_a_block_means_what_the_plain_twin_reads(lines: list[bytes]) -> None:
+    _agree(parse_block(b"".join(line + b"\r\n" for line in lines), HttpOptions()), lines)
+
+
+@settings(max_examples=100)
+@given(st.lists(LINES, min_size=1, max_size=4), st.lists(st.integers(0, 3), max_size=30))
+def test_the_memory_never_changes_an_answer(heads: list[list[bytes]], order: list[int]) -> None:
+    """Hot heads, blocks and lines come from memory; each answer is still that of the very same bytes."""
+    parser = RequestParser(HttpOptions())
+    for at in order:
+        lines = heads[at % len(heads)]
+        data = b"GET /%d HTTP/1.1\r\n" % at + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+        request = parser.parse(data)
+        if request.error is None:
+            assert request.head is not None
+            assert request.head.target == b"/%d" % at
+            _agree(request.block, lines)
+        else:
+            fresh = RequestParser(HttpOptions()).parse(data)
+            assert fresh.error is request.error
