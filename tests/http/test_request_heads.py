@@ -6,6 +6,8 @@ readers could read in two ways is refused: line folding, bare line ends, two Hos
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatewayd import errors
@@ -302,3 +304,16 @@ def test_the_number_of_fields_has_a_limit() -> None:
     options = HttpOptions(limits=HttpLimits(max_request_fields=3))
     assert parse(with_fields(b"a: 1", b"b: 2"), options).error is None
     assert parse(with_fields(b"a: 1", b"b: 2", b"c: 3"), options).error is errors.TOO_MANY_FIELDS
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"x: " + b" " * 50_000, b"x: a" + b" " * 50_000 + b"b", b"x: a" + b" \t" * 25_000 + b"\x00", b"x" * 50_000,
+     b"x: " + b"a " * 25_000, b"x: " + b"a:" * 25_000, b" " * 50_000, b"x:" + b"\r" * 50_000, b"x" * 50_000 + b" :"],
+)  # fmt: skip
+def test_no_field_costs_more_than_its_length(field: bytes) -> None:
+    """Hardening 1: a request may not cost a hundred times what it cost to send."""
+    parser = RequestParser(HttpOptions())
+    began = time.process_time()
+    parser.parse(with_fields(field))
+    assert time.process_time() - began < 0.1  # a plain field of that size takes a tenth of a millisecond
