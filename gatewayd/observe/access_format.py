@@ -85,7 +85,10 @@ def text_formatter() -> Formatter:
         path = request.target
         agent = request.user_agent or request.fields.get(b"user-agent") or b""
         authority = request.authority
-        line = " ".join([look_up(value) or show(value) for value in (method, path, protocol)])
+        target = path.decode("latin-1")  # mostly new, so not worth remembering
+        if not target or not target.isascii() or not target.isprintable() or '"' in target or "\\" in target:
+            target = escape(path) or "-"
+        line = f"{look_up(method) or show(method)} {target} {look_up(protocol) or show(protocol)}"
         shown_head = request.shown = (
             line,
             look_up(agent) or show(agent),

@@ -18,6 +18,10 @@ from gatewayd.http.options import HttpOptions
 
 _MAX_LENGTH_DIGITS: Final = 19
 
+#: Authorities found good lately; bounded.
+_AUTHORITIES: Final[set[bytes]] = set()
+_MAX_AUTHORITIES: Final = 16384
+
 # RFC 3986 3.2.2, word by word.
 _H16: Final = "[0-9A-Fa-f]{1,4}"
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -74,17 +78,15 @@ class RequestBlock:
     """A request's field block, parsed. Shared by every request with the same bytes."""
 
     __slots__ = (
-        "_forward", "authority", "chunked", "close", "content_length", "entries", "error", "forward_bytes",
+        "_forward", "authority", "chunked", "close", "content_length", "error", "forward_bytes",
         "forwarded_for", "forwarded_proto", "request_id", "upgrade", "user_agent",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.error: Failure | None = None
-        #: the lines that go upstream: without host, hop-by-hop and edge fields
-        self.entries: list[_Line] = []
-        self._forward: list[Pair] | None = None
-        #: the same as HTTP/1 lines, each ended by CRLF
+        #: the lines that go upstream, each ended by CRLF: without host, hop-by-hop and edge fields
         self.forward_bytes = b""
+        self._forward: list[Pair] | None = None
         self.authority: bytes | None = None
         self.content_length = -1
         self.chunked = False
@@ -99,10 +101,12 @@ class RequestBlock:
 
     @property
     def forward(self) -> list[Pair]:
-        """The fields that go upstream, as pairs; not to be changed."""
+        """``forward_bytes`` as pairs; not to be changed."""
         pairs = self._forward
         if pairs is None:
-            pairs = self._forward = [pair for _, pair, _, _ in self.entries]
+            lines = [line.partition(b": ") for line in self.forward_bytes.split(b"\r\n")]
+            lines.pop()
+            pairs = self._forward = [(name, value) for name, _, value in lines]
         return pairs
 
     def routed_fields(self, authority: bytes) -> Fields:
@@ -133,18 +137,18 @@ _CHUNKED_LINE: Final[_Line] = (
 )
 _TE_LINE: Final[_Line] = (_PLAIN, (b"te", b"trailers"), b"te: trailers\r\n", 0)
 
-#: name as received -> (kind, lower-case name, bit); only valid tokens, bounded.
-_NAMES: Final[dict[bytes, tuple[int, bytes, int]]] = {}
+#: name as received -> (kind, lower-case name, start of its line, bit); only valid tokens, bounded.
+_NAMES: Final[dict[bytes, tuple[int, bytes, bytes, int]]] = {}
 _MAX_NAMES: Final = 4096
 #: one bit for each name whose lines are joined
 _BITS: Final = {name: 1 << at for at, name in enumerate(sorted(headers.JOINED_IN_REQUESTS))}
 
 
-def _learn_name(name: bytes) -> tuple[int, bytes, int] | None:
+def _learn_name(name: bytes) -> tuple[int, bytes, bytes, int] | None:
     if not name or name.translate(None, headers.TOKEN_BYTES):
         return None
     lower = name.lower()
-    meaning = (_name_kind(lower), lower, _BITS.get(lower, 0))
+    meaning = (_name_kind(lower), lower, lower + b": ", _BITS.get(lower, 0))
     if len(name) <= 64:
         if len(_NAMES) >= _MAX_NAMES:
             _NAMES.clear()
@@ -157,15 +161,16 @@ def _new_line(line: bytes) -> _Line | Failure:
     known = _LINES.recall(line)
     if known is not None:
         return known
-    if line.translate(None, headers.VALUE_BYTES):
-        return errors.BAD_REQUEST if b"\r" in line or b"\n" in line else errors.INVALID_CHARACTERS
     name, colon, value = line.partition(b":")
     meaning = _NAMES.get(name) or _learn_name(name)
+    # Printable Latin-1 needs no second look; a tab or a byte from 0x80 on may still be allowed.
+    if not line.decode("latin-1").isprintable() and line.translate(None, headers.VALUE_BYTES):
+        return errors.BAD_REQUEST if b"\r" in line or b"\n" in line else errors.INVALID_CHARACTERS
     if meaning is None or not colon:
         return errors.BAD_REQUEST
-    kind, lower, bit = meaning
+    kind, lower, start, bit = meaning
     value = value.strip(b" \t")
-    entry = (kind, (lower, value), b"%b: %b\r\n" % (lower, value), bit)
+    entry = (kind, (lower, value), start + value + b"\r\n", bit)
     _LINES.offer(line, entry)
     return entry
 
@@ -181,8 +186,8 @@ def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
         return _fail(errors.TOO_MANY_FIELDS)
     block = RequestBlock()
     block.forwarded_proto = options.scheme
-    entries = block.entries
-    append = entries.append
+    out: list[bytes] = []
+    append = out.append
     known = _LINES.get
     special: list[_Line] = []
     names = 0
@@ -194,77 +199,80 @@ def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
             if isinstance(parsed, Failure):
                 return _fail(parsed)
             entry = parsed
-        kind = entry[0]
+        kind, pair, text, bit = entry
         if kind <= _USER_AGENT:
-            append(entry)
-            if kind:
-                bit = entry[3]
+            append(text)
+            if bit:
                 if names & bit:
                     repeated = True
                 names |= bit
                 if kind == _USER_AGENT:
-                    block.user_agent = entry[1][1]
+                    block.user_agent = pair[1]
         elif kind == _HOST_FIELD:
             if block.authority is not None:
                 return _fail(errors.BAD_REQUEST)  # two Host lines: two readings
-            block.authority = entry[1][1]
+            block.authority = pair[1]
         else:
             special.append(entry)
+    authority = block.authority
+    if authority is not None and authority not in _AUTHORITIES:
+        if is_authority(authority) is None:
+            return _fail(errors.BAD_HOST)
+        if len(_AUTHORITIES) >= _MAX_AUTHORITIES:
+            _AUTHORITIES.clear()
+        _AUTHORITIES.add(authority)
     if repeated:
-        _join_repeated(block)
+        _join_repeated(block, out)
     if special:
-        failure = _special_fields(block, special, options)
+        failure = _special_fields(block, out, special, options)
         if failure is not None:
             return _fail(failure)
-    if block.authority is not None and is_authority(block.authority) is None:
-        return _fail(errors.BAD_HOST)
-    block.forward_bytes = b"".join([entry[2] for entry in entries])
+    block.forward_bytes = b"".join(out)
     return block
 
 
-def _join_repeated(block: RequestBlock) -> None:
+def _join_repeated(block: RequestBlock, out: list[bytes]) -> None:
     """Repeated lines of a field that is one value become one line (semantics 5.8)."""
-    entries = block.entries
     at: dict[bytes, int] = {}
-    out: list[_Line] = []
-    for entry in entries:
-        kind, (lower, value), _, bit = entry
-        if kind and lower in at:
-            first = out[at[lower]]
-            value = first[1][1] + b"," + value
-            out[at[lower]] = (kind, (lower, value), b"%b: %b\r\n" % (lower, value), bit)
-            if kind == _USER_AGENT:
-                block.user_agent = value
+    joined: list[bytes] = []
+    for text in out:
+        name, _, value = text.partition(b": ")
+        first = at.get(name)
+        if first is not None and name in _BITS:
+            joined[first] = b"%b,%b" % (joined[first][:-2], value)
+            if name == b"user-agent":
+                block.user_agent = joined[first].partition(b": ")[2][:-2]
         else:
-            at[lower] = len(out)
-            out.append(entry)
-    entries[:] = out
+            at[name] = len(joined)
+            joined.append(text)
+    out[:] = joined
 
 
-def _special_fields(block: RequestBlock, special: list[_Line], options: HttpOptions) -> Failure | None:
-    """Fields that frame or that are hop-by-hop; extends the block's lines."""
-    entries = block.entries
+def _special_fields(
+    block: RequestBlock, out: list[bytes], special: list[_Line], options: HttpOptions
+) -> Failure | None:
+    """Fields that frame or that are hop-by-hop; extends ``out``, the lines that go upstream."""
     nominated: set[bytes] = set()
     upgrade = b""
     for entry in special:
-        kind, (_, value), _, _ = entry
+        kind, (_, value), text, _ = entry
         if kind == _CONTENT_LENGTH:
             if block.content_length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 return errors.BAD_REQUEST
             block.content_length = int(value)
             if block.content_length >> 63:
                 return errors.BAD_REQUEST
-            entries.append(entry)
+            out.append(text)
         elif kind == _TRANSFER_ENCODING:
             if value.lower() != b"chunked" or block.chunked:
                 return errors.UNKNOWN_TRANSFER_CODING
             block.chunked = True
-            entries.append(_CHUNKED_LINE)
+            out.append(b"transfer-encoding: chunked\r\n")
         elif kind == _CONNECTION:
             nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
         elif kind == _TE:
             if b"trailers" in [t.strip(b" \t").lower() for t in value.split(b",")]:
-                entries.append(_TE_LINE)
+                out.append(b"te: trailers\r\n")
         elif kind == _UPGRADE:
             upgrade = upgrade + b"," + value if upgrade else value
         elif kind == _XFF:
@@ -286,9 +294,9 @@ def _special_fields(block: RequestBlock, special: list[_Line], options: HttpOpti
         nominated -= headers.NOT_NOMINABLE
         if nominated:
             # what a client may not nominate stays (hardening section 4)
-            entries[:] = [
-                entry
-                for entry in entries
-                if entry[1][0] not in nominated or entry[1][0].startswith((b"x-forwarded-", b"x-envoy-"))
-            ]
+            out[:] = [text for text in out if not _is_nominated(text.partition(b": ")[0], nominated)]
     return None
+
+
+def _is_nominated(name: bytes, nominated: set[bytes]) -> bool:
+    return name in nominated and not name.startswith((b"x-forwarded-", b"x-envoy-"))

@@ -93,9 +93,10 @@ class ResponseHead:
         return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
 
 
-# What a response field name means to the parser. Up to _GRPC_STATUS a line goes downstream as it is.
-_PLAIN, _DATE, _GRPC_STATUS, _JOINED, _CONTENT_LENGTH, _SERVER, _SERVICE_TIME, _TRANSFER_ENCODING, _CONNECTION, \
-    _UPGRADE, _DROP = range(11)  # fmt: skip
+# What a response field name means to the parser. Up to _GRPC_STATUS a line goes downstream as it is, from
+# _SERVER on it is dropped unless the options say otherwise, _DROP always.
+_PLAIN, _DATE, _GRPC_STATUS, _JOINED, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _UPGRADE, _SERVER, \
+    _SERVICE_TIME, _DROP = range(11)  # fmt: skip
 
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys(headers.JOINED_IN_RESPONSES, _JOINED),
@@ -121,15 +122,33 @@ def _new_line(line: bytes) -> _Line | None:
     if known is not None:
         return known
     name, colon, value = line.partition(b":")
-    if not colon or not name or name.translate(None, headers.TOKEN_BYTES):
+    meaning = _MEANINGS.get(name) or _learn_name(name)
+    if meaning is None or not colon:
         return None
-    if line.translate(None, headers.VALUE_BYTES):
+    if not line.decode("latin-1").isprintable() and line.translate(None, headers.VALUE_BYTES):
         return None
-    lower = name.lower()
+    kind, lower, start = meaning
     value = value.strip(b" \t")
-    entry = (_KINDS.get(lower, _PLAIN), (lower, value), b"%b: %b\r\n" % (lower, value))
+    entry = (kind, (lower, value), start + value + b"\r\n")
     _LINES.offer(line, entry)
     return entry
+
+
+#: name as received -> (kind, lower-case name, start of its line); only valid tokens, bounded.
+_MEANINGS: Final[dict[bytes, tuple[int, bytes, bytes]]] = {}
+_MAX_MEANINGS: Final = 4096
+
+
+def _learn_name(name: bytes) -> tuple[int, bytes, bytes] | None:
+    if not name or name.translate(None, headers.TOKEN_BYTES):
+        return None
+    lower = name.lower()
+    meaning = (_KINDS.get(lower, _PLAIN), lower, lower + b": ")
+    if len(name) <= 64:
+        if len(_MEANINGS) >= _MAX_MEANINGS:
+            _MEANINGS.clear()
+        _MEANINGS[name] = meaning
+    return meaning
 
 
 def _refuse(reason: str) -> ResponseHead:
@@ -141,14 +160,17 @@ def _refuse(reason: str) -> ResponseHead:
 class ResponseParser:
     """Parses response heads under one set of options; holds the memo."""
 
-    __slots__ = ("_heads", "_keep_server", "_limits", "_options", "_tail")
+    __slots__ = ("_drop_from", "_keep_server", "_limits", "_options", "_tail", "heads")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._limits: HttpLimits = options.limits
-        self._heads: Memo[ResponseHead] = Memo()
+        #: whole heads; a connection asks ``heads.get`` first
+        self.heads: Memo[ResponseHead] = Memo()
         server = options.server_header
         self._keep_server = server is None
+        keeps_any = server is None or not options.debug_headers
+        self._drop_from = _DROP if keeps_any else _SERVER
         #: what we add to every relayed head
         self._tail = b"" if server is None else b"server: %b\r\n" % server
         if options.debug_headers:
@@ -156,10 +178,10 @@ class ResponseParser:
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
-        head = self._heads.get(data) or self._heads.recall(data)
+        head = self.heads.get(data) or self.heads.recall(data)
         if head is None:
             head = self._parse(data)
-            self._heads.offer(data, head)
+            self.heads.offer(data, head)
         return head
 
     def _parse(self, data: bytes) -> ResponseHead:
@@ -179,6 +201,7 @@ class ResponseParser:
         write = out.append
         known = _LINES.get
         special: list[_Line] | None = None
+        drop_from = self._drop_from
         del lines[0]
         for line in lines:
             entry = known(line) or _new_line(line)
@@ -201,7 +224,7 @@ class ResponseParser:
                     return _refuse("content-length")
                 append(pair)
                 write(text)
-            else:
+            elif kind < drop_from:
                 if special is None:
                     special = []
                 special.append(entry)
