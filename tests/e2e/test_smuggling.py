@@ -82,7 +82,8 @@ SERVED = {
     "trailer that frames": (
         post(TE, body=b"5\r\nhello\r\n0\r\nContent-Length: 41\r\n\r\n") + request(path="/second"),
         b"hello", ["/first", "/second"]),
-    "nominated length": (post(b"Connection: content-length", b"Content-Length: 5", body=b"hello"), b"hello", ["/first"]),
+    "nominated length": (
+        post(b"Connection: content-length", b"Content-Length: 5", body=b"hello"), b"hello", ["/first"]),
     "nominated coding": (
         post(b"Connection: transfer-encoding", TE, body=b"5\r\nhello\r\n0\r\n\r\n"),
         b"hello", ["/first"]),

@@ -59,10 +59,17 @@ class Peer:
 
 
 class Net:
-    """A listening socket for the proxy's upstream, and clients; use ``with Net() as net``, which closes all."""
+    """A listening socket for the proxy's upstream, and clients; use ``with Net() as net``, which closes all.
 
-    def __init__(self, backlog: int = 128) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+    receive_buffer: bytes of the kernel buffer of each accepted connection, 0 = usual.
+    """
+
+    def __init__(self, backlog: int = 128, *, receive_buffer: int = 0) -> None:
+        self._listening = socket.socket()
+        if receive_buffer:
+            self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen(backlog)
         self._listening.setblocking(False)
         self._peers: list[Peer] = []
         self.port = int(self._listening.getsockname()[1])
@@ -99,6 +106,6 @@ class Net:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.setblocking(False)
+        peer = self._peer(sock)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return self._peer(sock)
+        return peer
