@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewayd.http.h1.fields import RequestBlock, parse_block
+from gatewayd.http.h1.fields import BlockParser, RequestBlock
 from gatewayd.http.h1.head import RequestParser
 from gatewayd.http.options import HttpOptions
 from tests.reference.h1_head import PlainHead, Refused, read_fields
@@ -66,10 +66,28 @@ def _agree(block: RequestBlock, lines: list[bytes]) -> None:
         assert block.user_agent == plain.user_agent
 
 
+_PARSER = BlockParser(HttpOptions())
+
+
 @settings(max_examples=400)
 @given(LINES)
 def test_a_block_means_what_the_plain_twin_reads(lines: list[bytes]) -> None:
-    _agree(parse_block(b"".join(line + b"\r\n" for line in lines), HttpOptions()), lines)
+    data = b"".join(line + b"\r\n" for line in lines)
+    _agree(BlockParser(HttpOptions()).parse(data), lines)
+    _agree(_PARSER.parse(data), lines)  # has seen many others: by the template where it fits
+
+
+@settings(max_examples=400)
+@given(LINES, st.lists(st.tuples(st.integers(0, 8), LINES.filter(bool)), max_size=4))
+def test_a_block_like_the_last_but_for_some_lines_means_the_same(
+    lines: list[bytes], changes: list[tuple[int, list[bytes]]]
+) -> None:
+    parser = BlockParser(HttpOptions())
+    for at, other in [(0, lines[:1]), *changes]:
+        lines = [*lines]
+        if lines and other:
+            lines[at % len(lines)] = other[0]
+        _agree(parser.parse(b"".join(line + b"\r\n" for line in lines)), lines)
 
 
 @settings(max_examples=100)

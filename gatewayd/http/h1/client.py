@@ -29,7 +29,7 @@ class ClientConnection(asyncio.Protocol):
     """An HTTP/1.1 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_interim", "_limits", "_method",
+        "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim", "_limits", "_method",
         "_paused", "_reader", "_remaining", "_request_done", "_request_ended", "_responses", "_state",
         "_upgrade", "_written", "_written_before",
         "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport",
@@ -48,6 +48,7 @@ class ClientConnection(asyncio.Protocol):
         self.progress = 0
         self.local_address = ""
         self._state = _HEAD
+        self._head_bytes = 0  # of the last answer
         self._buffer = b""
         self._reader: ChunkedReader | None = None
         self._remaining = 0
@@ -78,11 +79,16 @@ class ClientConnection(asyncio.Protocol):
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
-            end = data.find(b"\r\n\r\n") + 4
-            if end == 3:
-                self._incomplete_head(data)
-                return
-            head = self._responses.parse(data[:end])
+            # Answers of one upstream mostly have heads of one length; a whole head that is known needs no search.
+            end = self._head_bytes
+            head = self._responses.heads.get(data[:end])
+            if head is None:
+                end = data.find(b"\r\n\r\n") + 4
+                if end == 3:
+                    self._incomplete_head(data)
+                    return
+                self._head_bytes = end
+                head = self._responses.parse(data[:end])
             if (
                 head.simple
                 and len(data) - end == head.content_length

@@ -79,7 +79,7 @@ class RequestBlock:
 
     __slots__ = (
         "_forward", "authority", "chunked", "close", "content_length", "error", "forward_bytes",
-        "forwarded_for", "forwarded_proto", "request_id", "upgrade", "user_agent",
+        "forwarded_for", "forwarded_proto", "request_id", "template", "upgrade", "user_agent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -98,6 +98,23 @@ class RequestBlock:
         self.forwarded_proto = b"http"
         self.request_id: bytes | None = None
         self.user_agent = b""
+        #: the outgoing text of each line, while the block may serve as a template
+        self.template: list[bytes] | None = None
+
+    def copy(self) -> RequestBlock:
+        """Another block of the same special fields; what is the line's own is to be set."""
+        block = _new_block(RequestBlock)
+        block.error = None
+        block._forward = None
+        block.template = None
+        block.content_length = self.content_length
+        block.chunked = self.chunked
+        block.close = self.close
+        block.upgrade = self.upgrade
+        block.forwarded_for = self.forwarded_for
+        block.forwarded_proto = self.forwarded_proto
+        block.request_id = self.request_id
+        return block
 
     @property
     def forward(self) -> list[Pair]:
@@ -115,6 +132,9 @@ class RequestBlock:
         if self.forwarded_for is not None:
             pairs.append((b"x-forwarded-for", self.forwarded_for))
         return Fields(pairs)
+
+
+_new_block: Final = RequestBlock.__new__
 
 
 def _fail(failure: Failure) -> RequestBlock:
@@ -175,18 +195,99 @@ def _new_line(line: bytes) -> _Line | Failure:
     return entry
 
 
-def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
-    """Parse ``data``: field lines, each ended by CRLF, without the empty line that ends the head.
+class BlockParser:
+    """Parses field blocks under one set of options.
 
-    Every violation of hardening section 2 gives a block whose ``error`` says how to answer.
+    Clients send blocks that differ from one another in a line or two. The last ordinary block is kept as a
+    template: a block with as many lines of the same fields only has its other lines looked at.
     """
-    lines = data.split(b"\r\n")
-    lines.pop()  # empty: data ends with CRLF
+
+    __slots__ = ("_block", "_lines", "_options", "_texts")
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self._lines: list[bytes] = []
+        self._texts: list[bytes] = []  # one for each line, b"" where nothing goes upstream
+        self._block = RequestBlock()
+
+    def parse(self, data: bytes) -> RequestBlock:
+        """Parse ``data``: field lines, each ended by CRLF, without the empty line that ends the head.
+
+        Every violation of hardening section 2 gives a block whose ``error`` says how to answer.
+        """
+        lines = data.split(b"\r\n")
+        lines.pop()  # empty: data ends with CRLF
+        template = self._lines
+        if len(lines) == len(template):
+            changed = [at for at, line in enumerate(lines) if line != template[at]]
+            if len(changed) <= _MAX_CHANGED:
+                block = self._changed(lines, changed)
+                if block is not None:
+                    return block
+        return self._whole(lines)
+
+    def _changed(self, lines: list[bytes], changed: list[int]) -> RequestBlock | None:
+        """The template's block with some lines replaced; None if one of them needs the long way."""
+        template = self._lines
+        texts = self._texts[:]
+        agent = self._block.user_agent
+        authority = self._block.authority
+        for at in changed:
+            line = lines[at]
+            entry = _LINES.get(line) or _new_line(line)
+            if isinstance(entry, Failure):
+                return None
+            kind, (lower, value), text, _ = entry
+            before = template[at]
+            if kind > _HOST_FIELD or before[: before.find(b":")].lower() != lower:
+                return None
+            if kind == _HOST_FIELD:
+                if not _is_known_authority(value):
+                    return None
+                authority = value
+                continue
+            texts[at] = text
+            if kind == _USER_AGENT:
+                agent = value
+        block = self._block.copy()
+        block.user_agent = agent
+        block.authority = authority
+        block.forward_bytes = b"".join(texts)
+        return block
+
+    def _whole(self, lines: list[bytes]) -> RequestBlock:
+        block = parse_lines(lines, self._options)
+        if block.template is not None and len(lines) > 2:
+            self._lines = lines
+            self._texts = block.template
+            self._block = block
+            block.template = None
+        return block
+
+
+def _is_known_authority(authority: bytes) -> bool:
+    """``is_authority``, remembered."""
+    if authority in _AUTHORITIES:
+        return True
+    if is_authority(authority) is None:
+        return False
+    if len(_AUTHORITIES) >= _MAX_AUTHORITIES:
+        _AUTHORITIES.clear()
+    _AUTHORITIES.add(authority)
+    return True
+
+
+#: More changed lines than this are looked at in the ordinary way.
+_MAX_CHANGED: Final = 4
+
+
+def parse_lines(lines: list[bytes], options: HttpOptions) -> RequestBlock:
+    """Parse field ``lines``, without their line ends, one by one."""
     if len(lines) > options.limits.max_request_fields:
         return _fail(errors.TOO_MANY_FIELDS)
     block = RequestBlock()
     block.forwarded_proto = options.scheme
-    out: list[bytes] = []
+    out: list[bytes] = []  # one for each line, b"" where nothing goes upstream
     append = out.append
     known = _LINES.get
     special: list[_Line] = []
@@ -212,21 +313,20 @@ def parse_block(data: bytes, options: HttpOptions) -> RequestBlock:
             if block.authority is not None:
                 return _fail(errors.BAD_REQUEST)  # two Host lines: two readings
             block.authority = pair[1]
+            append(b"")
         else:
             special.append(entry)
-    authority = block.authority
-    if authority is not None and authority not in _AUTHORITIES:
-        if is_authority(authority) is None:
-            return _fail(errors.BAD_HOST)
-        if len(_AUTHORITIES) >= _MAX_AUTHORITIES:
-            _AUTHORITIES.clear()
-        _AUTHORITIES.add(authority)
+            append(text if kind == _CONTENT_LENGTH else b"")
+    if block.authority is not None and not _is_known_authority(block.authority):
+        return _fail(errors.BAD_HOST)
     if repeated:
         _join_repeated(block, out)
     if special:
         failure = _special_fields(block, out, special, options)
         if failure is not None:
             return _fail(failure)
+    elif not repeated:
+        block.template = out
     block.forward_bytes = b"".join(out)
     return block
 
@@ -236,6 +336,8 @@ def _join_repeated(block: RequestBlock, out: list[bytes]) -> None:
     at: dict[bytes, int] = {}
     joined: list[bytes] = []
     for text in out:
+        if not text:
+            continue
         name, _, value = text.partition(b": ")
         first = at.get(name)
         if first is not None and name in _BITS:
@@ -255,14 +357,13 @@ def _special_fields(
     nominated: set[bytes] = set()
     upgrade = b""
     for entry in special:
-        kind, (_, value), text, _ = entry
+        kind, (_, value), _, _ = entry
         if kind == _CONTENT_LENGTH:
             if block.content_length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 return errors.BAD_REQUEST
             block.content_length = int(value)
             if block.content_length >> 63:
                 return errors.BAD_REQUEST
-            out.append(text)
         elif kind == _TRANSFER_ENCODING:
             if value.lower() != b"chunked" or block.chunked:
                 return errors.UNKNOWN_TRANSFER_CODING

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.fields import RequestBlock, is_authority, parse_block
+from gatewayd.http.h1.fields import BlockParser, RequestBlock, is_authority
 from gatewayd.http.h1.memo import Memo
 from gatewayd.http.message import RequestHead
 from gatewayd.http.options import HttpOptions
@@ -64,7 +64,7 @@ _EMPTY_BLOCK: Final = RequestBlock()
 class RequestParser:
     """Parses heads under one set of options; holds the memo. One per distinct options and process."""
 
-    __slots__ = ("_blocks", "_normalization", "_options", "heads")
+    __slots__ = ("_blocks", "_normalization", "_options", "_parse_block", "heads")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
@@ -72,6 +72,7 @@ class RequestParser:
         #: whole heads; a connection asks ``heads.get`` first
         self.heads: Memo[ParsedRequest] = Memo()
         self._blocks: Memo[RequestBlock] = Memo()
+        self._parse_block = BlockParser(options).parse
 
     def parse(self, head: bytes) -> ParsedRequest:
         """Parse ``head``, which ends with its empty line (``CRLF CRLF``) and holds no other."""
@@ -84,7 +85,7 @@ class RequestParser:
     def _block(self, data: bytes) -> RequestBlock:
         block = self._blocks.get(data) or self._blocks.recall(data)
         if block is None:
-            block = parse_block(data, self._options)
+            block = self._parse_block(data)
             self._blocks.offer(data, block)
         return block
 

@@ -56,8 +56,20 @@ def status_line(status: int) -> bytes:
 class ResponseHead:
     """One upstream response head. Shared by responses with the very same bytes."""
 
-    __slots__ = ("chunked", "close", "content_length", "error", "grpc_status", "has_date", "pairs", "relay",
-                 "simple", "status", "upgrade")  # fmt: skip
+    __slots__ = (
+        "_pairs",
+        "chunked",
+        "close",
+        "content_length",
+        "error",
+        "grpc_status",
+        "has_date",
+        "relay",
+        "simple",
+        "status",
+        "tail_bytes",
+        "upgrade",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: why the head is refused, "" = it is good
@@ -72,11 +84,38 @@ class ResponseHead:
         self.grpc_status = b""
         #: a final answer with a content-length on a connection that stays open
         self.simple = False
-        #: fields for downstream: hop-by-hop ones, framing and an overwritten ``server`` are gone
-        self.pairs: list[Pair] = []
-        #: status line and ``pairs`` as HTTP/1 lines, with ``server`` and the framing field, and then
+        self._pairs: list[Pair] | None = None
+        #: status line and fields as HTTP/1 lines, with ``server`` and the framing field, and then
         #: ``x-envoy-upstream-service-time: `` waiting for its value (unless debug fields are off)
         self.relay = b""
+        #: how many bytes at the end of ``relay`` are ours
+        self.tail_bytes = 0
+
+    def copy(self) -> ResponseHead:
+        """Another head of the same status and special fields; ``relay`` is to be set."""
+        head = _new_head(ResponseHead)
+        head.error = ""
+        head.status = self.status
+        head.content_length = self.content_length
+        head.chunked = self.chunked
+        head.close = self.close
+        head.has_date = self.has_date
+        head.upgrade = self.upgrade
+        head.grpc_status = self.grpc_status
+        head.simple = self.simple
+        head._pairs = None
+        head.tail_bytes = self.tail_bytes
+        return head
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The fields for downstream, hop-by-hop ones and an overwritten ``server`` left out; not to be changed."""
+        pairs = self._pairs
+        if pairs is None:
+            text = self.relay[: len(self.relay) - self.tail_bytes]
+            lines = [line.partition(b": ") for line in text.split(b"\r\n")[1:-1]]
+            pairs = self._pairs = [(name, value) for name, _, value in lines]
+        return pairs
 
     def fields(self) -> Fields:
         """``pairs`` with look-ups."""
@@ -92,6 +131,11 @@ class ResponseHead:
             return LENGTH
         return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
 
+
+_new_head: Final = ResponseHead.__new__
+
+#: More changed lines than this are looked at in the ordinary way.
+_MAX_CHANGED: Final = 4
 
 # What a response field name means to the parser. Up to _GRPC_STATUS a line goes downstream as it is, from
 # _SERVER on it is dropped unless the options say otherwise, _DROP always.
@@ -151,6 +195,27 @@ def _learn_name(name: bytes) -> tuple[int, bytes, bytes] | None:
     return meaning
 
 
+def _is_length(value: bytes) -> bool:
+    """Digits, and below 2^63."""
+    return value.isdigit() and len(value) <= 19 and not int(value) >> 63
+
+
+def _join_repeated(out: list[bytes]) -> bool:
+    """Repeated lines of a field that is one value become one line (semantics 14.7.2); whether there were any."""
+    at: dict[bytes, int] = {}
+    repeated = False
+    for index, text in enumerate(out[1:], start=1):
+        name, _, value = text.partition(b": ")
+        if name not in headers.JOINED_IN_RESPONSES:
+            continue
+        first = at.setdefault(name, index)
+        if first != index:
+            out[first] = b"%b,%b" % (out[first][:-2], value)
+            out[index] = b""
+            repeated = True
+    return repeated
+
+
 def _refuse(reason: str) -> ResponseHead:
     head = ResponseHead()
     head.error = reason
@@ -160,13 +225,27 @@ def _refuse(reason: str) -> ResponseHead:
 class ResponseParser:
     """Parses response heads under one set of options; holds the memo."""
 
-    __slots__ = ("_drop_from", "_keep_server", "_limits", "_options", "_tail", "heads")
+    __slots__ = (
+        "_drop_from",
+        "_head",
+        "_keep_server",
+        "_limits",
+        "_lines",
+        "_options",
+        "_tail",
+        "_texts",
+        "heads",
+    )
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._limits: HttpLimits = options.limits
         #: whole heads; a connection asks ``heads.get`` first
         self.heads: Memo[ResponseHead] = Memo()
+        #: the last simple head: most heads of an upstream differ from it in a line or two
+        self._lines: list[bytes] = []
+        self._texts: list[bytes] = []
+        self._head = ResponseHead()
         server = options.server_header
         self._keep_server = server is None
         keeps_any = server is None or not options.debug_headers
@@ -186,8 +265,44 @@ class ResponseParser:
 
     def _parse(self, data: bytes) -> ResponseHead:
         if len(data) > self._limits.max_response_head_bytes:
-            return _refuse("too large")  # here too: it must not matter how it was cut into segments
+            return _refuse("too large")
         lines = data[:-4].split(b"\r\n")
+        template = self._lines
+        if len(lines) == len(template):
+            changed = [at for at, line in enumerate(lines) if line != template[at]]
+            if len(changed) <= _MAX_CHANGED:
+                head = self._changed(lines, changed)
+                if head is not None:
+                    return head
+        return self._whole(lines)
+
+    def _changed(self, lines: list[bytes], changed: list[int]) -> ResponseHead | None:
+        """The template's head with some lines replaced; None if one of them needs the long way."""
+        template = self._lines
+        texts = self._texts[:]
+        length = -2
+        for at in changed:
+            entry = _LINES.get(lines[at]) or _new_line(lines[at])
+            if entry is None:
+                return None
+            kind, (lower, value), text = entry
+            before = template[at]
+            if kind > _CONTENT_LENGTH or before[: before.find(b":")].lower() != lower:
+                return None
+            if kind == _CONTENT_LENGTH:
+                if not _is_length(value):
+                    return None
+                length = int(value)
+            elif kind == _GRPC_STATUS:
+                return None
+            texts[at] = text
+        head = self._head.copy()
+        if length >= 0:
+            head.content_length = length
+        head.relay = b"".join(texts)
+        return head
+
+    def _whole(self, lines: list[bytes]) -> ResponseHead:
         status = _STATUS_LINES.get(lines[0]) or _new_status_line(lines[0])
         if not status:
             return _refuse("status line")
@@ -195,40 +310,39 @@ class ResponseParser:
             return _refuse("too many fields")
         head = ResponseHead()
         head.status = status
-        pairs = head.pairs
-        append = pairs.append
-        out = [status_line(status)]
-        write = out.append
+        out = [status_line(status)]  # one for each line, b"" where nothing goes downstream
+        append = out.append
         known = _LINES.get
         special: list[_Line] | None = None
         drop_from = self._drop_from
-        del lines[0]
-        for line in lines:
+        names = 0
+        for at in range(1, len(lines)):
+            line = lines[at]
             entry = known(line) or _new_line(line)
             if entry is None:
                 return _refuse("field line")
             kind, pair, text = entry
-            if kind <= _GRPC_STATUS:
-                append(pair)
-                write(text)
+            if kind < _CONTENT_LENGTH:
+                append(text)
                 if kind == _DATE:
                     head.has_date = True
-                elif kind:
+                elif kind == _GRPC_STATUS:
                     head.grpc_status = pair[1]
+                elif kind == _JOINED:
+                    names += 1
             elif kind == _CONTENT_LENGTH:
                 value = pair[1]
-                if head.content_length >= 0 or not value.isdigit() or len(value) > 19:
+                if head.content_length >= 0 or not _is_length(value):
                     return _refuse("content-length")
                 head.content_length = int(value)
-                if head.content_length >> 63:
-                    return _refuse("content-length")
-                append(pair)
-                write(text)
-            elif kind < drop_from:
-                if special is None:
-                    special = []
-                special.append(entry)
-        head.close = data[5:8] == b"1.0"
+                append(text)
+            else:
+                append(b"")
+                if kind < drop_from:
+                    if special is None:
+                        special = []
+                    special.append(entry)
+        head.close = lines[0][5:8] == b"1.0"
         if special is not None:
             error = self._special_fields(head, out, special)
             if error:
@@ -238,29 +352,22 @@ class ResponseParser:
         head.simple = (
             status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
         )
-        write(self._tail)
+        repeated = names > 1 and _join_repeated(out)
+        out.append(self._tail)
         head.relay = b"".join(out)
+        head.tail_bytes = len(self._tail)
+        if head.simple and not repeated and not head.upgrade:
+            self._lines = lines
+            self._texts = out
+            self._head = head
         return head
 
     def _special_fields(self, head: ResponseHead, out: list[bytes], special: list[_Line]) -> str:
         """Fields that frame, that are hop-by-hop, ours or joined; why the head is refused, or ""."""
-        joined: dict[bytes, int] = {}
         tokens: set[bytes] = set()
         upgrade = b""
-        pairs = head.pairs
-        for kind, pair, text in special:
-            lower, value = pair
-            if kind == _JOINED:
-                at = joined.get(lower)
-                if at is None:
-                    joined[lower] = len(pairs)
-                    pairs.append(pair)
-                    out.append(text)
-                else:
-                    value = pairs[at][1] + b"," + value
-                    pairs[at] = (lower, value)
-                    out[at + 1] = b"%b: %b\r\n" % (lower, value)
-            elif kind == _TRANSFER_ENCODING:
+        for kind, (_, value), text in special:
+            if kind == _TRANSFER_ENCODING:
                 if head.chunked or value.lower() != b"chunked":
                     return "transfer-encoding"
                 head.chunked = True
@@ -271,7 +378,6 @@ class ResponseParser:
             elif (kind == _SERVER and self._keep_server) or (
                 kind == _SERVICE_TIME and not self._options.debug_headers
             ):
-                pairs.append(pair)
                 out.append(text)
         if head.chunked and head.content_length >= 0:
             return "both length fields"

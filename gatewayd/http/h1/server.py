@@ -201,14 +201,20 @@ class ServerConnection(asyncio.Protocol):
                 return
             data = data[2:]
         limit = edge.limits.max_request_head_bytes
-        end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
-        if end == 3:
-            self._incomplete_head(data, limit)
-            return
-        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        rest = b""
+        request = None
+        if data[-4:] == b"\r\n\r\n" and len(data) <= limit:
+            # Mostly one head and nothing else. If there is more, the empty line inside makes it a bad one.
+            request = edge.requests.parse(data)
+        if request is None or request.error is errors.BAD_REQUEST:
+            end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
+            if end == 3:
+                self._incomplete_head(data, limit)
+                return
+            data, rest = data[:end], data[end:]
+            request = edge.requests.parse(data)
         self._drained = 0
         self._head_since = 0.0
-        request = edge.requests.parse(head)
         self.method = request.method
         if request.error is not None and request.error.close:
             self._refuse(request.error, request)
