@@ -52,6 +52,8 @@ class Port:
         #: the Gateway's own port number (semantics 2.1.4)
         self.number: int = spec.port
         self.edge = make_edge(self._proxy, spec)
+        for connection in self.connections:  # the lines about their clients depend on the options
+            connection.info = Client(connection.transport, spec.options)
 
     def connected(self, connection: ServerConnection) -> None:
         """A connection was accepted."""

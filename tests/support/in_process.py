@@ -66,7 +66,7 @@ class InProcess:
         self.registry = Registry(loop)
         self.cluster = self.registry.adopt(self._spec)
         self.route = self._make_route(self.cluster)
-        table = RouteTable([VirtualHost("all", ["*"], [Rule((), self.route)])])
+        self.table = table = RouteTable([VirtualHost("all", ["*"], [Rule((), self.route)])])
         self.proxy = Proxy(loop, self.registry, self.records.append)
         spec = SimpleNamespace(routes=table, options=self.options, port=80)
         listener: Any = SimpleNamespace(spec=spec, connections=self.connections)

@@ -1,0 +1,98 @@
+"""Semantics 14.1 to 14.3: what is written about the client."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from gatewayd.http.options import HttpOptions
+from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id, trusted_address
+
+
+class _Transport:
+    def __init__(self, peer: Any, local: Any) -> None:
+        self._facts = {"peername": peer, "sockname": local}
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._facts[name]
+
+
+def client(peer: Any = ("10.0.0.9", 5000), local: Any = ("10.0.0.1", 80), **options: Any) -> Client:
+    return Client(_Transport(peer, local), HttpOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("peer", "local", "appended", "external"),
+    [
+        (("10.0.0.9", 5000), ("10.0.0.1", 80), b"10.0.0.9", b"10.0.0.9"),
+        (("127.0.0.1", 5000), ("127.0.0.1", 80), b"127.0.0.1", b"127.0.0.1"),
+        (
+            ("127.0.0.5", 5000),
+            ("127.0.0.1", 80),
+            b"127.0.0.1",
+            b"127.0.0.5",
+        ),  # a loopback peer: our own address
+        (("::1", 5000, 0, 0), ("::1", 80, 0, 0), b"::1", b"::1"),
+        (("2001:db8::9", 5000, 0, 0), ("2001:db8::1", 80, 0, 0), b"2001:db8::9", b"2001:db8::9"),
+        (("::ffff:10.0.0.9", 5000, 0, 0), ("::ffff:10.0.0.1", 80, 0, 0), b"10.0.0.9", b"10.0.0.9"),
+    ],
+)
+def test_the_address_appended_and_the_trusted_one(
+    peer: Any, local: Any, appended: bytes, external: bytes
+) -> None:
+    """14.1.1, 14.1.2."""
+    facts = client(peer, local)
+    assert facts.lines == (
+        b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-envoy-external-address: %b\r\nx-request-id: "
+        % (appended, external)
+    )
+
+
+@pytest.mark.parametrize(
+    ("peer", "text"),
+    [
+        (("10.0.0.9", 5000), "10.0.0.9:5000"),
+        (("2001:db8::9", 1, 0, 0), "[2001:db8::9]:1"),
+        (None, "-"),
+        ("", "-"),
+    ],
+)
+def test_addresses_as_the_log_prints_them(peer: Any, text: str) -> None:
+    """17.3; a client that is gone before it was looked at has none."""
+    assert client(peer).remote_address == text
+
+
+def test_an_incoming_x_forwarded_for_is_appended_to_with_a_bare_comma() -> None:
+    """14.1.1."""
+    sent, trusted, pairs = client_pairs(client(), b"1.1.1.1, 2.2.2.2", b"http", 0)
+    assert (sent, trusted) == (b"1.1.1.1, 2.2.2.2,10.0.0.9", b"10.0.0.9")
+    assert pairs == [
+        (b"x-forwarded-for", sent),
+        (b"x-forwarded-proto", b"http"),
+        (b"x-envoy-external-address", b"10.0.0.9"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hops", "trusted"),
+    [(1, b"3.3.3.3"), (2, b"2.2.2.2"), (3, b"1.1.1.1"), (4, b"10.0.0.9"), (0, b"10.0.0.9")],
+)
+def test_trusted_hops_count_from_the_right(hops: int, trusted: bytes) -> None:
+    """14.1.1: falling back to the peer."""
+    assert client_pairs(client(), b"1.1.1.1,2.2.2.2 , 3.3.3.3", b"http", hops)[1] == trusted
+
+
+@pytest.mark.parametrize("value", [b"unknown", b"1.1.1", b"1.1.1.1:80", b"", b"a,b", b"\xff"])
+def test_what_is_no_address_is_not_trusted(value: bytes) -> None:
+    assert trusted_address(value, 1) is None
+    assert client_pairs(client(), value, b"http", 1)[1] == b"10.0.0.9"
+
+
+def test_request_ids_are_fresh_version_4_uuids() -> None:
+    """14.3.3."""
+    ids = {new_request_id() for _ in range(500)}
+    assert len(ids) == 500
+    form = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+    assert all(form.fullmatch(each) for each in ids)

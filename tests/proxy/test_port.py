@@ -1,0 +1,51 @@
+"""A new configuration takes requests that begin from then on, on connections that stand already."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from gatewayd.http.options import HttpOptions
+from gatewayd.routing.index import Rule
+from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, Route
+from gatewayd.routing.table import RouteTable, VirtualHost
+from tests.support.bare_sockets import Net
+from tests.support.in_process import InProcess, request
+from tests.support.manual_upstream import answer
+
+
+async def test_requests_under_way_end_on_the_old_one_and_the_next_begin_on_the_new() -> None:
+    """Hardening 9.1, 9.2."""
+    with Net() as net:
+        async with InProcess([net.port]) as proxy:
+            client = await net.connect(proxy.port)
+            client.send(request())
+            upstream = await net.accept()
+            await upstream.receive(b"\r\n\r\n")
+            (port,) = proxy.proxy.ports
+            here = Route("here", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"new"))
+            table = RouteTable([VirtualHost("all", ["*"], [Rule((), here)])])
+            port.use(SimpleNamespace(routes=table, options=HttpOptions(server_header=b"new"), port=80))
+            upstream.send(answer(b"old"))
+            assert b"server: istio-envoy" in await client.receive(b"old")
+            client.send(request())
+            data = await client.receive(b"\r\n\r\nnew")
+            assert b"server: new" in data
+            assert [record.route.name for record in await proxy.logged(2)] == ["r", "here"]
+
+
+async def test_what_is_written_about_the_client_follows_the_options() -> None:
+    """The lines prepared per connection must fit the heads prepared under the new options."""
+    with Net() as net:
+        async with InProcess([net.port]) as proxy:
+            client = await net.connect(proxy.port)
+            for number, options in enumerate((HttpOptions(), HttpOptions(request_id=False), HttpOptions())):
+                spec = SimpleNamespace(routes=proxy.table, options=options, port=80)
+                proxy.proxy.ports[0].use(spec)
+                client.send(request())
+                if not number:
+                    upstream = await net.accept()
+                lines = (await upstream.receive(b"\r\n\r\n")).split(b"\r\n")[1:-2]
+                assert all(b": " in line for line in lines), lines
+                assert any(line.startswith(b"x-request-id") for line in lines) is options.request_id
+                upstream.send(answer())
+                await client.receive(b"ok")
