@@ -58,10 +58,10 @@ class Exchange(StreamInfo):
         "_tunnel_ends",
         "cluster",
         "destination",
+        "parsed",
         "phase",
         "plan",
         "proxy",
-        "parsed",
         "stream",
         "timeout",
         "upstream",
@@ -77,7 +77,7 @@ class Exchange(StreamInfo):
         self.request = head = request.head
         self.method = request.method
         self.path = b"" if head is None else head.target
-        self.protocol = request.protocol
+        self.protocol = b"HTTP/1.1"
         self.started_at = monotonic()
         self.started_wall = time()
         self.status = 0

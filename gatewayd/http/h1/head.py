@@ -42,23 +42,34 @@ class ParsedRequest:
     spec in force then); the codec never looks at it.
     """
 
-    __slots__ = ("block", "body", "close", "content_length", "error", "head", "method", "plan", "plan_for",
-                 "protocol")  # fmt: skip
+    __slots__ = ("block", "body", "error", "head", "method", "plan", "plan_for")
 
-    def __init__(self) -> None:
-        self.error: Failure | None = None
+    def __init__(self, block: RequestBlock, method: bytes = b"", error: Failure | None = None) -> None:
+        self.error = error
         self.head: RequestHead | None = None
-        self.block = _EMPTY_BLOCK
-        self.method = b""
-        self.protocol = b"HTTP/1.1"
+        self.block = block
+        self.method = method
         self.body = NO_BODY
-        self.content_length = 0
-        self.close = False
         self.plan: Any = None
         self.plan_for: Any = None
 
+    @property
+    def content_length(self) -> int:
+        """Body bytes announced; 0 = none."""
+        return max(0, self.block.content_length)
+
+    @property
+    def close(self) -> bool:
+        """Whether the client asked to close after the answer."""
+        return self.block.close
+
 
 _EMPTY_BLOCK: Final = RequestBlock()
+
+
+def refused(failure: Failure) -> ParsedRequest:
+    """What stands for a request whose head could not be read."""
+    return ParsedRequest(_EMPTY_BLOCK, error=failure)
 
 
 class RequestParser:
@@ -76,46 +87,41 @@ class RequestParser:
 
     def parse(self, head: bytes) -> ParsedRequest:
         """Parse ``head``, which ends with its empty line (``CRLF CRLF``) and holds no other."""
-        request = self.heads.get(head) or self.heads.recall(head)
+        return self.heads.get(head) or self.parse_new(head)
+
+    def parse_new(self, head: bytes) -> ParsedRequest:
+        """The same, when ``heads.get`` was asked in vain."""
+        request = self.heads.recall(head)
         if request is None:
             request = self._parse(head)
             self.heads.offer(head, request)
         return request
 
-    def _block(self, data: bytes) -> RequestBlock:
-        block = self._blocks.get(data) or self._blocks.recall(data)
-        if block is None:
-            block = self._parse_block(data)
-            self._blocks.offer(data, block)
-        return block
-
     def _parse(self, head: bytes) -> ParsedRequest:
-        request = ParsedRequest()
         line_end = head.find(b"\r\n")
         parts = head[:line_end].split(b" ")
         if len(parts) != 3:
             low = len(parts) == 2 and parts[0] in METHODS and not parts[1].translate(None, _TARGET_BYTES)
-            request.error = errors.LOW_VERSION if low else errors.BAD_REQUEST
-            return request
+            return refused(errors.LOW_VERSION if low else errors.BAD_REQUEST)
         method, target, version = parts
         if version != b"HTTP/1.1":
-            request.error = errors.LOW_VERSION if _VERSION(version) is not None else errors.BAD_REQUEST
-            return request
+            low = _VERSION(version) is not None
+            return refused(errors.LOW_VERSION if low else errors.BAD_REQUEST)
         if method not in METHODS:
-            request.error = errors.BAD_REQUEST
-            return request
-        block = self._block(head[line_end + 2 : -2])
+            return refused(errors.BAD_REQUEST)
+        fields = head[line_end + 2 : -2]
+        blocks = self._blocks
+        block = blocks.get(fields) or blocks.recall(fields)
+        if block is None:
+            block = self._parse_block(fields)
+            blocks.offer(fields, block)
         if block.error is not None:
-            request.error = block.error
-            return request
-        request.method = method
-        request.block = block
+            return refused(block.error)
+        request = ParsedRequest(block, method)
         if block.chunked:
             request.body = CHUNKED
         elif block.content_length > 0:
             request.body = LENGTH
-            request.content_length = block.content_length
-        request.close = block.close
         self._control_data(request, method, target)
         return request
 

@@ -14,20 +14,23 @@ V = TypeVar("V")
 
 #: Entries of a generation.
 GENERATION: Final = 2048
+#: Places for marks, a power of two.
+_MARKS: Final = 8192
+_MARK_BITS: Final = _MARKS - 1
 
 
 class Memo(Generic[V]):
     """Remembers values by their bytes."""
 
-    __slots__ = ("_generation", "_old", "_seen", "_young", "get", "max_key_bytes")
+    __slots__ = ("_generation", "_marks", "_old", "_young", "get", "max_key_bytes")
 
     def __init__(self, generation: int = GENERATION, max_key_bytes: int = 8192) -> None:
         self._generation = generation
         self.max_key_bytes = max_key_bytes
         self._young: dict[bytes, V] = {}
         self._old: dict[bytes, V] = {}
-        #: hashes of keys offered once; a collision only lets a key in early
-        self._seen: set[int] = set()
+        #: hashes of keys offered lately, by their low bits; a collision only delays a key or lets it in early
+        self._marks = [0] * _MARKS
         #: the young generation's own ``get``: the one look-up of the fast path
         self.get: Callable[[bytes], V | None] = self._young.get
 
@@ -44,14 +47,12 @@ class Memo(Generic[V]):
     def offer(self, key: bytes, value: V) -> None:
         """Remember ``value`` if ``key`` was offered before."""
         mark = hash(key)
-        seen = self._seen
-        if mark in seen:
-            if len(key) <= self.max_key_bytes:
-                self._put(key, value)
-        else:
-            if len(seen) >= 2 * self._generation:
-                seen.clear()
-            seen.add(mark)
+        marks = self._marks
+        at = mark & _MARK_BITS
+        if marks[at] != mark:
+            marks[at] = mark
+        elif len(key) <= self.max_key_bytes:
+            self._put(key, value)
 
     def _put(self, key: bytes, value: V) -> None:
         if len(self._young) >= self._generation:

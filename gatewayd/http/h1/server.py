@@ -16,7 +16,7 @@ from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, ParsedRequest, RequestParser
+from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, RequestParser, refused
 from gatewayd.http.h1.response import ResponseHead, ResponseParser, status_line
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Pair
@@ -129,7 +129,7 @@ class ServerConnection(asyncio.Protocol):
             self.edge = edge
             self.state = WAIT
             self.method = request.method
-            self.close_after = request.close or self.draining
+            self.close_after = request.block.close or self.draining
             self._head_since = 0.0
             self.request_ended_at = 0.0
             edge.begin(self, request)
@@ -219,7 +219,7 @@ class ServerConnection(asyncio.Protocol):
         if request.error is not None and request.error.close:
             self._refuse(request.error, request)
             return
-        self.close_after = request.close or self.draining
+        self.close_after = request.block.close or self.draining
         body = request.body
         if body == NO_BODY:
             self.state = WAIT
@@ -233,7 +233,7 @@ class ServerConnection(asyncio.Protocol):
         self.state = BODY
         self.request_done = False
         if body == LENGTH:
-            self._remaining = request.content_length
+            self._remaining = request.block.content_length
         else:
             self._reader = ChunkedReader(edge.limits)
         edge.begin(self, request)
@@ -471,7 +471,7 @@ class ServerConnection(asyncio.Protocol):
         """Answer a head that cannot be served, and close."""
         self.request_done = False  # framing in doubt: never read another request from here
         self.state = BODY
-        self.edge.begin(self, request if request is not None else _refused(failure))
+        self.edge.begin(self, request if request is not None else refused(failure))
 
     def _abandon(self, flag: str, details: str) -> None:
         """The client broke off inside a request or while waiting."""
@@ -558,12 +558,3 @@ class ServerConnection(asyncio.Protocol):
             self._deadline = now
         elif limit_s and now - self._deadline >= limit_s:
             self.transport.abort()
-
-
-def _refused(failure: Failure) -> ParsedRequest:
-    request = ParsedRequest()
-    request.error = failure
-    return request
-
-
-__all__ = ["CHUNKED", "Edge", "ServerConnection"]
