@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 
+from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, Route
 from tests.support.in_process import InProcess, request
 from tests.support.raw_client import RawClient
 from tests.support.recorder import Recorder
@@ -33,6 +35,32 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         outcome = await RawClient(proxy.port).http(data, responses=len(paths))
         assert [response.body.decode() for response in outcome.responses] == paths
         assert [seen.path for seen in alpha.seen] == paths
+
+
+@pytest.mark.parametrize("fields", [1, 60, 99])
+async def test_pipelined_heads_are_judged_one_by_one(fields: int) -> None:
+    """Semantics 14.6.4: the limit of fields is that of one request, however many come in a segment."""
+    lines = [f"x-{number}: {number}" for number in range(fields)]
+    async with Recorder("alpha") as alpha, InProcess([alpha.port]) as proxy:
+        data = b"".join(request(path=f"/{number}", headers=lines) for number in range(4))
+        outcome = await RawClient(proxy.port).http(data, responses=4)
+        assert [response.status for response in outcome.responses] == [200] * 4
+        assert [seen.path for seen in alpha.seen] == ["/0", "/1", "/2", "/3"]
+
+
+async def test_a_long_pipeline_costs_no_more_than_its_requests() -> None:
+    """Hardening 1: what waits behind a head is not gone over again for each head before it."""
+    here = Route("here", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"x"))
+    count = 1000
+    costs = []
+    async with InProcess([], route=lambda _: here) as proxy:
+        for step in (1, count):
+            began = time.process_time()
+            for _ in range(count // step):
+                data = b"".join(request(path=f"/{number}") for number in range(step))
+                await RawClient(proxy.port).http(data, responses=step, observe_s=0.0)
+            costs.append(time.process_time() - began)
+    assert costs[1] < 3 * costs[0], costs
 
 
 async def test_pipelined_requests_with_bodies_keep_their_boundaries() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gatewayd.http.h1.fields import BlockParser, RequestBlock
 from gatewayd.http.h1.head import RequestParser
+from gatewayd.http.h1.response import ResponseHead, ResponseParser
 from gatewayd.http.options import HttpOptions
 from tests.reference.h1_head import PlainHead, Refused, read_fields
 
@@ -106,3 +107,47 @@ def test_the_memory_never_changes_an_answer(heads: list[list[bytes]], order: lis
         else:
             fresh = RequestParser(HttpOptions()).parse(data)
             assert fresh.error is request.error
+
+
+STATUS_LINES = st.sampled_from(
+    [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 Fine", b"HTTP/1.1 404 No", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 None", b"x: y",
+     b"bad"]
+)  # fmt: skip
+RESPONSE_LINES = st.builds(
+    lambda name, value: f"{name}:{value}".encode("latin-1"),
+    st.sampled_from(["Content-Length", "content-length", "Date", "Vary", "Cache-Control", "Server", "X-A", "x-a",
+                     "ETag",
+                     "grpc-status", "Connection", "Transfer-Encoding", "Upgrade",
+                     "x-envoy-upstream-service-time", "x a"]),
+    st.sampled_from(["1", "5", " 5 ", "05", "5,5", "9223372036854775808", "a", "b\xff", "chunked", "close",
+                     "upgrade", "\r"]),
+)  # fmt: skip
+
+
+def _facts(head: ResponseHead) -> object:
+    if head.error:
+        return None
+    return (head.status, head.content_length, head.chunked, head.close, head.has_date, head.upgrade, head.grpc_status,
+            head.simple, head.relay, head.pairs)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(RESPONSE_LINES, max_size=6),
+    st.lists(st.tuples(st.integers(0, 7), STATUS_LINES, RESPONSE_LINES), max_size=6),
+    st.sampled_from([HttpOptions(), HttpOptions(server_header=None, debug_headers=False)]),
+)
+def test_a_response_head_like_the_last_but_for_some_lines_means_the_same(
+    lines: list[bytes], changes: list[tuple[int, bytes, bytes]], options: HttpOptions
+) -> None:
+    """The same parser over and over against a fresh one for each head."""
+    parser = ResponseParser(options)
+    head = [b"HTTP/1.1 200 OK", b"content-length: 5", b"date: x", *lines]
+    for at, status, line in [(7, b"", b""), *changes]:
+        if at == 0:
+            head = [status, *head[1:]]
+        elif at < len(head):
+            head = [*head[:at], line, *head[at + 1 :]]
+        data = b"\r\n".join(head) + b"\r\n\r\n"
+        for _ in range(2):
+            assert _facts(parser.parse(data)) == _facts(ResponseParser(options).parse(data)), data

@@ -39,6 +39,9 @@ STATES: Final[dict[int, frozenset[int]]] = {
     CLOSED: frozenset(),
 }
 
+#: More than this at once may be a pipeline, which must not be parsed anew as a whole for each of its heads.
+_ONE_HEAD_BYTES: Final = 4096
+
 #: An end of stream this soon after the request is a client that half-closes and waits for its answer;
 #: a later one is a client that has gone (docs/decisions/half_close.md).
 HALF_CLOSE_WINDOW_S: Final = 0.1
@@ -203,10 +206,11 @@ class ServerConnection(asyncio.Protocol):
         limit = edge.limits.max_request_head_bytes
         rest = b""
         request = None
-        if data[-4:] == b"\r\n\r\n" and len(data) <= limit:
-            # Mostly one head and nothing else. If there is more, the empty line inside makes it a bad one.
+        if data[-4:] == b"\r\n\r\n" and len(data) <= _ONE_HEAD_BYTES and len(data) <= limit:
+            # Mostly one head and nothing else. If there is more, the empty line inside makes it a bad one, or
+            # the fields of several heads are too many.
             request = edge.requests.parse(data)
-        if request is None or request.error is errors.BAD_REQUEST:
+        if request is None or request.error is errors.BAD_REQUEST or request.error is errors.TOO_MANY_FIELDS:
             end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
             if end == 3:
                 self._incomplete_head(data, limit)
