@@ -165,8 +165,9 @@ async def test_a_body_that_arrives_while_connecting_is_held_back() -> None:
     with Net(backlog=0) as net:
         fillers = [asyncio.ensure_future(net.connect(net.port)) for _ in range(4)]
         await asyncio.sleep(0.05)
-        route = {"route": lambda c: forward(c, retry=None)}
-        async with InProcess([net.port], connect_timeout_s=1.0, **route) as proxy:
+        async with InProcess(
+            [net.port], route=lambda c: forward(c, retry=None), connect_timeout_s=1.0
+        ) as proxy:
             client = await net.connect(proxy.port)
             client.send(request("POST", headers=[f"content-length: {BODY}"]))
             assert await _pour(client, BODY) < BODY / 2

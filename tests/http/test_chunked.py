@@ -122,7 +122,8 @@ def test_the_middle_of_a_large_chunk_is_passed_on_without_a_copy() -> None:
 )
 def test_what_is_written_in_chunks_is_read_back(chunks: list[bytes], sizes: list[int]) -> None:
     message = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\nnext"
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(message):
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(message[at : at + size])

@@ -29,6 +29,10 @@ from tests.support.in_process import cluster_spec, forward
 
 ASKED = re.compile(rb"[A-Z]+ (/[0-9]+) HTTP/1\.1\r\n")
 
+#: The slots that the watched classes put properties over.
+_STATE: Any = ServerConnection.__dict__["state"]
+_PHASE: Any = Exchange.__dict__["phase"]
+
 
 class WatchedServer(ServerConnection):
     """Notes every move of ``state`` that is not in the table."""
@@ -41,18 +45,18 @@ class WatchedServer(ServerConnection):
 
     @property
     def state(self) -> int:
-        return int(ServerConnection.state.__get__(self))  # type: ignore[attr-defined]
+        return int(_STATE.__get__(self))
 
     @state.setter
     def state(self, to: int) -> None:
-        slot = ServerConnection.state
+        slot = _STATE
         try:
-            was = slot.__get__(self)  # type: ignore[attr-defined]
+            was = slot.__get__(self)
         except AttributeError:
             was = to
         if to != was and to not in STATES[was]:
             self.bad_moves.append((was, to))
-        slot.__set__(self, to)  # type: ignore[attr-defined]
+        slot.__set__(self, to)
 
 
 class WatchedExchange(Exchange):
@@ -68,18 +72,18 @@ class WatchedExchange(Exchange):
 
     @property
     def phase(self) -> int:
-        return int(Exchange.phase.__get__(self))  # type: ignore[attr-defined]
+        return int(_PHASE.__get__(self))
 
     @phase.setter
     def phase(self, to: int) -> None:
-        slot = Exchange.phase
+        slot = _PHASE
         try:
-            was = slot.__get__(self)  # type: ignore[attr-defined]
+            was = slot.__get__(self)
         except AttributeError:
             was = to
         if to != was and to not in PHASES[was]:
             self.bad_moves.append((was, to))
-        slot.__set__(self, to)  # type: ignore[attr-defined]
+        slot.__set__(self, to)
 
 
 class FakeLoop:
@@ -94,7 +98,8 @@ class FakeLoop:
         return self._real.create_task(work)
 
     def call_later(self, delay_s: float, callback: Any) -> Any:
-        timer = SimpleNamespace(callback=callback, cancel=lambda: self.timers.remove(timer))
+        timer: Any = SimpleNamespace(callback=callback)
+        timer.cancel = lambda: self.timers.remove(timer)
         self.timers.append(timer)
         return timer
 

@@ -33,8 +33,9 @@ class Resolver:
         self.closed = True
 
 
-def registry(resolver: Any = None) -> Registry:
-    return Registry(asyncio.get_running_loop(), resolver or Resolver())
+def registry(resolver: Resolver | None = None) -> Registry:
+    answering: Any = resolver or Resolver()
+    return Registry(asyncio.get_running_loop(), answering)
 
 
 async def test_an_equal_spec_gives_the_same_cluster_with_its_pool() -> None:
