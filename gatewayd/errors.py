@@ -32,7 +32,8 @@ class Failure(NamedTuple):
 
 
 def _upstream(name: str, status: int, flag: str, reason: bytes) -> Failure:
-    detail = "upstream_reset_before_response_started{%s}" % reason.decode().replace(" ", "_")
+    words = reason.decode().replace(" ", "_")
+    detail = f"upstream_reset_before_response_started{{{words}}}"
     return Failure(name, status, flag, detail, _CONNECT_PREFIX + reason, reason, False)
 
 

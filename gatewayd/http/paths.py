@@ -21,12 +21,17 @@ _ENCODED: Final = frozenset(b'{}|^`"<>')
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f-\xff]").search
 
 
+def is_canonical(target: bytes) -> bool:
+    """Whether nothing about ``target`` can change under BASE; a quick look that may say no to canonical ones."""
+    return _UNUSUAL(target) is None and b"/." not in target
+
+
 def normalize_target(target: bytes, mode: str) -> bytes | None:
     """Canonical form of an origin-form ``target`` under ``mode``, or None: not normalisable, 400.
 
     Modes are those of semantics 14.4.2. A target that does not begin with ``/`` is refused by the caller.
     """
-    if _UNUSUAL(target) is None and b"/." not in target and (mode == "BASE" or b"//" not in target):
+    if is_canonical(target) and (mode == "BASE" or b"//" not in target):
         return target
     if _FORBIDDEN(target) is not None:
         return None

@@ -202,11 +202,12 @@ class BlockParser:
     template: a block with as many lines of the same fields only has its other lines looked at.
     """
 
-    __slots__ = ("_block", "_lines", "_options", "_texts")
+    __slots__ = ("_block", "_lines", "_names", "_options", "_texts")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._lines: list[bytes] = []
+        self._names: list[bytes] = []
         self._texts: list[bytes] = []  # one for each line, b"" where nothing goes upstream
         self._block = RequestBlock()
 
@@ -228,7 +229,7 @@ class BlockParser:
 
     def _changed(self, lines: list[bytes], changed: list[int]) -> RequestBlock | None:
         """The template's block with some lines replaced; None if one of them needs the long way."""
-        template = self._lines
+        names = self._names
         texts = self._texts[:]
         agent = self._block.user_agent
         authority = self._block.authority
@@ -238,8 +239,7 @@ class BlockParser:
             if isinstance(entry, Failure):
                 return None
             kind, (lower, value), text, _ = entry
-            before = template[at]
-            if kind > _HOST_FIELD or before[: before.find(b":")].lower() != lower:
+            if kind > _HOST_FIELD or names[at] != lower:
                 return None
             if kind == _HOST_FIELD:
                 if not _is_known_authority(value):
@@ -259,6 +259,7 @@ class BlockParser:
         block = parse_lines(lines, self._options)
         if block.template is not None and len(lines) > 2:
             self._lines = lines
+            self._names = [line.partition(b":")[0].lower() for line in lines]
             self._texts = block.template
             self._block = block
             block.template = None

@@ -16,7 +16,7 @@ from gatewayd.http.h1.fields import BlockParser, RequestBlock, is_authority
 from gatewayd.http.h1.memo import Memo
 from gatewayd.http.message import RequestHead
 from gatewayd.http.options import HttpOptions
-from gatewayd.http.paths import normalize_target
+from gatewayd.http.paths import is_canonical, normalize_target
 
 #: Body framing of a message.
 NO_BODY: Final = 0
@@ -75,13 +75,16 @@ def refused(failure: Failure) -> ParsedRequest:
 class RequestParser:
     """Parses heads under one set of options; holds the memo. One per distinct options and process."""
 
-    __slots__ = ("_blocks", "_normalization", "_options", "_parse_block", "heads")
+    __slots__ = ("_blocks", "_normalization", "_options", "_ordinary", "_parse_block", "_scheme", "heads")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._normalization = options.path_normalization
+        self._scheme = options.scheme
+        #: nothing but the connection decides about scheme and path
+        self._ordinary = options.path_normalization == "BASE" and not options.trusted_proxies
         #: whole heads; a connection asks ``heads.get`` first
-        self.heads: Memo[ParsedRequest] = Memo()
+        self.heads: Memo[ParsedRequest] = Memo(generation=4096)
         self._blocks: Memo[RequestBlock] = Memo()
         self._parse_block = BlockParser(options).parse
 
@@ -122,6 +125,18 @@ class RequestParser:
             request.body = CHUNKED
         elif block.content_length > 0:
             request.body = LENGTH
+        authority = block.authority
+        if (
+            self._ordinary
+            and authority is not None
+            and target[:1] == b"/"
+            and is_canonical(target)
+            and method != b"QUERY"
+            and not block.upgrade
+        ):
+            # What _control_data comes to for an ordinary request.
+            request.head = RequestHead(method, target, authority, self._scheme, block, block.user_agent)
+            return request
         self._control_data(request, method, target)
         return request
 

@@ -231,6 +231,7 @@ class ResponseParser:
         "_keep_server",
         "_limits",
         "_lines",
+        "_names",
         "_options",
         "_tail",
         "_texts",
@@ -244,6 +245,7 @@ class ResponseParser:
         self.heads: Memo[ResponseHead] = Memo()
         #: the last simple head: most heads of an upstream differ from it in a line or two
         self._lines: list[bytes] = []
+        self._names: list[bytes] = []
         self._texts: list[bytes] = []
         self._head = ResponseHead()
         server = options.server_header
@@ -278,16 +280,16 @@ class ResponseParser:
 
     def _changed(self, lines: list[bytes], changed: list[int]) -> ResponseHead | None:
         """The template's head with some lines replaced; None if one of them needs the long way."""
-        template = self._lines
         texts = self._texts[:]
+        names = self._names
         length = -2
         for at in changed:
-            entry = _LINES.get(lines[at]) or _new_line(lines[at])
+            line = lines[at]
+            entry = _LINES.get(line) or _new_line(line)
             if entry is None:
                 return None
             kind, (lower, value), text = entry
-            before = template[at]
-            if kind > _CONTENT_LENGTH or before[: before.find(b":")].lower() != lower:
+            if kind > _CONTENT_LENGTH or names[at] != lower:
                 return None
             if kind == _CONTENT_LENGTH:
                 if not _is_length(value):
@@ -358,6 +360,7 @@ class ResponseParser:
         head.tail_bytes = len(self._tail)
         if head.simple and not repeated and not head.upgrade:
             self._lines = lines
+            self._names = [line.partition(b":")[0].lower() for line in lines]
             self._texts = out
             self._head = head
         return head

@@ -209,7 +209,7 @@ class ServerConnection(asyncio.Protocol):
         if data[-4:] == b"\r\n\r\n" and len(data) <= _ONE_HEAD_BYTES and len(data) <= limit:
             # Mostly one head and nothing else. If there is more, the empty line inside makes it a bad one, or
             # the fields of several heads are too many.
-            request = edge.requests.parse(data)
+            request = edge.requests.parse_new(data)
         if request is None or request.error is errors.BAD_REQUEST or request.error is errors.TOO_MANY_FIELDS:
             end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
             if end == 3:
