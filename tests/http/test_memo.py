@@ -58,10 +58,10 @@ def test_a_flood_of_new_heads_does_not_enter() -> None:
 
 def test_heads_seen_twice_are_bounded() -> None:
     parser = head.RequestParser(HttpOptions())
-    for number in range(6000):
+    for number in range(10_000):
         for _ in range(2):
             parser.parse(REQUEST % (number, number))
-    assert len(parser.heads) <= 2 * 2048
+    assert 4096 <= len(parser.heads) <= 2 * 4096
 
 
 def test_large_keys_do_not_enter() -> None:
@@ -71,6 +71,20 @@ def test_large_keys_do_not_enter() -> None:
         memo.offer(b"x" * 101, 1)
     assert len(memo) == 0
     assert Memo().max_key_bytes <= 8192
+
+
+def test_the_bytes_of_its_keys_are_bounded_too() -> None:
+    """A stranger may send as many heads twice as it likes, and as large ones."""
+    parser = head.RequestParser(HttpOptions())
+    size = 0
+    for number in range(3000):
+        data = REQUEST % (number, number)
+        data = data[:-2] + b"big: %b\r\n\r\n" % (b"v" * 7000)
+        size = len(data)
+        for _ in range(2):
+            parser.parse(data)
+    assert len(parser.heads) * size < 9 * 1024 * 1024
+    assert len(parser.heads) > 500
 
 
 @given(st.lists(st.integers(0, 12), max_size=80))

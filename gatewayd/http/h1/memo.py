@@ -14,6 +14,8 @@ V = TypeVar("V")
 
 #: Entries of a generation.
 GENERATION: Final = 2048
+#: Bytes of a generation's keys: what is remembered of a key is a few times its size, and strangers choose it.
+GENERATION_BYTES: Final = 4 * 1024 * 1024
 #: Places for marks, a power of two.
 _MARKS: Final = 8192
 _MARK_BITS: Final = _MARKS - 1
@@ -22,13 +24,14 @@ _MARK_BITS: Final = _MARKS - 1
 class Memo(Generic[V]):
     """Remembers values by their bytes."""
 
-    __slots__ = ("_generation", "_marks", "_old", "_young", "get", "max_key_bytes")
+    __slots__ = ("_bytes", "_generation", "_marks", "_old", "_young", "get", "max_key_bytes")
 
     def __init__(self, generation: int = GENERATION, max_key_bytes: int = 8192) -> None:
         self._generation = generation
         self.max_key_bytes = max_key_bytes
         self._young: dict[bytes, V] = {}
         self._old: dict[bytes, V] = {}
+        self._bytes = 0  # of the young generation's keys
         #: hashes of keys offered lately, by their low bits; a collision only delays a key or lets it in early
         self._marks = [0] * _MARKS
         #: the young generation's own ``get``: the one look-up of the fast path
@@ -55,8 +58,10 @@ class Memo(Generic[V]):
             self._put(key, value)
 
     def _put(self, key: bytes, value: V) -> None:
-        if len(self._young) >= self._generation:
+        if len(self._young) >= self._generation or self._bytes >= GENERATION_BYTES:
             self._old = self._young
             self._young = {}
+            self._bytes = 0
             self.get = self._young.get
+        self._bytes += len(key)
         self._young[key] = value
