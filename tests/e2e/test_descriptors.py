@@ -9,9 +9,8 @@ import random
 import pytest
 
 from gatewayd.routing.route import RetryPolicy
-from tests.support.bare_sockets import Net, Peer
+from tests.support.bare_sockets import Net, Peer, answer
 from tests.support.in_process import InProcess, forward, request
-from tests.support.manual_upstream import answer
 
 BOTH_LOOPS = pytest.mark.asyncio(loop_factories=["uvloop", "asyncio"])
 WIDTH = 24

@@ -10,9 +10,8 @@ import pytest
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
 from gatewayd.routing.route import RetryPolicy
-from tests.support.bare_sockets import Net, Peer
+from tests.support.bare_sockets import Net, Peer, answer
 from tests.support.in_process import InProcess, forward, request
-from tests.support.manual_upstream import answer
 from tests.support.ports import PortReservation
 from tests.support.raw_client import RawClient
 from tests.support.recorder import Recorder

@@ -11,9 +11,8 @@ import asyncio
 import pytest
 
 from gatewayd.routing.route import RetryPolicy
-from tests.support.bare_sockets import Net, Peer
+from tests.support.bare_sockets import Net, Peer, answer
 from tests.support.in_process import InProcess, forward, request
-from tests.support.manual_upstream import answer
 
 METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
 BOTH_LOOPS = pytest.mark.asyncio(loop_factories=["uvloop", "asyncio"])

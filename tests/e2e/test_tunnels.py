@@ -7,9 +7,8 @@ import asyncio
 import pytest
 import websockets
 
-from tests.support.bare_sockets import Net
+from tests.support.bare_sockets import Net, answer
 from tests.support.in_process import InProcess, forward, request
-from tests.support.manual_upstream import answer
 from tests.support.raw_client import RawClient
 from tests.support.recorder import Recorder
 

@@ -8,9 +8,8 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
-from tests.support.bare_sockets import Net
+from tests.support.bare_sockets import Net, answer
 from tests.support.in_process import InProcess, request
-from tests.support.manual_upstream import answer
 
 
 async def test_requests_under_way_end_on_the_old_one_and_the_next_begin_on_the_new() -> None:

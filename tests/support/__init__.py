@@ -9,7 +9,6 @@ ports.py            free ports, held until the moment they are needed
 gateway_process.py  ``GatewayProcess``: ``python -m gatewayd run`` with free ports, readiness, a sure end
 in_process.py       ``InProcess``: the data path alone, in the test's own loop, checked when the block ends
 bare_sockets.py     ``Net``: both peers of the proxy as bare sockets, for what the order of events decides
-manual_upstream.py  ``ManualUpstream``: an upstream that does nothing by itself
 fake_transport.py   ``FakeTransport``: no socket at all
 half_close_stress.py  relays that half-close on uvloop, in a process of their own
 certificates.py     throw-away certificates by the ``openssl`` command

@@ -109,3 +109,9 @@ class Net:
         peer = self._peer(sock)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         return peer
+
+
+def answer(body: bytes = b"ok", *headers: str, status: int = 200) -> bytes:
+    """A response with content-length."""
+    lines = [f"HTTP/1.1 {status} OK", f"content-length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
