@@ -6,6 +6,7 @@ changes is made per request.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from random import getrandbits
 from typing import Any, Final
@@ -20,25 +21,33 @@ class Client(ConnectionInfo):
 
     __slots__ = ("address", "appended", "lines")
 
-    def __init__(self, transport: Any, options: HttpOptions) -> None:
-        remote = transport.get_extra_info("peername")
-        local = transport.get_extra_info("sockname")
+    def __init__(self, remote: Any, local: Any, options: HttpOptions) -> None:
+        """``remote`` and ``local`` are socket addresses."""
         remote_ip, remote_text = _printable(remote)
-        local_ip, local_text = _printable(local)
+        local_ip, local_text = _shown_local(local)
         super().__init__(remote_ip, remote_text, local_text)
-        #: the trusted client address when there is no trusted hop (14.1.1)
-        self.address = remote_ip.encode()
-        # A loopback peer is not worth telling: the proxy appends its own address (14.1.1, golden).
-        loopback = remote_ip.startswith("127.") or remote_ip == "::1"
-        self.appended = local_ip.encode() if loopback else self.address
-        #: the lines of a request that came without x-forwarded-for, up to the request id's value
-        self.lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-envoy-external-address: %b\r\n" % (
-            self.appended,
-            options.scheme,
-            self.address,
+        #: the trusted client address when there is no trusted hop (14.1.1); what is appended to
+        #: x-forwarded-for; the lines of a request that came without it, up to the request id's value
+        self.address, self.appended, self.lines = _client_lines(
+            remote_ip, local_ip, options.scheme, options.request_id
         )
-        if options.request_id:
-            self.lines += b"x-request-id: "
+
+
+@lru_cache(maxsize=4096)
+def _client_lines(
+    remote_ip: str, local_ip: str, scheme: bytes, request_id: bool
+) -> tuple[bytes, bytes, bytes]:
+    """Address, what is appended, and the lines: the same for all connections of a client."""
+    address = remote_ip.encode()
+    # A loopback peer is not worth telling: the proxy appends its own address (14.1.1, golden).
+    loopback = remote_ip.startswith("127.") or remote_ip == "::1"
+    appended = local_ip.encode() if loopback else address
+    lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-envoy-external-address: %b\r\n" % (
+        appended,
+        scheme,
+        address,
+    )
+    return address, appended, lines + b"x-request-id: " if request_id else lines
 
 
 def _printable(address: Any) -> tuple[str, str]:
@@ -46,9 +55,16 @@ def _printable(address: Any) -> tuple[str, str]:
     if not isinstance(address, tuple):
         return "", "-"
     host, port = address[:2]
+    if ":" not in host:
+        return host, f"{host}:{port}"
     if host.startswith("::ffff:") and "." in host:
         host = host[7:]
-    return host, ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+        return host, f"{host}:{port}"
+    return host, f"[{host}]:{port}"
+
+
+#: There are few local addresses.
+_shown_local = lru_cache(maxsize=256)(_printable)
 
 
 def trusted_address(forwarded_for: bytes, hops: int) -> bytes | None:

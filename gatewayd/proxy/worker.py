@@ -8,9 +8,9 @@ request begins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableSet
+from collections.abc import Callable, MutableSet, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1 import head, response
@@ -24,6 +24,8 @@ from gatewayd.proxy.plan import make_plan
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
+
+_WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})
 
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
@@ -39,12 +41,16 @@ class ListenerLike(Protocol):
 class Port:
     """The proxy's side of one listener."""
 
-    __slots__ = ("_listener", "_proxy", "connections", "edge", "number")
+    __slots__ = ("_listener", "_local", "_one_address", "_proxy", "connections", "edge", "number")
 
     def __init__(self, proxy: Proxy, listener: ListenerLike) -> None:
         self._proxy = proxy
         self._listener = listener
         self.connections = listener.connections
+        #: where everything arrives at one address it is asked for once, not per connection
+        bind: Sequence[tuple[str, int]] = getattr(listener.spec, "bind", ())
+        self._one_address = len(bind) == 1 and bind[0][0] not in _WILDCARDS
+        self._local: Any = None
         self.use(listener.spec)
 
     def use(self, spec: Any) -> None:
@@ -53,12 +59,21 @@ class Port:
         self.number: int = spec.port
         self.edge = make_edge(self._proxy, spec)
         for connection in self.connections:  # the lines about their clients depend on the options
-            connection.info = Client(connection.transport, spec.options)
+            connection.info = self._client(connection)
 
     def connected(self, connection: ServerConnection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
-        connection.info = Client(connection.transport, self.edge.options)
+        connection.info = self._client(connection)
+
+    def _client(self, connection: ServerConnection) -> Client:
+        transport = connection.transport
+        local = self._local
+        if local is None:
+            local = transport.get_extra_info("sockname")
+            if self._one_address:
+                self._local = local
+        return Client(transport.get_extra_info("peername"), local, self.edge.options)
 
     def disconnected(self, connection: ServerConnection) -> None:
         """A connection is gone."""

@@ -11,16 +11,8 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id, trusted_address
 
 
-class _Transport:
-    def __init__(self, peer: Any, local: Any) -> None:
-        self._facts = {"peername": peer, "sockname": local}
-
-    def get_extra_info(self, name: str) -> Any:
-        return self._facts[name]
-
-
 def client(peer: Any = ("10.0.0.9", 5000), local: Any = ("10.0.0.1", 80), **options: Any) -> Client:
-    return Client(_Transport(peer, local), HttpOptions(**options))
+    return Client(peer, local, HttpOptions(**options))
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class RequestParser:
         #: nothing but the connection decides about scheme and path
         self._ordinary = options.path_normalization == "BASE" and not options.trusted_proxies
         #: whole heads; a connection asks ``heads.get`` first
-        self.heads: Memo[ParsedRequest] = Memo(generation=4096)
+        self.heads: Memo[ParsedRequest] = Memo(generation=16_384)
         self._blocks: Memo[RequestBlock] = Memo()
         self._parse_block = BlockParser(options).parse
 

@@ -16,15 +16,12 @@ V = TypeVar("V")
 GENERATION: Final = 2048
 #: Bytes of a generation's keys: what is remembered of a key is a few times its size, and strangers choose it.
 GENERATION_BYTES: Final = 4 * 1024 * 1024
-#: Places for marks, a power of two.
-_MARKS: Final = 8192
-_MARK_BITS: Final = _MARKS - 1
 
 
 class Memo(Generic[V]):
     """Remembers values by their bytes."""
 
-    __slots__ = ("_bytes", "_generation", "_marks", "_old", "_young", "get", "max_key_bytes")
+    __slots__ = ("_bytes", "_generation", "_mark_bits", "_marks", "_old", "_young", "get", "max_key_bytes")
 
     def __init__(self, generation: int = GENERATION, max_key_bytes: int = 8192) -> None:
         self._generation = generation
@@ -33,7 +30,8 @@ class Memo(Generic[V]):
         self._old: dict[bytes, V] = {}
         self._bytes = 0  # of the young generation's keys
         #: hashes of keys offered lately, by their low bits; a collision only delays a key or lets it in early
-        self._marks = [0] * _MARKS
+        self._mark_bits = (1 << (2 * generation).bit_length()) - 1
+        self._marks = [0] * (self._mark_bits + 1)
         #: the young generation's own ``get``: the one look-up of the fast path
         self.get: Callable[[bytes], V | None] = self._young.get
 
@@ -51,7 +49,7 @@ class Memo(Generic[V]):
         """Remember ``value`` if ``key`` was offered before."""
         mark = hash(key)
         marks = self._marks
-        at = mark & _MARK_BITS
+        at = mark & self._mark_bits
         if marks[at] != mark:
             marks[at] = mark
         elif len(key) <= self.max_key_bytes:
