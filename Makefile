@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := gatewayd tests benchmarks
 
-.PHONY: help run test cases bench lint types pytest clean
+.PHONY: help run test cases bench bench-tools lint types pytest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test                 install with test extras; lint, types, all tests"
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
+	@echo "make bench-tools          what the benchmarks call, from Debian (root)"
 	@echo "make lint | types | clean"
 
 run: $(VENV)/.run
@@ -41,7 +42,12 @@ cases: $(VENV)/.test
 	@$(BIN)/python -m tests.cases $(CASES)
 
 bench: $(VENV)/.bench
+	@mkdir -p build
 	$(BIN)/python -m benchmarks.macro $(BENCH)
+
+bench-tools: $(VENV)/.bench
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends nginx-light wrk curl
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

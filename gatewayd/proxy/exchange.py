@@ -15,12 +15,13 @@ from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.head import NO_BODY, ParsedRequest
 from gatewayd.http.h1.response import ResponseHead
-from gatewayd.http.message import Fields, Pair, RequestHead
+from gatewayd.http.message import Pair
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
-from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id
+from gatewayd.proxy.forwarding import Client, new_request_id
 from gatewayd.proxy.local_reply import direct_reply, failure_reply, redirect_reply
-from gatewayd.proxy.plan import Plan, is_chunked, request_head
+from gatewayd.proxy.plan import Plan, is_chunked
+from gatewayd.proxy.upstream_head import built_head, plain_head
 from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
@@ -51,9 +52,7 @@ class Exchange(StreamInfo):
         "_pending_end",
         "_per_try",
         "_replayable",
-        "_retries_left",
         "_retry_timer",
-        "_sent_at",
         "_tried",
         "_tunnel_ends",
         "cluster",
@@ -200,9 +199,9 @@ class Exchange(StreamInfo):
                 self.x_forwarded_for = client.appended
                 message = b"".join((plan.prefix, client.lines, self.request_id, plan.suffix))
             else:
-                message = self._plain_message()
+                message = plain_head(self)
         else:
-            message = self._built_message()
+            message = built_head(self)
         body = self.parsed.body
         if body == NO_BODY:
             connection.start(self, message, self.method, edge.responses, edge.limits, upgrade=plan.upgrade)
@@ -210,88 +209,6 @@ class Exchange(StreamInfo):
             self._start_with_body(connection, message)
         if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
             self._arm_per_try()
-
-    def _plain_message(self) -> bytes:
-        """A plain route's head when the client came through other proxies."""
-        plan = self.plan
-        block = self.parsed.block
-        options = self.stream.edge.options
-        self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
-            self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
-        )
-        out = [plan.prefix]
-        for name, value in pairs:
-            out += (name, b": ", value, b"\r\n")
-        if options.request_id:
-            out += (b"x-request-id: ", self.request_id)
-        out.append(plan.suffix)
-        return b"".join(out)
-
-    def _built_message(self) -> bytes:
-        """A head with rewrites, operations, time-outs or another attempt's count."""
-        plan = self.plan
-        route = self.route
-        head = self.parsed.head
-        assert head is not None
-        block = self.parsed.block
-        options = self.stream.edge.options
-        self.x_forwarded_for, self.trusted_address, pairs = client_pairs(
-            self.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
-        )
-        fields = [*block.forward, *(plan.extra or ()), *pairs]
-        if options.x_forwarded_host:
-            fields.append((b"x-forwarded-host", head.authority))
-        if options.x_forwarded_port:
-            fields.append((b"x-forwarded-port", b"%d" % self.stream.port.number))
-        if options.request_id:
-            fields.append((b"x-request-id", self.request_id))
-        if route.decorator:
-            fields.append((b"x-envoy-decorator-operation", route.decorator))
-        if options.attempt_count:
-            fields.append((b"x-envoy-attempt-count", b"%d" % self.attempts))
-        expected = self._expected_timeout_ms()
-        if expected and options.debug_headers:
-            fields.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % expected))
-        destination = self.destination
-        if destination.request_ops is not None:
-            fields = destination.request_ops.apply(fields, self)
-        target = head.target
-        if route.rewrite is not None:
-            target = route.rewrite(head.path, head.query)
-            if options.debug_headers:
-                fields.append((b"x-envoy-original-path", head.target))
-            else:
-                self.path = target  # the log's column is that field or the path as sent (semantics 17.2)
-        authority = head.authority
-        if destination.authority is not None:
-            authority = destination.authority
-            if options.debug_headers:
-                fields.append((b"x-envoy-original-host", head.authority))
-        if destination.request_ops is not None or destination.authority is not None:
-            self._note_as_sent(authority, fields)
-        return request_head(head.method, target, authority, fields) + b"\r\n"
-
-    def _note_as_sent(self, authority: bytes, pairs: list[Pair]) -> None:
-        """The log and response operations see the request as it was sent (golden 06_02, 06_03)."""
-        head = self.parsed.head
-        assert head is not None
-        fields = Fields(pairs)
-        self.request = RequestHead(head.method, head.target, authority, head.scheme, fields)
-        self.request_id = fields.get(b"x-request-id") or b""
-        self.x_forwarded_for = fields.get(b"x-forwarded-for") or b""
-
-    def _expected_timeout_ms(self) -> int:
-        """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
-        route = self.route
-        limits = []
-        if route.timeout_s:
-            left = route.timeout_s
-            if self.timeout is not None and self.attempts > 1:
-                left = max(0.001, self.timeout.at - monotonic())
-            limits.append(left)
-        if route.retry is not None and route.retry.per_try_timeout_s:
-            limits.append(route.retry.per_try_timeout_s)
-        return round(min(limits) * 1000) if limits else 0
 
     def _start_with_body(self, connection: Any, message: bytes) -> None:
         """Send the head with whatever of the body has arrived."""

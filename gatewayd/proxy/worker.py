@@ -14,8 +14,9 @@ from typing import Any, Final, Protocol
 
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1 import head, response
+from gatewayd.http.h1.edge import Edge
 from gatewayd.http.h1.head import ParsedRequest
-from gatewayd.http.h1.server import Edge, ServerConnection
+from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange

@@ -8,19 +8,16 @@ as ``edge.begin`` makes an exchange of each head.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.dates import DateField
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, RequestParser, refused
-from gatewayd.http.h1.response import ResponseHead, ResponseParser, status_line
-from gatewayd.http.limits import HttpLimits
+from gatewayd.http.h1.edge import Edge
+from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, refused
+from gatewayd.http.h1.response import ResponseHead, status_line
 from gatewayd.http.message import Pair
-from gatewayd.http.options import HttpOptions
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
@@ -45,30 +42,6 @@ _ONE_HEAD_BYTES: Final = 4096
 #: An end of stream this soon after the request is a client that half-closes and waits for its answer;
 #: a later one is a client that has gone (docs/decisions/half_close.md).
 HALF_CLOSE_WINDOW_S: Final = 0.1
-
-
-class Edge:
-    """What the connections of a listener share under one configuration."""
-
-    __slots__ = ("begin", "date", "limits", "on_closed", "options", "requests", "responses", "spec")
-
-    def __init__(
-        self,
-        spec: Any,
-        options: HttpOptions,
-        requests: RequestParser,
-        responses: ResponseParser,
-        begin: Callable[[ServerConnection, ParsedRequest], Any],
-        date: DateField,
-    ) -> None:
-        self.spec = spec
-        self.options = options
-        self.limits: HttpLimits = options.limits
-        self.requests = requests
-        self.responses = responses
-        #: makes the exchange of a request; may answer at once
-        self.begin = begin
-        self.date = date
 
 
 class ServerConnection(asyncio.Protocol):

@@ -1,0 +1,103 @@
+"""HOT: the request head as it goes upstream, when it is not simply the plan's prepared bytes.
+
+``plain_head`` serves a plain route whose client came through other proxies; ``built_head`` everything with
+rewrites, operations, time-outs or more than one attempt. Both write down in the exchange what they sent.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatewayd.http.message import Fields, Pair, RequestHead
+from gatewayd.proxy.forwarding import client_pairs
+from gatewayd.proxy.plan import request_head
+
+if TYPE_CHECKING:
+    from gatewayd.proxy.exchange import Exchange
+
+
+def plain_head(exchange: Exchange) -> bytes:
+    """A plain route's head when the client came through other proxies."""
+    plan = exchange.plan
+    block = exchange.parsed.block
+    options = exchange.stream.edge.options
+    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
+        exchange.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+    )
+    out = [plan.prefix]
+    for name, value in pairs:
+        out += (name, b": ", value, b"\r\n")
+    if options.request_id:
+        out += (b"x-request-id: ", exchange.request_id)
+    out.append(plan.suffix)
+    return b"".join(out)
+
+
+def built_head(exchange: Exchange) -> bytes:
+    """A head with rewrites, operations, time-outs or another attempt's count."""
+    plan = exchange.plan
+    route = exchange.route
+    head = exchange.parsed.head
+    assert head is not None
+    block = exchange.parsed.block
+    options = exchange.stream.edge.options
+    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
+        exchange.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+    )
+    fields = [*block.forward, *(plan.extra or ()), *pairs]
+    if options.x_forwarded_host:
+        fields.append((b"x-forwarded-host", head.authority))
+    if options.x_forwarded_port:
+        fields.append((b"x-forwarded-port", b"%d" % exchange.stream.port.number))
+    if options.request_id:
+        fields.append((b"x-request-id", exchange.request_id))
+    if route.decorator:
+        fields.append((b"x-envoy-decorator-operation", route.decorator))
+    if options.attempt_count:
+        fields.append((b"x-envoy-attempt-count", b"%d" % exchange.attempts))
+    expected = _expected_timeout_ms(exchange)
+    if expected and options.debug_headers:
+        fields.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % expected))
+    destination = exchange.destination
+    if destination.request_ops is not None:
+        fields = destination.request_ops.apply(fields, exchange)
+    target = head.target
+    if route.rewrite is not None:
+        target = route.rewrite(head.path, head.query)
+        if options.debug_headers:
+            fields.append((b"x-envoy-original-path", head.target))
+        else:
+            exchange.path = target  # the log's column is that field or the path as sent (semantics 17.2)
+    authority = head.authority
+    if destination.authority is not None:
+        authority = destination.authority
+        if options.debug_headers:
+            fields.append((b"x-envoy-original-host", head.authority))
+    if destination.request_ops is not None or destination.authority is not None:
+        _note_as_sent(exchange, authority, fields)
+    return request_head(head.method, target, authority, fields) + b"\r\n"
+
+
+def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> None:
+    """The log and response operations see the request as it was sent (golden 06_02, 06_03)."""
+    head = exchange.parsed.head
+    assert head is not None
+    fields = Fields(pairs)
+    exchange.request = RequestHead(head.method, head.target, authority, head.scheme, fields)
+    exchange.request_id = fields.get(b"x-request-id") or b""
+    exchange.x_forwarded_for = fields.get(b"x-forwarded-for") or b""
+
+
+def _expected_timeout_ms(exchange: Exchange) -> int:
+    """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
+    route = exchange.route
+    limits = []
+    if route.timeout_s:
+        left = route.timeout_s
+        if exchange.timeout is not None and exchange.attempts > 1:
+            left = max(0.001, exchange.timeout.at - monotonic())
+        limits.append(left)
+    if route.retry is not None and route.retry.per_try_timeout_s:
+        limits.append(route.retry.per_try_timeout_s)
+    return round(min(limits) * 1000) if limits else 0
