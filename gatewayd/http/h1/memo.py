@@ -15,7 +15,7 @@ V = TypeVar("V")
 #: Entries of a generation.
 GENERATION: Final = 2048
 #: Bytes of a generation's keys: what is remembered of a key is a few times its size, and strangers choose it.
-GENERATION_BYTES: Final = 4 * 1024 * 1024
+GENERATION_BYTES: Final = 8 * 1024 * 1024
 
 
 class Memo(Generic[V]):
