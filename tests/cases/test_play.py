@@ -94,9 +94,11 @@ async def test_a_call_that_is_only_late_gets_a_second_chance() -> None:
             return self.notes.pop(0)
 
     late = "elapsed: expected 100 ms, came 400 ms"
+    left = "upstream alpha header x-envoy-expected-rq-timeout-ms: expected '86', came '24'"
     for notes, verdict in (
         ([[late], []], []),
         ([[late], [late]], [late]),
+        ([[late, left], []], []),
         ([[late, "status"], []], [late, "status"]),
     ):
         Slow.notes = notes
