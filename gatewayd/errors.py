@@ -96,7 +96,6 @@ UPGRADE_FAILED: Final = _request("upgrade_failed", 403, "-", "upgrade_failed")
 QUERY_WITHOUT_TYPE: Final = _request("query_without_type", 400, "-", "query_missing_content_type")
 HEAD_TIMEOUT: Final = _request("head_timeout", 408, "DT", "request_header_timeout", b"request header timeout")
 IDLE_TIMEOUT: Final = _request("idle_timeout", 408, "SI", "stream_idle_timeout", b"stream timeout")
-OVERLOADED: Final = Failure("overloaded", 503, "OM", "overload", b"envoy overloaded", b"", True)
 
 #: Every row, for tests and documents.
 FAILURES: Final[tuple[Failure, ...]] = tuple(v for v in list(globals().values()) if isinstance(v, Failure))

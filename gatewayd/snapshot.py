@@ -1,8 +1,8 @@
 """The frozen result of the compiler: what the worker serves, all nouns on a page.
 
 A snapshot is made once from all configuration and put in force by one assignment. A request that began
-on it holds it and ends on it. Its one mutable part is the request cache of each route table, which
-dies with it.
+on it holds it and ends on it. Nothing in it changes: what is worked out per head is kept beside the head and
+bound to the listener's spec (``proxy/plan.py``).
 """
 
 from __future__ import annotations

@@ -18,8 +18,6 @@ class HttpLimits:
     max_chunk_ext_bytes: int = 4 * 1024  # per message
     max_interim_responses: int = 32
     max_empty_lines: int = 2
-    write_high_water_bytes: int = 64 * 1024
-    write_low_water_bytes: int = 16 * 1024
     retry_buffer_bytes: int = 64 * 1024
     request_head_timeout_s: float = 10.0
     stream_idle_timeout_s: float = 300.0

@@ -1,13 +1,13 @@
-"""HOT: host → virtual host → route, once per request whose head is not in the cache.
+"""HOT: host → virtual host → route, once for each head under a configuration.
 
 A decision depends on nothing but the :class:`RequestHead` (weights are drawn later, by ``Route.pick``), so
-a codec may keep whole heads with their decision in :attr:`RouteTable.cache`.
+the proxy keeps it beside the head (``proxy/plan.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from gatewayd.http.message import RequestHead
 from gatewayd.routing.hosts import HostIndex, host_key
@@ -47,7 +47,7 @@ class VirtualHost:
 class RouteTable:
     """The virtual hosts of one listener."""
 
-    __slots__ = ("_exact", "_hosts", "cache", "virtual_hosts")
+    __slots__ = ("_exact", "_hosts", "virtual_hosts")
 
     def __init__(self, virtual_hosts: Iterable[VirtualHost]) -> None:
         self.virtual_hosts = tuple(virtual_hosts)
@@ -55,9 +55,6 @@ class RouteTable:
             (domain, host) for host in self.virtual_hosts for domain in host.domains
         )
         self._exact = self._hosts.exact
-        #: The one mutable part of a snapshot, dropped with it: a codec keeps decisions here by whole
-        #: request heads, bounds it, and nobody else touches it.
-        self.cache: dict[Any, Any] = {}
 
     def find_virtual_host(self, host: bytes) -> VirtualHost | None:
         """The virtual host of ``host``, lower-case and without port; see :func:`host_key`."""

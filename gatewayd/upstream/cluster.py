@@ -21,7 +21,7 @@ class Cluster:
 
     __slots__ = (
         "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "endpoints", "name", "pick", "resolved",
-        "retries", "spec", "total",
+        "spec", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -32,8 +32,6 @@ class Cluster:
         #: requests in progress
         self.active = 0
         self.total = 0
-        #: retries in progress
-        self.retries = 0
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]

@@ -32,6 +32,19 @@ async def test_requests_under_way_end_on_the_old_one_and_the_next_begin_on_the_n
             assert [record.route.name for record in await proxy.logged(2)] == ["r", "here"]
 
 
+async def test_a_remembered_head_is_routed_anew_under_a_new_configuration() -> None:
+    """The same bytes under equal options: only the plan beside them may not be kept (hardening 9.2)."""
+    with Net() as net:
+        async with InProcess([net.port]) as proxy:
+            client = await net.connect(proxy.port)
+            for number in range(6):
+                here = Route(f"r{number}", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"n%d" % number))
+                table = RouteTable([VirtualHost("all", ["*"], [Rule((), here)])])
+                proxy.proxy.ports[0].use(SimpleNamespace(routes=table, options=HttpOptions(), port=80))
+                client.send(request())
+                await client.receive(b"\r\n\r\nn%d" % number)
+
+
 async def test_what_is_written_about_the_client_follows_the_options() -> None:
     """The lines prepared per connection must fit the heads prepared under the new options."""
     with Net() as net:

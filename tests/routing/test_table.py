@@ -66,9 +66,3 @@ def test_https_redirect_leaves_https_alone() -> None:
     _, route = table().lookup(request(b"/s", host=b"secure.test", scheme=b"https"))
     assert route is not None
     assert route.name == "secure"
-
-
-def test_each_table_has_its_own_cache() -> None:
-    first, second = table(), table()
-    first.cache[b"head"] = 1
-    assert second.cache == {}
