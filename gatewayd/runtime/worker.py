@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any, Final
@@ -53,7 +53,8 @@ def run_worker(options: RunOptions) -> int:
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(EXIT_OK))
+        # Not by an exception: it could come up in anything, half-made objects included. Nothing is open yet.
+        signal.signal(number, lambda *_: os._exit(EXIT_OK))
     memory.tune_allocator()
     memory.begin_loading()
     loop = _new_loop(options.loop)
