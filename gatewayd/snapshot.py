@@ -11,27 +11,55 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayd.findings import Finding
+from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.routing.l4 import TcpRoute
 from gatewayd.routing.table import RouteTable
 from gatewayd.upstream.spec import ClusterSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterChain:
+    """What happens to the connections of a listener that choose it: HTTP by ``routes``, or TCP by ``tcp``."""
+
+    #: as Istio names its route table, e.g. "https.443.https.edge.istio-system" (semantics 2.3.9, 2.3.10)
+    name: str
+    #: the Gateway's own server port number, which ``match.port`` and redirects see (semantics 2.1.4)
+    port: int
+    #: lower case, "a.test" or "*.test"; none: every SNI, and clients that send none (semantics 3.3)
+    server_names: tuple[str, ...] = ()
+    #: taken only by a ClientHello that offers one of these (AUTO_PASSTHROUGH, semantics 3.1); none: by any
+    alpn: tuple[str, ...] = ()
+    #: what ends TLS here (a :class:`gatewayd.tls.store.ServerTls`); None: bytes go on as they come
+    tls: Any = None
+    routes: RouteTable | None = None
+    options: HttpOptions | None = None
+    tcp: TcpRoute | None = None
+    #: Gateways whose servers were merged here: (namespace, name, server index)
+    gateways: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ListenerSpec:
     """One address to listen on and what answers there.
 
-    ``bind`` holds the addresses to open, each ``(host, port)``, or ``("unix:/path", 0)``; ``port`` is
-    the Gateway's own server port number, which ``match.port`` and redirects see (semantics 2.1.4).
+    ``bind`` holds the addresses to open, each ``(host, port)``, or ``("unix:/path", 0)``.
     """
 
     name: str  # e.g. "0.0.0.0_8080", as Envoy names it
     bind: tuple[tuple[str, int], ...]
-    port: int
-    protocol: str  # "HTTP"
-    routes: RouteTable
-    options: HttpOptions
-    #: Gateways whose servers were merged here: (namespace, name, server index)
-    gateways: tuple[tuple[str, str, int], ...] = ()
+    port: int  # the Gateway's own number, as in the chains
+    #: HTTP, TCP or TLS; TLS: every connection begins with a ClientHello, which chooses the chain
+    protocol: str
+    chains: tuple[FilterChain, ...]
+    limits: HttpLimits
+    #: every connection begins with a PROXY protocol header (semantics 10.12)
+    proxy_protocol: bool = False
+
+    @property
+    def gateways(self) -> tuple[tuple[str, str, int], ...]:
+        """Those of all chains."""
+        return tuple(gateway for chain in self.chains for gateway in chain.gateways)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.macro import site
@@ -23,6 +22,7 @@ from gatewayd.routing.index import Rule
 from gatewayd.routing.matchers import MATCHERS
 from gatewayd.routing.route import FORWARD, Destination, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.snapshot import FilterChain
 from gatewayd.upstream.registry import Registry
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
@@ -84,15 +84,14 @@ def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
         )
         for host in site.plain_site(8080).hosts
     ]
-    spec = SimpleNamespace(routes=RouteTable(hosts), options=HttpOptions(), port=80)
-    listener = SimpleNamespace(spec=spec, connections=set())
+    chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=HttpOptions())
     proxy = Proxy(loop, registry, log.append)
     endpoint = cluster.endpoints[0]
     upstream = ClientConnection(endpoint)
     upstream.connection_made(FakeTransport(("127.0.0.1", 8080)))  # type: ignore[arg-type]
     endpoint.connections.add(upstream)
     endpoint.released(upstream)
-    downstream = proxy.protocol_factory(listener)()
+    downstream = proxy.http(set(), chain)()
     assert isinstance(downstream, ServerConnection)
     down = FakeTransport(("10.0.0.9", 40000))
     downstream.connection_made(down)  # type: ignore[arg-type]

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from gatewayd.compiler.defaults import http_options, mesh_retry_policy
+from gatewayd.compiler.defaults import mesh_retry_policy
 from gatewayd.compiler.destination_rules import RuleBook
 from gatewayd.compiler.destinations import Clusters
 from gatewayd.compiler.endpoints import EndpointSources
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.gateway_ports import PortTranslation
-from gatewayd.compiler.gateways import ServerGroup, bind_addresses, merge_servers, selected
+from gatewayd.compiler.gateways import merge_servers, selected
 from gatewayd.compiler.ingress import compile_ingresses
+from gatewayd.compiler.listeners import compile_listeners
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.ordering import by_age
 from gatewayd.compiler.prepare import Preparer
 from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
 from gatewayd.compiler.services import build_registry
-from gatewayd.compiler.virtual_hosts import BindingIndex, BuiltTable, Matched, build_table
+from gatewayd.compiler.virtual_hosts import BindingIndex, Matched
 from gatewayd.compiler.virtual_services import RuleCompiler
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
@@ -30,7 +31,7 @@ from gatewayd.resources.service import Endpoints, EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.virtual_service import VirtualService
 from gatewayd.resources.workload import WorkloadEntry
-from gatewayd.snapshot import ListenerSpec, Snapshot
+from gatewayd.snapshot import Snapshot
 from gatewayd.upstream.spec import ClusterSpec
 
 _Spec = TypeVar("_Spec")
@@ -115,7 +116,7 @@ def compile_snapshot(
     # Together
     compiler = RuleCompiler(clusters)
     matched: Matched = set()
-    listeners, tables = _listeners(groups, index, compiler, options, matched, report)
+    listeners, tables = compile_listeners(groups, index, compiler, options, matched, report)
 
     servers = [server for group in groups for server in group.servers]
     gateways = {gateway.full_name: gateway for gateway in all_gateways}
@@ -137,66 +138,3 @@ def compile_snapshot(
 
 def _names(gateways: Iterable[Resource[Gateway]]) -> set[str]:
     return {gateway.full_name for gateway in gateways}
-
-
-def _listeners(
-    groups: Iterable[ServerGroup],
-    index: BindingIndex,
-    compiler: RuleCompiler,
-    options: CompileOptions,
-    matched: Matched,
-    report: Reporter,
-) -> tuple[list[ListenerSpec], list[BuiltTable]]:
-    listeners: list[ListenerSpec] = []
-    tables: list[BuiltTable] = []
-    taken: dict[tuple[str, int], ServerGroup] = {}
-    settings = http_options(options)
-    for group in groups:
-        first = group.servers[0]
-        if group.kind != "http":
-            for server in group.servers:
-                report.say(
-                    "warning",
-                    "GWD0104",
-                    f"server {server.index} of Gateway {server.name} is not served yet: "
-                    f"protocol {server.spec.port.protocol}",
-                    server.gateway,
-                    server.path,
-                )
-            continue
-        addresses = bind_addresses(group, options)
-        clash = next((taken[address] for address in addresses if address in taken), None)
-        if clash is not None:
-            other = clash.servers[0]
-            report.say(
-                "error",
-                "GWD0103",
-                f"server {first.index} of Gateway {first.name} is left out: port {first.spec.port.number} "
-                f"comes to {addresses[0][0]}:{addresses[0][1]}, which port {other.spec.port.number} of "
-                f"Gateway {other.name} has already",
-                first.gateway,
-                first.path,
-                help="give each its own with --port-map",
-            )
-            continue
-        taken.update(dict.fromkeys(addresses, group))
-        built = build_table(group.servers, index, compiler, options.namespace, options.labels or {}, matched)
-        tables.append(built)
-        listeners.append(
-            ListenerSpec(
-                name=_listener_name(addresses[0]),
-                bind=addresses,
-                port=first.spec.port.number,
-                protocol="HTTP",
-                routes=built.table,
-                options=settings,
-                gateways=tuple((s.gateway.namespace, s.gateway.name, s.index) for s in group.servers),
-            )
-        )
-    return listeners, tables
-
-
-def _listener_name(address: tuple[str, int]) -> str:
-    """``0.0.0.0_8080`` as Envoy names it; the path of a UNIX socket as it is."""
-    host, port = address
-    return f"{host}_{port}" if port else host

@@ -1,16 +1,16 @@
 """The data path of one worker: what all exchanges share, and the ports their connections come from.
 
-The runtime makes one :class:`Proxy`, gives it a factory for each listener, and calls :meth:`Proxy.tick`
-about once a second. A new configuration is ``port.use(spec)``: connections read ``port.edge`` when a
-request begins.
+The runtime makes one :class:`Proxy`, listeners take a factory for each filter chain from it, and
+:meth:`Proxy.tick` is called about once a second. A new configuration is ``port.use(chain)``: connections
+read ``port.edge`` when a request begins.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableSet, Sequence
+from collections.abc import Callable, MutableSet
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any
 
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1 import head, response
@@ -26,41 +26,35 @@ from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
-_WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})
-
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
 
 
-class ListenerLike(Protocol):
-    """What a port needs of a listener (listeners stand above the proxy, so it is named by its shape)."""
-
-    spec: Any  # ListenerSpec: ``routes``, ``options``, ``port``
-    connections: MutableSet[Any]
-
-
 class Port:
-    """The proxy's side of one listener."""
+    """The proxy's side of the HTTP filter chain of one listener."""
 
-    __slots__ = ("_listener", "_local", "_one_address", "_proxy", "connections", "edge", "number")
+    __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "number")
 
-    def __init__(self, proxy: Proxy, listener: ListenerLike) -> None:
+    def __init__(
+        self, proxy: Proxy, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
+    ) -> None:
+        """``chain``: a FilterChain (listeners and snapshot stand above the proxy); ``connections``: its
+        listener's. ``one_address``: everything arrives at one address, which is asked for once only.
+        """
         self._proxy = proxy
-        self._listener = listener
-        self.connections = listener.connections
-        #: where everything arrives at one address it is asked for once, not per connection
-        bind: Sequence[tuple[str, int]] = getattr(listener.spec, "bind", ())
-        self._one_address = len(bind) == 1 and bind[0][0] not in _WILDCARDS
+        self.connections = connections
+        self._one_address = one_address
         self._local: Any = None
-        self.use(listener.spec)
+        self.use(chain)
 
-    def use(self, spec: Any) -> None:
-        """Put ``spec`` in force for requests that begin from now on."""
+    def use(self, chain: Any) -> None:
+        """Put ``chain`` in force for requests that begin from now on."""
         #: the Gateway's own port number (semantics 2.1.4)
-        self.number: int = spec.port
-        self.edge = make_edge(self._proxy, spec)
+        self.number: int = chain.port
+        self.edge = make_edge(self._proxy, chain)
         for connection in self.connections:  # the lines about their clients depend on the options
-            connection.info = self._client(connection)
+            if isinstance(connection, ServerConnection) and connection.port is self:
+                connection.info = self._client(connection)
 
     def connected(self, connection: ServerConnection) -> None:
         """A connection was accepted."""
@@ -81,47 +75,94 @@ class Port:
         self.connections.discard(connection)
 
 
-def make_edge(proxy: Proxy, spec: Any) -> Edge:
-    """What the connections of a listener share under ``spec``."""
-    table: RouteTable = spec.routes
-    options: HttpOptions = spec.options
+class _AnnouncedPort:
+    """A port as one connection sees it whose addresses a PROXY protocol header announced."""
+
+    __slots__ = ("_announced", "_port", "connections")
+
+    def __init__(self, port: Port, announced: Any) -> None:
+        self._port = port
+        self._announced = announced
+        self.connections = port.connections
+
+    @property
+    def edge(self) -> Edge:
+        """What is in force."""
+        return self._port.edge
+
+    @property
+    def number(self) -> int:
+        """The Gateway's own port number."""
+        return self._port.number
+
+    def connected(self, connection: ServerConnection) -> None:
+        """A connection was accepted."""
+        self.connections.add(connection)
+        transport, announced = connection.transport, self._announced
+        connection.info = Client(
+            announced.remote or transport.get_extra_info("peername"),
+            announced.local or transport.get_extra_info("sockname"),
+            self._port.edge.options,
+        )
+
+    def disconnected(self, connection: ServerConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+
+
+def make_edge(proxy: Proxy, chain: Any) -> Edge:
+    """What the connections of a filter chain share."""
+    table: RouteTable = chain.routes
+    options: HttpOptions = chain.options
     suffixes: dict[Route, bytes] = {}
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
-        if request.plan_for is not spec:
+        if request.plan_for is not chain:
             request.plan = make_plan(request, table, options, suffixes)
-            request.plan_for = spec
+            request.plan_for = chain
         Exchange(proxy, stream, request).begin()
 
-    return Edge(spec, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
+    return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
 
 
 class Proxy:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_loop", "_registry", "date", "log", "ports", "wheel")
+    __slots__ = ("_connections", "_registry", "date", "log", "loop", "wheel")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, registry: Any, log: Callable[[StreamInfo], None]
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self._registry = registry
         #: takes every finished exchange; hot, must not block
         self.log = log
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
-        self.ports: list[Port] = []
+        self._connections: list[MutableSet[Any]] = []
 
-    def protocol_factory(self, listener: ListenerLike) -> Callable[[], asyncio.Protocol]:
-        """What makes the connections of ``listener``."""
-        port = Port(self, listener)
-        self.ports.append(port)
-        return lambda: ServerConnection(port)
+    def watch(self, connections: MutableSet[Any]) -> None:
+        """Look after the timeouts of ``connections``, those of one listener, from now on."""
+        self._connections.append(connections)
+
+    def http(
+        self, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
+    ) -> Callable[..., asyncio.Protocol]:
+        """What makes the connections of an HTTP filter chain; see :class:`Port`.
+
+        It takes what a PROXY protocol header announced (``remote``, ``local``), if there was one.
+        """
+        port = Port(self, connections, chain, one_address=one_address)
+
+        def make(announced: Any = None) -> ServerConnection:
+            return ServerConnection(port if announced is None else _AnnouncedPort(port, announced))
+
+        return make
 
     def tick(self) -> None:
         """Look at every connection's timeouts; about once a second, O(connections)."""
         now = monotonic()
-        for port in self.ports:
-            for connection in list(port.connections):
+        for connections in self._connections:
+            for connection in list(connections):
                 connection.tick(now)
         self._registry.sweep(now)

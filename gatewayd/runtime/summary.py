@@ -33,7 +33,12 @@ def serving(
 ) -> str:
     """The report of a worker that has just become ready."""
     snapshot = configuration.snapshot
-    hosts = sum(len(listener.spec.routes.virtual_hosts) for listener in listeners)
+    hosts = sum(
+        len(chain.routes.virtual_hosts)
+        for listener in listeners
+        for chain in listener.spec.chains
+        if chain.routes is not None
+    )
     lines = [
         f"gatewayd {__version__} serves {_plural(len(listeners), 'listener')}, "
         f"{_plural(hosts, 'virtual host')}, {_plural(len(snapshot.clusters), 'cluster')} "
@@ -53,7 +58,13 @@ def _listener_lines(listener: Listener) -> list[str]:
     bound = "  ".join(
         address if address.startswith("unix:") else f"http://{address}" for address in listener.addresses
     )
-    hosts = shortened(domain for host in spec.routes.virtual_hosts for domain in host.domains)
+    hosts = shortened(
+        domain
+        for chain in spec.chains
+        if chain.routes is not None
+        for host in chain.routes.virtual_hosts
+        for domain in host.domains
+    )
     gateways = shortened(f"{namespace}/{name}" for namespace, name, _ in dict.fromkeys(spec.gateways))
     lines = [f"  listener  {bound}"]
     if gateways:

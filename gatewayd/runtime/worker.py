@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from gatewayd.admin.status import Readiness, StatusServer
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
+from gatewayd.listeners.entrance import entrance
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
 from gatewayd.listeners.sockets import BindError, close_sockets, open_sockets, printable
@@ -131,13 +132,13 @@ class Worker:
         if self._sink is not None:
             self._sink.attach(self.loop)
         memory.end_loading()
-        limits = [spec.options.limits.max_connections for spec in specs]
+        limits = [spec.limits.max_connections for spec in specs]
         intake = Intake(self.loop, min(limits), descriptor_limit)
         proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
         for spec, sockets in zip(specs, opened, strict=True):
             listener = Listener(spec, intake)
             self.listeners.append(listener)
-            await listener.open(self.loop, proxy.protocol_factory(listener), sockets)
+            await listener.open(self.loop, entrance(proxy, listener), sockets)
         if self.state != LOADING:  # told to stop meanwhile
             return
         self.state = SERVING

@@ -15,6 +15,7 @@ from gatewayd.compiler import CompileOptions, compile_snapshot
 from gatewayd.findings import Finding
 from gatewayd.http.message import Fields, RequestHead
 from gatewayd.routing.route import DIRECT_RESPONSE, REDIRECT, Destination, Route
+from gatewayd.routing.table import RouteTable
 from gatewayd.snapshot import ListenerSpec, Snapshot
 from gatewayd.sources import load
 from gatewayd.upstream.spec import ClusterSpec
@@ -49,6 +50,13 @@ SERVICES = "---".join(entry(f"{name}.test") for name in ("alpha", "beta", "gamma
 BASE = f"{EDGE}---{SERVICES}---"
 
 
+def routes_of(listener: ListenerSpec) -> RouteTable:
+    """The route table of the one HTTP chain of ``listener``."""
+    (chain,) = listener.chains
+    assert chain.routes is not None
+    return chain.routes
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A snapshot, and short ways to ask it."""
@@ -74,7 +82,7 @@ class Compiled:
         head = RequestHead(
             method.encode(), target.encode(), (parts.hostname or "").encode(), scheme.encode(), Fields(pairs)
         )
-        return listener.routes.lookup(head)[1]
+        return routes_of(listener).lookup(head)[1]
 
     def call(self, url: str, method: str = "GET", scheme: str = "http", **headers: str) -> str:
         """What a request meets, in one line; ``refused`` when nothing listens."""

@@ -9,7 +9,7 @@ import pytest
 from gatewayd.compiler import CompileOptions, compile_snapshot
 from gatewayd.sources import load
 from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec
-from tests.compiler.support import BASE, EDGE, Compiled, compile_yaml, entry, virtual_service
+from tests.compiler.support import BASE, EDGE, Compiled, compile_yaml, entry, routes_of, virtual_service
 
 POOL = """
 apiVersion: networking.istio.io/v1
@@ -153,7 +153,7 @@ def test_17_3_equal_destinations_share_one_cluster_which_is_adopted_once() -> No
     assert adopted == ["outbound|8000||pool.test"]
     assert list(snapshot.clusters) == adopted
     assert snapshot.adopted == {"outbound|8000||pool.test": "runtime outbound|8000||pool.test"}
-    routes = [rule.route for rule in snapshot.listeners[0].routes.virtual_hosts[0].rules]
+    routes = [rule.route for rule in routes_of(snapshot.listeners[0]).virtual_hosts[0].rules]
     assert [route.destinations[0].cluster for route in routes] == ["runtime outbound|8000||pool.test"] * 2
 
 

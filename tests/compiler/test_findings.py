@@ -23,7 +23,7 @@ from gatewayd.resources.virtual_service import (
     VirtualService,
 )
 from gatewayd.sources import load
-from tests.compiler.support import BASE, Compiled, compile_yaml, to, virtual_service
+from tests.compiler.support import BASE, Compiled, compile_yaml, routes_of, to, virtual_service
 
 ALPHA = (HTTPRouteDestination(destination=Destination(host="alpha.test")),)
 
@@ -205,7 +205,7 @@ def _shape(compiled: Compiled) -> object:
             listener.name,
             [
                 (host.name, [rule.route.destinations[0].cluster_name for rule in host.rules])
-                for host in listener.routes.virtual_hosts
+                for host in routes_of(listener).virtual_hosts
             ],
         )
         for listener in compiled.snapshot.listeners

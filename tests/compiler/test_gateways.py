@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compiler.support import BASE, SERVICES, Compiled, compile_yaml, to, virtual_service
+from tests.compiler.support import BASE, SERVICES, Compiled, compile_yaml, routes_of, to, virtual_service
 
 LABELS = {"istio": "ingressgateway", "app": "edge"}
 
@@ -148,7 +148,7 @@ def test_2_3_7_different_binds_are_different_listeners() -> None:
         + virtual_service(f"- {to('beta.test')}", name="b", gateways="[istio-system/b]")
     )
     assert binds(compiled) == [(("127.0.0.1", 80),), (("127.0.0.2", 80),)]
-    hosts = [listener.routes.virtual_hosts[0] for listener in compiled.snapshot.listeners]
+    hosts = [routes_of(listener).virtual_hosts[0] for listener in compiled.snapshot.listeners]
     names = [host.rules[0].route.destinations[0].cluster_name for host in hosts]
     assert names == ["outbound|80||alpha.test", "outbound|80||beta.test"]
 
@@ -372,5 +372,5 @@ def test_listeners_carry_the_settings_of_the_mesh() -> None:
 
     mesh = MeshConfig(path_normalization=PathNormalization(normalization="MERGE_SLASHES"))
     compiled = compile_yaml(BASE, mesh=mesh)
-    assert compiled.snapshot.listeners[0].options.path_normalization == "MERGE_SLASHES"
-    assert compile_yaml(BASE).snapshot.listeners[0].options.path_normalization == "BASE"
+    assert compiled.snapshot.listeners[0].chains[0].options.path_normalization == "MERGE_SLASHES"
+    assert compile_yaml(BASE).snapshot.listeners[0].chains[0].options.path_normalization == "BASE"

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from gatewayd.http.options import HttpOptions
+from gatewayd.http.limits import HttpLimits
 from gatewayd.listeners import intake as intake_module
 from gatewayd.listeners.intake import Intake, oldest_idle, open_descriptors
 from gatewayd.listeners.listener import Listener
-from gatewayd.routing.table import RouteTable
 from gatewayd.snapshot import ListenerSpec
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -26,7 +25,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 def spec(*bind: tuple[str, int]) -> ListenerSpec:
-    return ListenerSpec("test", bind or (("127.0.0.1", 0),), 80, "HTTP", RouteTable(()), HttpOptions())
+    return ListenerSpec("test", bind or (("127.0.0.1", 0),), 80, "HTTP", (), HttpLimits())
 
 
 class Echo(asyncio.Protocol):

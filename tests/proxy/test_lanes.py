@@ -16,6 +16,7 @@ from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.snapshot import FilterChain
 from tests.support.fake_transport import FakeTransport
 from tests.support.in_process import forward
 
@@ -54,8 +55,7 @@ def sent_upstream(data: bytes, options: HttpOptions, *, plain: bool) -> bytes:
     loop: Any = SimpleNamespace()
     proxy = Proxy(loop, None, lambda _: None)
     table = RouteTable([VirtualHost("all", ["*"], [Rule((), route)])])
-    spec = SimpleNamespace(routes=table, options=options, port=8080)
-    port = Port(proxy, SimpleNamespace(spec=spec, connections=set()))
+    port = Port(proxy, set(), FilterChain("http.8080", 8080, routes=table, options=options))
     FakeTransport(ServerConnection(port)).deliver(data)
     return bytes(upstream.sent)
 

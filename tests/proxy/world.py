@@ -23,6 +23,7 @@ from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, RetryPolicy, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.snapshot import FilterChain
 from gatewayd.upstream.cluster import Cluster
 from tests.support.fake_transport import FakeTransport
 from tests.support.in_process import cluster_spec, forward
@@ -136,9 +137,10 @@ class World:
             VirtualHost("h", ["here.test"], [Rule((), local)]),
             VirtualHost("all", ["*"], [Rule((), route)]),
         ]
-        spec = SimpleNamespace(routes=RouteTable(hosts), options=HttpOptions(), port=80)
-        self.port = Port(self.proxy, SimpleNamespace(spec=spec, connections=set()))
-        self.proxy.ports.append(self.port)
+        chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=HttpOptions())
+        connections: set[Any] = set()
+        self.proxy.watch(connections)
+        self.port = Port(self.proxy, connections, chain)
         self.clients: list[FakeTransport] = []
         self.upstreams: list[FakeTransport] = []
 

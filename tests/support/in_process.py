@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from gatewayd.http.options import HttpOptions
@@ -17,6 +16,7 @@ from gatewayd.proxy.worker import Proxy
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import FORWARD, Destination, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.snapshot import FilterChain
 from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.registry import Registry
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
@@ -68,9 +68,9 @@ class InProcess:
         self.route = self._make_route(self.cluster)
         self.table = table = RouteTable([VirtualHost("all", ["*"], [Rule((), self.route)])])
         self.proxy = Proxy(loop, self.registry, self.records.append)
-        spec = SimpleNamespace(routes=table, options=self.options, port=80)
-        listener: Any = SimpleNamespace(spec=spec, connections=self.connections)
-        factory = self.proxy.protocol_factory(listener)
+        self.proxy.watch(self.connections)
+        chain = FilterChain("http.80", 80, routes=table, options=self.options)
+        factory = self.proxy.http(self.connections, chain)
         self._server = await loop.create_server(factory, "127.0.0.1", 0, backlog=256)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self

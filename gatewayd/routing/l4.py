@@ -1,0 +1,25 @@
+"""HOT: a route for bytes: TCP, and TLS that is passed through (semantics 7).
+
+A connection picks its destination once (7.8); what HTTP routes know of headers, retries and paths means nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gatewayd.routing.route import Destination, RouteSource
+
+
+@dataclass(frozen=True, slots=True)
+class TcpRoute:
+    """Where the connections of a filter chain go."""
+
+    destinations: tuple[Destination, ...]
+    #: picks by weight, once per connection
+    pick: Callable[[], Destination]
+    #: no byte in either direction for this long ends the connection; 0 = never (7.9)
+    idle_timeout_s: float = 3600.0
+    #: ends the connection whatever happens on it; 0 = never (7.9)
+    max_duration_s: float = 0.0
+    source: RouteSource | None = None
