@@ -9,6 +9,7 @@ usable certificate (3.13); both are written to the access log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -207,8 +208,6 @@ def reset(transport: Any) -> None:
     """Close with a TCP reset, as Envoy closes what it has not read (semantics 2.5.4)."""
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family != socket.AF_UNIX:
-        try:
+        with contextlib.suppress(OSError):  # gone already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        except OSError:
-            pass  # gone already
     transport.abort()

@@ -31,7 +31,7 @@ TICK_S = 1.0
 
 
 class Port:
-    """The proxy's side of the HTTP filter chain of one listener."""
+    """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
     __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "number")
 
@@ -46,6 +46,10 @@ class Port:
         self._one_address = one_address
         self._local: Any = None
         self.use(chain)
+
+    def __call__(self, announced: Any = None) -> ServerConnection:
+        """A new connection; ``announced``: what a PROXY protocol header said (``remote``, ``local``)."""
+        return ServerConnection(self if announced is None else _AnnouncedPort(self, announced))
 
     def use(self, chain: Any) -> None:
         """Put ``chain`` in force for requests that begin from now on."""
@@ -145,19 +149,9 @@ class Proxy:
         """Look after the timeouts of ``connections``, those of one listener, from now on."""
         self._connections.append(connections)
 
-    def http(
-        self, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
-    ) -> Callable[..., asyncio.Protocol]:
-        """What makes the connections of an HTTP filter chain; see :class:`Port`.
-
-        It takes what a PROXY protocol header announced (``remote``, ``local``), if there was one.
-        """
-        port = Port(self, connections, chain, one_address=one_address)
-
-        def make(announced: Any = None) -> ServerConnection:
-            return ServerConnection(port if announced is None else _AnnouncedPort(port, announced))
-
-        return make
+    def http(self, connections: MutableSet[Any], chain: Any, *, one_address: bool = False) -> Port:
+        """What makes the connections of an HTTP filter chain."""
+        return Port(self, connections, chain, one_address=one_address)
 
     def tick(self) -> None:
         """Look at every connection's timeouts; about once a second, O(connections)."""

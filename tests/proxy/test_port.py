@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from gatewayd.http.options import HttpOptions
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
+from gatewayd.snapshot import FilterChain
 from tests.support.bare_sockets import Net, answer
 from tests.support.in_process import InProcess, request
 
@@ -20,10 +19,10 @@ async def test_requests_under_way_end_on_the_old_one_and_the_next_begin_on_the_n
             client.send(request())
             upstream = await net.accept()
             await upstream.receive(b"\r\n\r\n")
-            (port,) = proxy.proxy.ports
             here = Route("here", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"new"))
             table = RouteTable([VirtualHost("all", ["*"], [Rule((), here)])])
-            port.use(SimpleNamespace(routes=table, options=HttpOptions(server_header=b"new"), port=80))
+            options = HttpOptions(server_header=b"new")
+            proxy.chain_port.use(FilterChain("http.80", 80, routes=table, options=options))
             upstream.send(answer(b"old"))
             assert b"server: istio-envoy" in await client.receive(b"old")
             client.send(request())
@@ -40,7 +39,7 @@ async def test_a_remembered_head_is_routed_anew_under_a_new_configuration() -> N
             for number in range(6):
                 here = Route(f"r{number}", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"n%d" % number))
                 table = RouteTable([VirtualHost("all", ["*"], [Rule((), here)])])
-                proxy.proxy.ports[0].use(SimpleNamespace(routes=table, options=HttpOptions(), port=80))
+                proxy.chain_port.use(FilterChain("http.80", 80, routes=table, options=HttpOptions()))
                 client.send(request())
                 await client.receive(b"\r\n\r\nn%d" % number)
 
@@ -51,8 +50,7 @@ async def test_what_is_written_about_the_client_follows_the_options() -> None:
         async with InProcess([net.port]) as proxy:
             client = await net.connect(proxy.port)
             for number, options in enumerate((HttpOptions(), HttpOptions(request_id=False), HttpOptions())):
-                spec = SimpleNamespace(routes=proxy.table, options=options, port=80)
-                proxy.proxy.ports[0].use(spec)
+                proxy.chain_port.use(FilterChain("http.80", 80, routes=proxy.table, options=options))
                 client.send(request())
                 if not number:
                     upstream = await net.accept()

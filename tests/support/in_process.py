@@ -70,8 +70,8 @@ class InProcess:
         self.proxy = Proxy(loop, self.registry, self.records.append)
         self.proxy.watch(self.connections)
         chain = FilterChain("http.80", 80, routes=table, options=self.options)
-        factory = self.proxy.http(self.connections, chain)
-        self._server = await loop.create_server(factory, "127.0.0.1", 0, backlog=256)
+        self.chain_port = self.proxy.http(self.connections, chain)
+        self._server = await loop.create_server(self.chain_port, "127.0.0.1", 0, backlog=256)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
