@@ -37,6 +37,7 @@ FLOORS = {
     "resources": 2,
     "errors": 1,
     "exit_codes": 1,
+    "grpc_status": 1,
     "findings": 1,
     "regexes": 1,
     "timing": 1,

@@ -16,6 +16,7 @@ from gatewayd.compiler.destinations import Clusters
 from gatewayd.compiler.headers import NO_OPS
 from gatewayd.compiler.matches import Vantage, applies
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
+from gatewayd.compiler.route_policies import route_policies
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import (
     DIRECT_RESPONSE,
@@ -26,6 +27,7 @@ from gatewayd.routing.route import (
     RedirectAction,
     RetryPolicy,
     Route,
+    RoutePolicies,
     RouteSource,
 )
 from gatewayd.routing.weights import WeightedPick
@@ -56,6 +58,7 @@ class _Action:
     timeout_s: float = 0.0
     retry: RetryPolicy | None = None
     operation: str = ""
+    policies: RoutePolicies | None = None
 
 
 class RuleCompiler:
@@ -114,6 +117,7 @@ class RuleCompiler:
             timeout_s=float(rule.timeout or 0.0),
             retry=item.retry,
             operation=operation,
+            policies=route_policies(item, seen.port, self._clusters),
         )
 
     def _destinations(
@@ -168,4 +172,5 @@ class RuleCompiler:
             retry=action.retry,
             decorator=decorator,
             source=action.source,
+            policies=action.policies,
         ).seal()

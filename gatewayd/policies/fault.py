@@ -11,29 +11,10 @@ from dataclasses import dataclass
 from random import random as random_float
 from typing import Final
 
+from gatewayd.grpc_status import GRPC_STATUSES
+
 #: Shares are kept in millionths: 0.0001 % (6.8.4).
 MILLION: Final = 1_000_000
-
-#: Names of gRPC statuses, by number.
-GRPC_STATUSES: Final = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,26 @@ class RetryPolicy:
 DEFAULT_RETRY: Final = RetryPolicy()
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """One target that gets copies of requests (semantics 6.9)."""
+
+    cluster: Any
+    #: how many of a million requests are copied
+    millionths: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePolicies:
+    """What only some routes ask for; a route without any of it has none of these objects and pays nothing."""
+
+    fault: Any = None  # gatewayd.policies.fault.FaultPolicy
+    cors: Any = None  # gatewayd.policies.cors.CorsPolicy
+    mirrors: tuple[Mirror, ...] = ()
+    #: of all destinations in order, combined as Envoy combines those of a route (semantics 9.2)
+    hashes: tuple[Any, ...] = ()  # of gatewayd.policies.hash_policy
+
+
 @dataclass(slots=True, eq=False)
 class Route:
     """One compiled match alternative of a rule and its action."""
@@ -143,8 +163,10 @@ class Route:
     #: value of x-envoy-decorator-operation (semantics 14.3.5)
     decorator: bytes = b""
     source: RouteSource | None = None
+    policies: RoutePolicies | None = None
     #: True when the request goes upstream with nothing but the standard headers changed: no rewrite,
-    #: no operations, one known destination, no timeout. Set by :meth:`seal`.
+    #: no operations, one known destination, no timeout, no further policies. Set by
+    #: :meth:`seal`.
     plain: bool = False
 
     def seal(self) -> Route:
@@ -154,6 +176,7 @@ class Route:
             self.action == FORWARD
             and first is not None
             and first.cluster is not None
+            and self.policies is None
             and first.authority is None
             and first.request_ops is None
             and first.response_ops is None

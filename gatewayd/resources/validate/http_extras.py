@@ -2,6 +2,7 @@
 
 import re
 
+from gatewayd.grpc_status import GRPC_STATUSES
 from gatewayd.resources.validate.durations import check_duration, check_percentage
 from gatewayd.resources.validate.http_match import check_string_match
 from gatewayd.resources.validate.names import is_header_name
@@ -19,26 +20,6 @@ from gatewayd.resources.virtual_service import (
 _FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^()]*\))?(?::[0-9]+)?%)*")
 _AUTHORITY = frozenset({"host", ":authority"})
 _METHODS: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-
-GRPC_STATUSES: tuple[str, ...] = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 def check_headers(headers: Headers, path: Path, out: Notes) -> None:

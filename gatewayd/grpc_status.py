@@ -1,0 +1,45 @@
+"""gRPC statuses: names by number, and what a local reply's HTTP status comes to for a gRPC client.
+
+The mapping is Envoy's, which is that of the gRPC project's HTTP to gRPC document.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: By number.
+GRPC_STATUSES: Final[tuple[str, ...]] = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+_BY_HTTP_STATUS: Final = {
+    400: 13,
+    401: 16,
+    403: 7,
+    404: 12,
+    429: 14,
+    502: 14,
+    503: 14,
+    504: 14,
+}
+
+
+def of_http_status(status: int) -> int:
+    """The gRPC status of an answer made here with HTTP ``status``; UNKNOWN for most."""
+    return _BY_HTTP_STATUS.get(status, 2)
