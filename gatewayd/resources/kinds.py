@@ -6,8 +6,9 @@ from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.envoy_filter import EnvoyFilter
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.ingress import Ingress, IngressClass
-from gatewayd.resources.pod import Namespace, Pod, Secret
+from gatewayd.resources.pod import Namespace, Pod
 from gatewayd.resources.proxy_config import ProxyConfig
+from gatewayd.resources.secret import Secret
 from gatewayd.resources.service import Endpoints, EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.sidecar import Sidecar

@@ -28,6 +28,15 @@ class Seconds(float):
     __slots__ = ()
 
 
+class Sealed:
+    """A value made from any tree that must not be quoted; a subclass notes what is wrong with it itself."""
+
+    __slots__ = ()
+
+    def __init__(self, tree: Any = None) -> None:
+        raise NotImplementedError
+
+
 class _Empty(dict[Any, Any]):
     """The one empty mapping behind every map field left out: it cannot be filled by accident."""
 
@@ -68,6 +77,8 @@ def decode_hook(cls: type[T], value: Any) -> T:
     """Convert `value` to one of our scalar types; ValueError or TypeError says what was expected."""
     if cls is Seconds:
         return seconds_of(value)  # type: ignore[return-value]
+    if issubclass(cls, Sealed):
+        return cls(value)
     raise NotImplementedError(cls)
 
 

@@ -1,8 +1,8 @@
-"""Kubernetes Pod, Secret and Namespace; only the fields gatewayd uses."""
+"""Kubernetes Pod and Namespace; only the fields gatewayd uses."""
 
 from msgspec import field
 
-from gatewayd.resources.model import EMPTY, KubeModel, PortNumber
+from gatewayd.resources.model import KubeModel, PortNumber
 
 
 class ContainerPort(KubeModel, frozen=True, kw_only=True):
@@ -56,14 +56,6 @@ class Pod(KubeModel, frozen=True, kw_only=True):
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
-
-
-class Secret(KubeModel, frozen=True, kw_only=True):
-    """A Secret document: `data` is decoded from base64, `string_data` is as written."""
-
-    data: dict[str, bytes] = EMPTY
-    string_data: dict[str, str] = EMPTY
-    type: str = "Opaque"
 
 
 class Namespace(KubeModel, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Load: paths in, typed resources and findings out. Nothing found here stops the rest from being loaded."""
 
 import gc
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from gatewayd.sources.text import Place, SourceText
 from gatewayd.sources.yaml_tree import Document, Problem
 
 SpecT = TypeVar("SpecT")
+
+#: What a message quotes of the text.
+_QUOTED = re.compile('".*"', re.DOTALL)
 
 
 class SetAside(NamedTuple):
@@ -215,10 +219,11 @@ def fault_finding(source: SourceText, place: Place, fault: Fault, identity: Iden
 
 def text_finding(source: SourceText, problem: Problem, identity: Identity) -> Finding:
     """Return the finding for something wrong with the text itself."""
+    sealed = source.is_sealed(problem.line)
     return Finding(
         code=problem.code,
         level="error",
-        message=problem.message,
+        message=_QUOTED.sub('"..."', problem.message) if sealed else problem.message,
         file=source.name,
         line=problem.line,
         column=problem.column,

@@ -3,7 +3,8 @@
 import hashlib
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,27 @@ from gatewayd.sources.yaml_tree import Document, Mark, SyntaxProblem, documents
 #: Line ends as libyaml counts them.
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
+#: What a document with a Secret in it has. Rather too wide: a line too few is quoted, never one too many.
+_SECRET = re.compile(r"""kind["']?\s*:\s*["']?Sec|stringData|-----BEGIN|LS0tLS1CRUdJTi""", re.IGNORECASE)
+_SEPARATOR = re.compile(r"^---", re.MULTILINE)
+
 Located = tuple[int, int, int, str]  # line, column, width, text of the line
 
 
 class SourceText:
     """One file's text, kept while loading; read again (and compared) when a place is asked for later."""
 
-    __slots__ = ("_digest", "_marked", "_marked_start", "_starts", "limits", "name", "path", "text")
+    __slots__ = (
+        "_digest",
+        "_marked",
+        "_marked_start",
+        "_sealed",
+        "_starts",
+        "limits",
+        "name",
+        "path",
+        "text",
+    )
 
     def __init__(self, name: str, path: Path | None, raw: bytes, text: str, limits: Limits) -> None:
         self.name = name
@@ -29,6 +44,7 @@ class SourceText:
         self.limits = limits
         self._digest = hashlib.blake2b(raw, digest_size=16).digest()
         self._starts: array[int] | None = None  # offset of each line
+        self._sealed: tuple[tuple[int, int], ...] | None = None  # offsets of documents with Secrets
         self._marked: Document | None = None
         self._marked_start = -1
 
@@ -40,14 +56,32 @@ class SourceText:
             self.text = None
 
     def line(self, number: int) -> str:
-        """Return the text of line `number` (from 1); empty if there is none."""
+        """Return the text of line `number` (from 1); empty if there is none, or if a Secret is near it."""
+        return "" if self.is_sealed(number) else self._line(number)
+
+    def is_sealed(self, number: int) -> bool:
+        """Whether line `number` belongs to a document with a Secret, of which nothing may be quoted."""
+        if self._sealed is None:
+            self._sealed = tuple(_secrets(self.text or ""))
+        if not self._sealed:
+            return False
+        start = self._start(number)
+        return any(first <= start < end for first, end in self._sealed)
+
+    def _start(self, number: int) -> int:
         text = self.text or ""
         if self._starts is None:
             self._starts = array("I", [0, *(match.end() for match in _LINE_END.finditer(text))])
+        return self._starts[number - 1] if 0 < number <= len(self._starts) else len(text)
+
+    def _line(self, number: int) -> str:
+        text = self.text or ""
+        start = self._start(number)
+        assert self._starts is not None
         if not 0 < number <= len(self._starts):
             return ""
         end = self._starts[number] if number < len(self._starts) else len(text)
-        return text[self._starts[number - 1] : end].rstrip("\r\n\x85\u2028\u2029")
+        return text[start:end].rstrip("\r\n\x85\u2028\u2029")
 
     def recall(self) -> bool:
         """Make the text available again; False if the file is gone or has changed.
@@ -89,6 +123,16 @@ def release_texts() -> None:
     """Let go of text that was read again to find a place: call it when a round of findings is complete."""
     while _recalled:
         _recalled.pop().forget()
+
+
+def _secrets(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the offsets of the documents with a Secret in them, whether they can be read or not."""
+    if _SECRET.search(text) is None:
+        return
+    cuts = [0, *(match.start() for match in _SEPARATOR.finditer(text)), len(text) + 1]
+    for first, end in pairwise(cuts):
+        if _SECRET.search(text, first, end):
+            yield first, end
 
 
 class Place:

@@ -11,7 +11,6 @@ from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.ingress import Ingress
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import format_path, parse_path
-from gatewayd.resources.pod import Secret
 from gatewayd.resources.service import Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.virtual_service import VirtualService
@@ -99,7 +98,6 @@ def test_virtual_services(tree: Any, expected: str) -> None:
             {"ports": [{"port": 80, "targetPort": [1]}]},
             'ports[0].targetPort: "targetPort" must be a number or a name, not a list',
         ),
-        (Secret, {"data": {"a": "???"}}, 'data.a: "a" is not valid base64'),
     ],
 )
 def test_other_kinds(model: Any, tree: Any, expected: str) -> None:
@@ -144,11 +142,6 @@ def test_fields_of_kubernetes_kinds_we_do_not_use_are_the_platforms() -> None:
 def test_target_ports_are_numbers_or_names() -> None:
     service, _ = decode({"ports": [{"port": 1, "targetPort": 2}, {"port": 3, "targetPort": "web"}]}, Service)
     assert [port.target_port for port in service.ports] == [2, "web"]
-
-
-def test_secret_data_is_decoded() -> None:
-    secret, _ = decode({"data": {"tls.crt": "aGk="}, "stringData": {"a": "b"}}, Secret)
-    assert (secret.data, secret.string_data) == ({"tls.crt": b"hi"}, {"a": "b"})
 
 
 @pytest.mark.parametrize(

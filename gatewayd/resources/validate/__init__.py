@@ -12,12 +12,18 @@ from gatewayd.resources.faults import Fault
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.ingress import Ingress
 from gatewayd.resources.meta import ObjectMeta
+from gatewayd.resources.secret import Secret
 from gatewayd.resources.service import EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.sidecar import Sidecar
 from gatewayd.resources.validate.destination_rule import check_destination_rule
 from gatewayd.resources.validate.gateway import check_gateway
-from gatewayd.resources.validate.kubernetes import check_endpoint_slice, check_ingress, check_service
+from gatewayd.resources.validate.kubernetes import (
+    check_endpoint_slice,
+    check_ingress,
+    check_secret,
+    check_service,
+)
 from gatewayd.resources.validate.notes import Notes
 from gatewayd.resources.validate.service_entry import check_service_entry
 from gatewayd.resources.validate.sidecar import check_sidecar
@@ -37,6 +43,7 @@ VALIDATORS: dict[Any, Callable[[Any, ObjectMeta, Notes], None]] = {
     Service: check_service,
     EndpointSlice: check_endpoint_slice,
     Ingress: check_ingress,
+    Secret: check_secret,
 }
 
 

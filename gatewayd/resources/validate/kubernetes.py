@@ -2,6 +2,7 @@
 
 from gatewayd.resources.ingress import Ingress, IngressBackend
 from gatewayd.resources.meta import ObjectMeta
+from gatewayd.resources.secret import Secret
 from gatewayd.resources.service import EndpointSlice, Service
 from gatewayd.resources.validate.names import domain_problem, is_ip
 from gatewayd.resources.validate.notes import Notes, Path
@@ -39,6 +40,11 @@ def check_endpoint_slice(piece: EndpointSlice, metadata: ObjectMeta, out: Notes)
         for number, address in enumerate(endpoint.addresses):
             if not is_ip(address):
                 out.error(("endpoints", index, "addresses", number), f'"{address[:80]}" is not an IP address')
+
+
+def check_secret(secret: Secret, metadata: ObjectMeta, out: Notes) -> None:
+    """Check a Secret: its values have been read already, and what is wrong was noted without quoting it."""
+    out.faults += [*secret.data.faults, *secret.string_data.faults]
 
 
 def check_ingress(ingress: Ingress, metadata: ObjectMeta, out: Notes) -> None:
