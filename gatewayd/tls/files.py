@@ -1,0 +1,83 @@
+"""Read credential files: within a size, only regular ones, and by name never outside their folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from typing import Final
+
+from gatewayd.tls.material import MaterialError
+
+#: A bundle of all public authorities has some 220 KB.
+MAX_BYTES: Final = 1 << 20
+#: Kubernetes' own names and a little more, but nothing that could climb: no "/", no NUL, no leading dot.
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+
+
+class FileReader:
+    """Reads each file once until :meth:`forget`: many servers share one."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, bytes | str] = {}
+
+    def forget(self) -> None:
+        """Read again from now on."""
+        self._read.clear()
+
+    def read(self, path: str) -> bytes:
+        """The content of the file at ``path``; MaterialError says why not."""
+        known = self._read.get(path)
+        if known is None:
+            try:
+                known = _read_regular(path)
+            except MaterialError as error:
+                known = str(error)
+            self._read[path] = known
+        if isinstance(known, str):
+            raise MaterialError(known)
+        return known
+
+    def read_below(self, root: str, path: str) -> bytes:
+        """As :meth:`read`, but MaterialError when links lead out of ``root``, which has none in it."""
+        real = os.path.realpath(path)
+        if not real.startswith(root if root.endswith(os.sep) else root + os.sep):
+            raise MaterialError(f"{path} is a link that leads out of {root}: not read")
+        return self.read(real)
+
+
+def check_name(name: str) -> None:
+    """Refuse a credential name that is not the name of one folder; raises MaterialError."""
+    if not _NAME.fullmatch(name):
+        raise MaterialError(f"{name[:253]!r} is not a credential name: letters, digits, '-', '_' and '.'")
+
+
+def _read_regular(path: str) -> bytes:
+    try:
+        # Not blocking on a FIFO, and never a device.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise MaterialError(f"cannot read {path!r}: {reason(error)}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MaterialError(f"cannot read {path!r}: not a regular file")
+        pieces: list[bytes] = []
+        size = 0
+        while piece := os.read(descriptor, MAX_BYTES + 1 - size):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise MaterialError(f"cannot read {path!r}: larger than {MAX_BYTES:,} bytes")
+    except OSError as error:
+        raise MaterialError(f"cannot read {path!r}: {reason(error)}") from None
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces)
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return "too many links" if error.errno == errno.ELOOP else os.strerror(error.errno).lower()
+    return "a path cannot hold a NUL" if "null" in str(error) else str(error)

@@ -1,0 +1,282 @@
+"""The contexts in use: one holder per spec, refreshed when its credentials change (semantics 3.13).
+
+A holder is given out once and never replaced: chains and clusters keep it and look at ``context`` when a connection
+comes. A new context is built first and put in its place by one assignment, so no handshake ever meets half of one. A
+credential that has become unusable leaves the context it had in use; one that was missing starts to work when it
+appears. Contexts of connections that are open stay with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from gatewayd.findings import Level
+from gatewayd.tls.credentials import CredentialSource, files_of
+from gatewayd.tls.inspect import CertificateFacts, when
+from gatewayd.tls.material import Material, MaterialError
+from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
+
+_log = logging.getLogger("gatewayd.tls")
+
+SpecT = TypeVar("SpecT", ServerTlsSpec, ClientTlsSpec)
+#: How long before its end a certificate is spoken of.
+SOON_DAYS: Final = 30.0
+#: Lines in the log for one refresh; a broken folder may hurt thousands of servers.
+_MAX_LOGGED: Final = 20
+
+
+class Holder(Generic[SpecT]):
+    """What became of one spec. Read ``context`` for each new connection; None: nothing can be served."""
+
+    __slots__ = ("context", "leaves", "material_digest", "problem", "spec")
+
+    def __init__(self, spec: SpecT) -> None:
+        self.spec: SpecT = spec
+        #: what the builder made; None when there is none
+        self.context: Any = None
+        #: why there is no context, or why the one in use is not the newest; empty when all is well
+        self.problem = ""
+        #: SHA-256 of the PEM behind ``context``, hex; empty without one
+        self.material_digest = ""
+        #: of the certificates behind ``context``, one per pair
+        self.leaves: tuple[CertificateFacts, ...] = ()
+
+    def __repr__(self) -> str:
+        state = "in use" if self.context is not None else "no context"
+        problem = f", {self.problem}" if self.problem else ""
+        return f"<{type(self).__name__} {self.spec.owner}: {state}{problem}>"
+
+
+class ServerTls(Holder[ServerTlsSpec]):
+    """TLS of a listener's filter chain."""
+
+    __slots__ = ()
+
+
+class ClientTls(Holder[ClientTlsSpec]):
+    """TLS towards the endpoints of a cluster."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something to say about a spec's credentials, for a finding at the place the spec comes from."""
+
+    level: Level
+    code: str
+    message: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh came to: owners whose context is new, and those whose problem is new."""
+
+    renewed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.renewed or self.broken)
+
+
+class TlsStore:
+    """All holders of a process.
+
+    ``build_server(spec, material)`` and ``build_client(spec, material)`` make contexts and raise
+    :class:`MaterialError`. ``now_s`` is the time of day in seconds since 1970. Safe to call from several threads: a
+    refresh runs beside the loop.
+    """
+
+    def __init__(
+        self,
+        credentials: CredentialSource,
+        build_server: Callable[[ServerTlsSpec, Material], Any],
+        build_client: Callable[[ClientTlsSpec, Material], Any],
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.credentials = credentials
+        self._build_server = build_server
+        self._build_client = build_client
+        self._now_s = now_s
+        self._servers: dict[ServerTlsSpec, ServerTls] = {}
+        self._clients: dict[ClientTlsSpec, ClientTls] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<TlsStore {len(self._servers)} servers, {len(self._clients)} clients>"
+
+    def server(self, spec: ServerTlsSpec) -> ServerTls:
+        """The holder of ``spec``, loaded when it is new. Never raises for a credential: see ``problem``."""
+        with self._lock:
+            holder = self._servers.get(spec)
+            if holder is None:
+                holder = self._servers[spec] = ServerTls(spec)
+                self._update(holder)
+            return holder
+
+    def client(self, spec: ClientTlsSpec) -> ClientTls:
+        """The holder of ``spec``, loaded when it is new. Never raises for a credential: see ``problem``."""
+        with self._lock:
+            holder = self._clients.get(spec)
+            if holder is None:
+                holder = self._clients[spec] = ClientTls(spec)
+                self._update(holder)
+            return holder
+
+    def settle(self) -> None:
+        """Loading is over: let go of keys and files that were kept to read each only once."""
+        with self._lock:
+            self.credentials.settle()
+
+    @property
+    def holders(self) -> tuple[ServerTls | ClientTls, ...]:
+        """All holders, servers first."""
+        return (*self._servers.values(), *self._clients.values())
+
+    def files(self) -> frozenset[str]:
+        """The paths that specs name themselves, to be watched beside the folders of secrets."""
+        return frozenset(path for holder in self.holders for path in files_of(holder.spec))
+
+    # What there is to say
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(owner, problem) of every holder that is not as it should be."""
+        return [(holder.spec.owner, holder.problem) for holder in self.holders if holder.problem]
+
+    def problem_of(self, spec: ServerTlsSpec | ClientTlsSpec) -> str:
+        """Why ``spec`` cannot be served as it should be; empty when it can, or was never asked for."""
+        holder = self._find(spec)
+        return "" if holder is None else holder.problem
+
+    def remarks(self, spec: ServerTlsSpec | ClientTlsSpec, within_days: float = SOON_DAYS) -> list[Remark]:
+        """What to say about ``spec``'s credentials: the problem, and certificates that end or have ended.
+
+        An expired certificate is an error although it is served, as Envoy serves it: clients will refuse it.
+        """
+        holder = self._find(spec)
+        if holder is None:
+            return []
+        remarks = []
+        if holder.problem:
+            code = "IST0101" if " does not exist: " in holder.problem else "GWD0106"
+            remarks.append(Remark("error", code, f"{_consequence(holder)}: {holder.problem}"))
+        return remarks + [
+            remark for leaf in holder.leaves if (remark := _expiry(leaf, self._now_s(), within_days))
+        ]
+
+    def expiring(self, within_days: float = SOON_DAYS) -> list[tuple[str, Remark]]:
+        """(owner, remark) of every certificate in use that ends within so many days, or has ended."""
+        now_s = self._now_s()
+        return [
+            (holder.spec.owner, remark)
+            for holder in self.holders
+            for leaf in holder.leaves
+            if (remark := _expiry(leaf, now_s, within_days))
+        ]
+
+    def _find(self, spec: ServerTlsSpec | ClientTlsSpec) -> ServerTls | ClientTls | None:
+        return self._servers.get(spec) if isinstance(spec, ServerTlsSpec) else self._clients.get(spec)
+
+    # Changes
+
+    def refresh(self) -> Refreshed:
+        """Read everything again and put new contexts in the place of those whose PEM has changed.
+
+        May take long with thousands of certificates: call it in a thread. Nothing is ever dropped.
+        """
+        with self._lock:
+            self.credentials.read_again()
+            renewed: list[str] = []
+            broken: list[str] = []
+            for holder in self.holders:
+                problem = holder.problem
+                if self._update(holder):
+                    renewed.append(holder.spec.owner)
+                elif holder.problem and holder.problem != problem:
+                    broken.append(holder.spec.owner)
+            self.credentials.settle()
+        return self._logged(Refreshed(tuple(renewed), tuple(broken)))
+
+    def _update(self, holder: ServerTls | ClientTls) -> bool:
+        """Load and build; whether there is a new context."""
+        try:
+            loaded = self.credentials.load(holder.spec)
+            digest = _digest(loaded.material)
+            if digest == holder.material_digest:
+                holder.problem = ""
+                return False
+            context = self._build(holder.spec, loaded.material)
+        except MaterialError as error:
+            holder.problem = str(error)
+            return False
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # ssl.SSLError is an OSError: one server's trouble, not everybody's
+            holder.problem = f"the certificates cannot be used: {error}"
+            return False
+        holder.context = context
+        holder.material_digest = digest
+        holder.leaves = loaded.leaves
+        holder.problem = ""
+        return True
+
+    def _build(self, spec: ServerTlsSpec | ClientTlsSpec, material: Material) -> Any:
+        if isinstance(spec, ServerTlsSpec):
+            return self._build_server(spec, material)
+        return self._build_client(spec, material)
+
+    def _logged(self, refreshed: Refreshed) -> Refreshed:
+        problems = dict(self.problems())
+        for owner in refreshed.renewed[:_MAX_LOGGED]:
+            _log.info("%s: new certificates are in use", owner)
+        for owner in refreshed.broken[:_MAX_LOGGED]:
+            _log.error("%s: new certificates are not used: %s", owner, problems.get(owner, ""))
+        more = max(0, len(refreshed.renewed) - _MAX_LOGGED) + max(0, len(refreshed.broken) - _MAX_LOGGED)
+        if more:
+            _log.warning("and %d more with new certificates or new problems", more)
+        return refreshed
+
+
+def _digest(material: Material) -> str:
+    digest = hashlib.sha256()
+    for part in _parts(material):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(material: Material) -> Iterator[bytes]:
+    for pair in material.pairs:
+        yield from (pair.certificate, pair.private_key, pair.ocsp_staple)
+    yield from (material.ca, material.crl)
+
+
+def _consequence(holder: ServerTls | ClientTls) -> str:
+    if holder.context is not None:
+        return "the last good certificates stay in use"
+    if isinstance(holder, ServerTls):
+        return "connections to this server are closed"
+    return "requests to this destination get 503"
+
+
+def _expiry(leaf: CertificateFacts, now_s: float, within_days: float) -> Remark | None:
+    left = leaf.days_left(now_s)
+    if left <= 0:
+        message = f'the certificate of "{leaf.title}" has expired, on {when(leaf.not_after)}'
+        return Remark("error", "GWD0107", message, "it is served all the same; clients will refuse it")
+    if left <= within_days:
+        days = "in less than a day" if left < 1 else f"in {left:.0f} days" if left >= 1.5 else "in a day"
+        message = f'the certificate of "{leaf.title}" expires {days}, on {when(leaf.not_after)}'
+        return Remark("warning", "GWD0107", message)
+    if leaf.not_before.timestamp() > now_s:
+        message = f'the certificate of "{leaf.title}" is not valid before {when(leaf.not_before)}'
+        return Remark("warning", "GWD0107", message, "clients will refuse it until then")
+    return None
