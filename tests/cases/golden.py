@@ -110,14 +110,16 @@ class GoldenPlay:
     def _gateway(self) -> GatewayProcess:
         config = self.folder / "config"
         config.mkdir()
-        text = self.plan.in_config(self.case.config).replace("${CERTS}", str(self.folder / "certs"))
+        certificates = str(self.folder / "certs")
+        text = self.plan.in_config(self.case.config).replace("${CERTS}", certificates)
         (config / "case.yaml").write_text("\n---\n".join([text, *map(yaml.safe_dump, self._secrets())]))
         flags = ["--labels", LABELS, "--namespace", "istio-system", "--unknown-hosts", "reject"]
         mesh = dict(self.case.data.get("mesh_config") or {})
         if proxy := self.case.data.get("proxy_config"):
             mesh["defaultConfig"] = {**(mesh.get("defaultConfig") or {}), **proxy}
         if mesh:
-            (self.folder / "mesh.yaml").write_text(yaml.safe_dump(mesh))
+            text = yaml.safe_dump(mesh).replace("${CERTS}", certificates)
+            (self.folder / "mesh.yaml").write_text(text)
             flags += ["--mesh-config", str(self.folder / "mesh.yaml")]
         return GatewayProcess(
             [config], listen=listener_ports(self.case), flags=[*flags, *place_flags(self.case)]

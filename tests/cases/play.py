@@ -107,7 +107,7 @@ async def _played(case: Case, calls: list[Call]) -> dict[str, list[str]]:
                 ]
     except GatewayError as error:
         return _not_started(case, calls, error)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         return {call.id: notes.get(call.id) or [f"the case cannot be played: {error!r}"] for call in calls}
     return notes
 
