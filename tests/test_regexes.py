@@ -76,9 +76,9 @@ def test_equal_patterns_share_one_object() -> None:
 
 def test_a_pattern_that_kills_backtracking_engines_is_linear_here() -> None:
     regex = compile_regex("(a+)+b")
-    start = time.perf_counter()
+    start = time.process_time()
     assert not regex.matches(b"a" * 10_000)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class Served:
         with await self.connect() as sock:
             for piece in pieces:
                 await loop.sock_sendall(sock, piece)
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(30.0):
                 return await read_all(sock)
 
 
@@ -107,13 +107,13 @@ async def served() -> AsyncIterator[Served]:
     await server.serve(asyncio.get_running_loop(), [sock])
     yield Served(server, sock.getsockname())
     server.close()
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while server.connections:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)
 
 
-async def until(condition: Callable[[], object], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], limit_s: float = 30.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"

@@ -70,11 +70,11 @@ class Demo:
 
     def wait(self) -> int:
         self.text += self.output.read()
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=60)
 
     def left(self) -> list[str]:
-        """Processes of the demo's session that still run, given a second to go."""
-        deadline = time.monotonic() + 5
+        """Processes of the demo's session that still run, given the time to go."""
+        deadline = time.monotonic() + 30
         while (found := _session(self.process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         return found
@@ -113,7 +113,7 @@ def free_port() -> int:
 
 
 def fetch_page(port: int) -> None:
-    with urlopen(f"http://127.0.0.1:{port}/productpage", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/productpage", timeout=60) as answer:
         assert answer.status == 200
 
 
@@ -139,7 +139,7 @@ def test_it_prints_a_table_of_lines_and_where_the_configuration_is(served: tuple
 @pytest.mark.parametrize("shows", [shows for shows, _ in TOUR])
 def test_each_line_does_what_it_says(served: tuple[Demo, int], shows: str) -> None:
     line = dict(tour_lines(f"http://127.0.0.1:{served[1]}"))[shows]
-    program = subprocess.run([*shlex.split(line), "-sS"], capture_output=True, timeout=20)
+    program = subprocess.run([*shlex.split(line), "-sS"], capture_output=True, timeout=60)
     assert re.search(SHOWS[shows], program.stdout.decode()), program
 
 
@@ -170,7 +170,7 @@ def test_ctrl_c_with_a_request_under_way_does_not_wait_for_it() -> None:
             started = time.monotonic()
             os.killpg(demo.process.pid, signal.SIGINT)
             assert demo.wait() == 0
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 9
         assert demo.left() == []
 
 

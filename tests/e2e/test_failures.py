@@ -19,6 +19,8 @@ from tests.support.recorder import Recorder
 PREFIX = "upstream connect error or disconnect/reset before headers. "
 BEFORE = "upstream_reset_before_response_started{%s}"
 AFTER = "upstream_reset_after_response_started{protocol_error}"
+#: A time that is waited for, and in which a machine that is busy still gets everything else done.
+SOON_S = 0.7
 BOTH_LOOPS = pytest.mark.asyncio(loop_factories=["uvloop", "asyncio"])
 
 
@@ -210,7 +212,7 @@ async def test_silence_ends_with_the_route_timeout() -> None:
     """Semantics 6.6.2; the connection is not used again."""
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=0.05)) as proxy,
+        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=SOON_S)) as proxy,
     ):
         alpha.play([{"hang": True}, {}])
         outcome = await RawClient(proxy.port).http(request() * 2, responses=2)
@@ -224,10 +226,10 @@ async def test_the_route_timeout_begins_when_the_request_is_complete() -> None:
     """Semantics 6.6.2."""
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=0.1)) as proxy,
+        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=SOON_S)) as proxy,
     ):
         head = request("POST", headers=["content-length: 4"])
-        pieces = [(0.08, b"a"), (0.08, b"b"), (0.08, b"c"), (0.0, b"d")]
+        pieces = [(SOON_S / 2, b"a"), (SOON_S / 2, b"b"), (SOON_S / 2, b"c"), (0.0, b"d")]
         assert (await RawClient(proxy.port).http(head, pieces=pieces)).response.status == 200
 
 
@@ -235,9 +237,9 @@ async def test_the_route_timeout_in_a_response_cuts_it() -> None:
     """Semantics 6.6.2."""
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=0.05)) as proxy,
+        InProcess([alpha.port], route=lambda c: forward(c, timeout_s=SOON_S)) as proxy,
     ):
-        alpha.play({"chunks": ["a"] * 100, "chunk_delay_ms": 10})
+        alpha.play({"chunks": ["a"] * 1000, "chunk_delay_ms": 10})
         outcome = await RawClient(proxy.port).http(request())
         assert (outcome.response.status, outcome.response.truncated) == (200, "closed")
         assert (await proxy.logged(1))[0].flags == "UT"
@@ -246,7 +248,7 @@ async def test_the_route_timeout_in_a_response_cuts_it() -> None:
 async def test_a_try_that_takes_too_long_is_tried_again() -> None:
     """Semantics 6.7.4, 15.2."""
     policy = RetryPolicy(
-        attempts=1, retry_on=frozenset({"reset"}), per_try_timeout_s=0.05, base_interval_s=0.001
+        attempts=1, retry_on=frozenset({"reset"}), per_try_timeout_s=SOON_S, base_interval_s=0.001
     )
     async with (
         Recorder("alpha") as alpha,
@@ -291,13 +293,11 @@ async def test_a_head_must_come_in_time(sent: bytes) -> None:
     """Hardening 8: request_head_timeout, from accept or the first byte; single bytes do not extend it."""
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], options=limits(request_head_timeout_s=0.1)) as proxy,
+        InProcess([alpha.port], options=limits(request_head_timeout_s=SOON_S)) as proxy,
     ):
         ticking = asyncio.ensure_future(_ticking(proxy))
-        drip = [(0.03, b"x")] * 20 if sent else []
-        outcome = await RawClient(proxy.port, timeout_s=2.0).http(
-            sent, pieces=drip, responses=2, observe_s=1.5
-        )
+        drip = [(0.03, b"x")] * 50 if sent else []
+        outcome = await RawClient(proxy.port).http(sent, pieces=drip, responses=2)
         ticking.cancel()
         statuses = [response.status for response in outcome.responses]
         assert statuses == ([200, 408] if sent.startswith(request()) else [408] if sent else [])
@@ -309,11 +309,11 @@ async def test_an_idle_connection_is_closed_in_time_on_both_sides() -> None:
     """Hardening 8: idle_timeout, upstream_idle_timeout; not earlier."""
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], options=limits(idle_timeout_s=0.15), idle_timeout_s=0.15) as proxy,
+        InProcess([alpha.port], options=limits(idle_timeout_s=SOON_S), idle_timeout_s=SOON_S) as proxy,
     ):
         ticking = asyncio.ensure_future(_ticking(proxy))
         outcome = await RawClient(proxy.port).http(
-            request(), pieces=[(0.1, request())], responses=2, observe_s=1.5
+            request(), pieces=[(SOON_S / 2, request())], responses=2, closes=True
         )
         ticking.cancel()
         assert [response.status for response in outcome.responses] == [200, 200]
@@ -335,7 +335,7 @@ async def test_an_exchange_in_which_nothing_moves_ends(
 ) -> None:
     """Hardening 7, 8: stream_idle_timeout."""
     with Net() as net:
-        async with InProcess([net.port], options=limits(stream_idle_timeout_s=0.1)) as proxy:
+        async with InProcess([net.port], options=limits(stream_idle_timeout_s=SOON_S)) as proxy:
             ticking = asyncio.ensure_future(_ticking(proxy))
             client = await net.connect(proxy.port)
             client.send(data)
@@ -353,10 +353,10 @@ async def test_an_exchange_in_which_nothing_moves_ends(
 async def test_a_slow_but_moving_exchange_is_left_alone() -> None:
     async with (
         Recorder("alpha") as alpha,
-        InProcess([alpha.port], options=limits(stream_idle_timeout_s=0.1)) as proxy,
+        InProcess([alpha.port], options=limits(stream_idle_timeout_s=SOON_S)) as proxy,
     ):
         ticking = asyncio.ensure_future(_ticking(proxy))
-        alpha.play({"chunks": ["a"] * 10, "chunk_delay_ms": 40})
+        alpha.play({"chunks": ["a"] * 10, "chunk_delay_ms": SOON_S * 200})
         outcome = await RawClient(proxy.port).http(request())
         ticking.cancel()
         assert outcome.response.body == b"a" * 10
@@ -462,7 +462,7 @@ async def test_a_refused_request_is_answered_before_the_connection_goes() -> Non
 
 
 async def _send_for_ever(client: Peer) -> None:
-    async with asyncio.timeout(3.0):
+    async with asyncio.timeout(30.0):
         while True:
             await asyncio.get_running_loop().sock_sendall(client.socket, b"x" * 65536)
             await asyncio.sleep(0)

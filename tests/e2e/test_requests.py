@@ -237,7 +237,7 @@ async def test_a_response_head_has_one_limit_however_it_comes(size: int, status:
 
 async def test_connection_close_is_obeyed_and_told() -> None:
     async with Recorder("alpha") as alpha, InProcess([alpha.port]) as proxy:
-        outcome = await RawClient(proxy.port).http(request(headers=["Connection: close"]))
+        outcome = await RawClient(proxy.port).http(request(headers=["Connection: close"]), closes=True)
         assert outcome.response.values("connection") == ["close"]
         assert outcome.after == "closed"
         assert alpha.seen[0].values("connection") == []

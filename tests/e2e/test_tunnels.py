@@ -197,14 +197,14 @@ async def test_a_reset_of_one_side_ends_the_other(who: str) -> None:
 async def test_a_route_timeout_covers_only_the_wait_for_the_101() -> None:
     """Semantics 14.6.3."""
     with Net() as net:
-        async with InProcess([net.port], route=lambda c: forward(c, timeout_s=0.05)) as proxy:
+        async with InProcess([net.port], route=lambda c: forward(c, timeout_s=0.7)) as proxy:
             client = await net.connect(proxy.port)
             client.send(UPGRADE)
             upstream = await net.accept()
             await upstream.receive(b"\r\n\r\n")
             upstream.send(SWITCH)
             await client.receive(b"\r\n\r\n")
-            await asyncio.sleep(0.1)  # longer than the timeout
+            await asyncio.sleep(0.8)  # longer than the timeout
             client.send(b"still here")
             await upstream.receive(b"still here")
             slow = await net.connect(proxy.port)

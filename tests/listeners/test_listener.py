@@ -58,7 +58,7 @@ class Echo(asyncio.Protocol):
         self.transport.abort()
 
 
-async def until(condition: Callable[[], Any], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], limit_s: float = 30.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"
@@ -93,7 +93,7 @@ class Client:
         await asyncio.get_running_loop().sock_connect(self.sock, self.address)
         return self
 
-    async def answered(self, within_s: float = 5.0) -> bool:
+    async def answered(self, within_s: float = 30.0) -> bool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(within_s):
@@ -238,10 +238,9 @@ class TestIntake:
                 await until(lambda: not listener.accepting)
                 waiting = await Client(listener).connect()
                 assert not await waiting.answered(within_s=0.1)
-                began = time.monotonic()
                 first[0].close()
-                assert await asyncio.get_running_loop().sock_recv(waiting.sock, 1) == b"x"
-                assert time.monotonic() - began < 1.0
+                async with asyncio.timeout(20.0):  # some 0.25 s; the bound is for a machine that is busy
+                    assert await asyncio.get_running_loop().sock_recv(waiting.sock, 1) == b"x"
                 for client in (*first, waiting):
                     client.close()
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gatewayd.listeners import sockets
 from gatewayd.listeners.sockets import BindError, close_sockets, open_sockets, printable, socket_address
+from tests.support.ports import PortReservation
+
+
+def unused_port(hosts: Sequence[str] = ("127.0.0.1",)) -> int:
+    """A number that nobody else takes, not even for an outgoing connection."""
+    held = PortReservation(hosts)
+    held.release()
+    return held.port
 
 
 def test_all_addresses_get_the_port_the_kernel_chose_for_the_first() -> None:
@@ -27,7 +36,7 @@ def test_all_addresses_get_the_port_the_kernel_chose_for_the_first() -> None:
 def test_a_socket_listens_before_it_is_served() -> None:
     (sock,) = open_sockets([("127.0.0.1", 0)])
     try:
-        with socket.create_connection(sock.getsockname(), timeout=5):
+        with socket.create_connection(sock.getsockname(), timeout=30):
             pass
         assert not sock.getblocking()
     finally:
@@ -35,9 +44,9 @@ def test_a_socket_listens_before_it_is_served() -> None:
 
 
 def test_a_port_is_free_again_right_after_a_served_connection() -> None:
-    (sock,) = open_sockets([("127.0.0.1", 0)])
-    port = sock.getsockname()[1]
-    with socket.create_connection(sock.getsockname(), timeout=5):
+    port = unused_port()
+    (sock,) = open_sockets([("127.0.0.1", port)])
+    with socket.create_connection(sock.getsockname(), timeout=30):
         sock.setblocking(True)
         accepted, _ = sock.accept()
         accepted.close()  # our side closes first: TIME_WAIT is ours
@@ -46,17 +55,12 @@ def test_a_port_is_free_again_right_after_a_served_connection() -> None:
 
 
 def test_ipv6_wildcard_leaves_ipv4_to_others() -> None:
-    for _ in range(20):  # the kernel picks for IPv6 only: another process may have that number in IPv4
-        (six,) = open_sockets([("::", 0)])
-        try:
-            (four,) = open_sockets([("0.0.0.0", six.getsockname()[1])])
-        except BindError:
-            continue
-        finally:
-            close_sockets([six])
-        close_sockets([four])
-        return
-    pytest.fail("no port of 20 was free in IPv4 beside its IPv6 wildcard")
+    port = unused_port(["0.0.0.0"])
+    (six,) = open_sockets([("::", port)])
+    try:
+        close_sockets(open_sockets([("0.0.0.0", port)]))
+    finally:
+        close_sockets([six])
 
 
 def test_a_port_in_use_names_the_address_and_both_flags() -> None:
@@ -109,9 +113,7 @@ def test_a_name_is_not_an_address() -> None:
 
 def test_nothing_stays_open_when_one_of_several_fails() -> None:
     (taken,) = open_sockets([("127.0.0.1", 0)])
-    (free,) = open_sockets([("127.0.0.1", 0)])
-    port = free.getsockname()[1]
-    close_sockets([free])
+    port = unused_port()
     try:
         with pytest.raises(BindError):
             open_sockets([("127.0.0.1", port), taken.getsockname()])

@@ -180,10 +180,10 @@ def test_no_parameter_has_a_name_with_a_separator() -> None:
 def test_thousands_of_parameters_are_searched_quickly() -> None:
     one = request(b"/?" + b"p&pp=1&" * 1000 + b"q=1")
     condition = MATCHERS["queryParams"]("q", "exact", "1")
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(100):
         assert condition.matches(one)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

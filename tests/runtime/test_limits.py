@@ -55,11 +55,9 @@ async def test_out_of_descriptors(tmp_path: Path, loop: str) -> None:
         # Whoever was taken is answered and leaves; those who waited are served then, in turn.
         slow.go.set()
         for member in crowd:
-            assert (await member.receive(10.0))[0] == 200
+            assert (await member.receive())[0] == 200
             await member.close()
-        began = time.monotonic()
         assert (await get(port, "/direct"))[0] == 200
-        assert time.monotonic() - began < 2.0
         assert "Traceback" not in gatewayd.said
 
 
@@ -67,13 +65,11 @@ async def test_idle_connections_make_room_for_new_ones(tmp_path: Path) -> None:
     configuration(tmp_path)
     async with serve(tmp_path, preexec_fn=few_descriptors) as gatewayd, AsyncExitStack() as stack:
         port, _ = await gatewayd.ready()
-        taken = 0
-        while "accepting is paused" not in gatewayd.said:
+        # More than there is room for (each counts for two), but not more than can be sent away in a moment.
+        for _ in range(DESCRIPTORS // 2):
             idle = await stack.enter_async_context(client(port))
             idle.send("/direct")
-            taken += 1
-            await asyncio.sleep(0)
+        await gatewayd.until_said("accepting is paused")
         late = [await stack.enter_async_context(client(port)) for _ in range(5)]
         for member in late:
             assert (await member.get("/direct"))[0] == 200
-        assert taken < DESCRIPTORS

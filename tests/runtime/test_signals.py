@@ -16,6 +16,7 @@ import pytest
 
 from tests.runtime.running import (
     GATEWAY,
+    LIMIT_S,
     Client,
     Running,
     Slow,
@@ -26,6 +27,8 @@ from tests.runtime.running import (
     slow_upstream,
 )
 
+#: Far from the shutdown time (60 s), and enough for a machine that is busy.
+AT_ONCE_S = 20.0
 TO_BACKEND = """\
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -58,14 +61,14 @@ def pinned(slow: Slow) -> tuple[str, str]:
 async def waiting(connection: Client, slow: Slow) -> None:
     """Send a request that the upstream has and does not answer yet."""
     connection.send("/slow")
-    await asyncio.wait_for(slow.arrived.wait(), 10.0)
+    await asyncio.wait_for(slow.arrived.wait(), LIMIT_S)
 
 
 async def unready(gatewayd: Running, status: int) -> None:
     async def code() -> int:
         return (await get(status, "/healthz/ready"))[0]
 
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + LIMIT_S
     while await code() != 503:
         assert time.monotonic() < deadline, gatewayd.said
 
@@ -81,7 +84,7 @@ async def test_an_idle_process_ends_at_once_with_0(folder: Path, number: signal.
             gatewayd.signal(number)
             assert await idle.at_end()
             assert await gatewayd.ended() == 0
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < AT_ONCE_S
         assert "Traceback" not in gatewayd.said
 
 
@@ -131,7 +134,7 @@ async def test_a_second_term_or_int_ends_a_drain_at_once(
             gatewayd.signal(signal.SIGTERM)
             await unready(gatewayd, status)
             gatewayd.signal(second)
-            assert await gatewayd.ended(5.0) == 0
+            assert await gatewayd.ended(AT_ONCE_S) == 0
             assert await busy.at_end()
 
 
@@ -141,7 +144,7 @@ async def test_int_does_not_wait_for_requests(folder: Path, slow: Slow) -> None:
         async with client(port) as busy:
             await waiting(busy, slow)
             gatewayd.signal(signal.SIGINT)
-            assert await gatewayd.ended(5.0) == 0
+            assert await gatewayd.ended(AT_ONCE_S) == 0
             assert await busy.at_end()
 
 
@@ -152,29 +155,29 @@ async def test_what_an_end_cuts_off_is_logged(folder: Path, slow: Slow, tmp_path
         async with client(port) as busy:
             await waiting(busy, slow)
             gatewayd.signal(signal.SIGINT)
-            assert await gatewayd.ended(5.0) == 0
+            assert await gatewayd.ended(AT_ONCE_S) == 0
     assert '"GET /slow HTTP/1.1" 0 DC' in content(log)
 
 
 async def test_term_closes_upgraded_connections_after_the_drain_time_and_that_is_no_failure(
     folder: Path, slow: Slow
 ) -> None:
-    async with serve(folder, *pinned(slow), "--drain-time", "300ms", "--shutdown-time", "20s") as gatewayd:
+    async with serve(folder, *pinned(slow), "--drain-time", "3s", "--shutdown-time", "40s") as gatewayd:
         port, _ = await gatewayd.ready()
         async with client(port) as tunnel:
             tunnel.writer.write(
                 b"GET /ws HTTP/1.1\r\nhost: shop.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
             )
-            head = await asyncio.wait_for(tunnel.reader.readuntil(b"\r\n\r\n"), 10.0)
+            head = await asyncio.wait_for(tunnel.reader.readuntil(b"\r\n\r\n"), LIMIT_S)
             assert head.startswith(b"HTTP/1.1 101 ")
             began = time.monotonic()
             gatewayd.signal(signal.SIGTERM)
             await gatewayd.until_said("draining 1 connections")
             tunnel.writer.write(b"still here")
-            assert await asyncio.wait_for(tunnel.reader.readexactly(10), 10.0) == b"still here"
+            assert await asyncio.wait_for(tunnel.reader.readexactly(10), LIMIT_S) == b"still here"
             assert await tunnel.at_end()
-            assert time.monotonic() - began >= 0.3
-            assert await gatewayd.ended(10.0) == 0
+            assert time.monotonic() - began >= 3.0
+            assert await gatewayd.ended() == 0
 
 
 async def test_usr1_writes_out_and_goes_on_in_a_new_file(folder: Path, tmp_path: Path) -> None:
@@ -237,7 +240,7 @@ async def test_a_process_that_still_loads_ends_at_once(number: signal.Signals, l
         status = Path(f"/proc/{gatewayd.pid}/status")
         await gatewayd.until(lambda: handles(status, signal.SIGTERM), "its handlers")
         gatewayd.signal(number)
-        assert await gatewayd.ended(5.0) == 0
+        assert await gatewayd.ended(AT_ONCE_S) == 0
         assert "Traceback" not in gatewayd.said
 
 
@@ -255,10 +258,10 @@ async def test_a_reader_of_the_access_log_that_stops_reading_stops_nobody_else(f
                     for _ in range(50):
                         connection.send(path)
                     for _ in range(50):
-                        assert (await connection.receive(5.0))[0] == 200
+                        assert (await connection.receive())[0] == 200
                     sent += 50
             gatewayd.signal(signal.SIGTERM)
-            assert await gatewayd.ended(10.0) == 0
+            assert await gatewayd.ended() == 0
             found = re.search(r"(\d+) lines for the standard stream were dropped", gatewayd.said)
             assert found is not None, gatewayd.said
             dropped = sum(int(n) for n in re.findall(r"(\d+) lines for the standard stream", gatewayd.said))
@@ -309,7 +312,7 @@ async def test_a_reader_of_the_programs_log_that_stops_reading_stops_nobody_eith
                     gatewayd.signal(signal.SIGQUIT)
                     assert (await connection.get("/direct"))[0] == 200
             gatewayd.signal(signal.SIGTERM)
-            assert await gatewayd.ended(10.0) == 0
+            assert await gatewayd.ended() == 0
         assert len(os.read(reader, 1 << 20)) >= 3500, "the pipe was full"
     finally:
         os.close(reader)

@@ -3,6 +3,7 @@
 wire.py             one TCP or TLS connection as a buffer with an end: closed, reset, tls_error
 h1_text.py          reads HTTP/1 heads and bodies from a wire and keeps them as they came
 behaviour.py        what an upstream is told to do with one request
+kernel_queues.py    bytes sent and not read yet, as the kernel counts them
 recorder.py         ``Recorder``: an upstream that notes every request and answers as its behaviour says
 raw_client.py       ``RawClient``: sends exactly the bytes given and says what came back
 ports.py            free ports, held until the moment they are needed

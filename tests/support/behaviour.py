@@ -12,8 +12,6 @@ from tests.support.wire import Wire
 
 Moment = Literal["accept", "before_headers", "mid_body"]
 MID_BODY_BYTES = 2
-# A reset overtakes bytes the peer has not read yet; give it the time to read them.
-RESET_GRACE_S = 0.03
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ async def answer(wire: Wire, behaviour: Behaviour, name: str, request: Head) -> 
     if moment is not None:
         await wire.send(head + b"".join(pieces)[: _mid_body(pieces, behaviour)])
         if moment == "reset":
-            await asyncio.sleep(RESET_GRACE_S)
+            await wire.until_read()  # a reset overtakes what the peer has not read yet
             wire.reset()
         return False
     await wire.send(head + (pieces[0] if pieces and not behaviour.chunk_delay_ms else b""))

@@ -18,8 +18,10 @@ from tests.support.ports import PortReservation
 EXIT_CANNOT_BIND = 77
 EXIT_NOTHING_TO_SERVE = 78
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_BIND_ATTEMPTS = 3
-_STOP_S = 5.0
+_BIND_ATTEMPTS = 5
+_STOP_S = 20.0
+_ANSWER_S = 10.0
+LOG_S = 20.0  # for lines that must come; only ever reached by a test that fails
 _READY_POLL_S = 0.02
 _LOG_POLL_S = 0.005
 _FLUSH_EVERY_S = 0.1
@@ -56,7 +58,7 @@ class GatewayProcess:
         env: Mapping[str, str] | None = None,
         hosts: Sequence[str] = ("0.0.0.0",),
         log_format: str = "json",
-        ready_s: float = 20.0,
+        ready_s: float = 60.0,
     ) -> None:
         self.status_port = self.admin_port = self.metrics_port = 0
         self._paths = [str(path) for path in paths]
@@ -119,7 +121,7 @@ class GatewayProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def log_lines(self, count: int, timeout_s: float = 1.5) -> list[str]:
+    async def log_lines(self, count: int, timeout_s: float = LOG_S) -> list[str]:
         """Access log lines written since the last call, once there are ``count`` or the time is up.
 
         SIGUSR1 makes the process write out what it holds back.
@@ -137,7 +139,7 @@ class GatewayProcess:
                 return [line.decode("utf-8", "surrogateescape") for line in lines]
             await asyncio.sleep(_LOG_POLL_S)
 
-    async def log_records(self, count: int, timeout_s: float = 1.5) -> list[dict[str, Any]]:
+    async def log_records(self, count: int, timeout_s: float = LOG_S) -> list[dict[str, Any]]:
         """``log_lines`` of a JSON log, decoded; ValueError when a line is not a JSON object."""
         records = [json.loads(line) for line in await self.log_lines(count, timeout_s)]
         if not all(isinstance(record, dict) for record in records):
@@ -195,7 +197,7 @@ class GatewayProcess:
 
     async def _asks_ready(self) -> bool:
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(_ANSWER_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.status_port)
                 try:
                     writer.write(b"GET /healthz/ready HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")

@@ -13,9 +13,11 @@ from tests.support.h1_text import Body, Head, Headers, Truncated, read_chunked, 
 from tests.support.recorder import tls_facts
 from tests.support.wire import Wire
 
-OBSERVATION_S = 0.06  # how long an answered connection is watched for more bytes or its end
+OBSERVATION_S = (
+    0.06  # how long an answered connection that may stay open is watched for more bytes or its end
+)
 TCP_IDLE_S = 0.25
-UNREAD_S = 1.0  # how long the rest of a request may take once the response is complete
+UNREAD_S = 3.0  # how long the rest of a request may take once the response is complete
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Response:
 class Outcome:
     """What a client saw. ``outcome``: response, data, closed, reset, refused, tls_error, timeout or garbage.
 
-    after: "open" or "closed" OBSERVATION_S after the last byte, or "data" when bytes came unasked: ``extra``.
+    after: "open" or "closed" some time after the last byte, or "data" when bytes came unasked: ``extra``.
     data: what a TCP call got. tls: facts of the handshake. error: words for tls_error and garbage.
     """
 
@@ -72,7 +74,7 @@ class RawClient:
         *,
         tls: ssl.SSLContext | None = None,
         sni: str | None = None,
-        timeout_s: float = 8.0,
+        timeout_s: float = 20.0,
     ) -> None:
         self.host = host
         self.port = port
@@ -88,10 +90,13 @@ class RawClient:
         responses: int = 1,
         tunnel: bytes | None = None,
         observe_s: float = OBSERVATION_S,
+        closes: bool = False,
     ) -> Outcome:
         """Send ``data``, then each of ``pieces`` after its seconds, and read ``responses`` HTTP/1 responses.
 
-        ``tunnel`` is sent after a 101; what comes back until silence is the response's ``tunnel``.
+        ``closes``: the peer must end the connection after the last one, so it is given ``timeout_s`` for it
+        instead of ``observe_s``. ``tunnel`` is sent after a 101; what comes back until
+        silence is the response's ``tunnel``.
         """
         began = time.monotonic()
         wire = await self._connect()
@@ -111,9 +116,9 @@ class RawClient:
             await asyncio.wait({sending}, timeout=UNREAD_S if result.responses else 0)
             sending.cancel()
             if tunnel is not None and result.responses and result.responses[-1].status == 101:
-                await _tunnel(wire, tunnel, result)
+                await _tunnel(wire, tunnel, result, self.timeout_s)
             elif result.responses:
-                await _observe(wire, result, observe_s)
+                await _observe(wire, result, self.timeout_s if closes else observe_s)
         finally:
             wire.transport.abort() if wire.ending else wire.close()
         result.elapsed_ms = (time.monotonic() - began) * 1000
@@ -239,10 +244,10 @@ def _methods(data: bytes, pieces: Sequence[tuple[float, bytes]]) -> list[str]:
     return methods
 
 
-async def _tunnel(wire: Wire, data: bytes, result: Outcome) -> None:
+async def _tunnel(wire: Wire, data: bytes, result: Outcome, timeout_s: float) -> None:
     await wire.send(data)
     if not wire.buffer:
-        await wire.wait_more(2.0)
+        await wire.wait_more(timeout_s)
     while await wire.wait_more(TCP_IDLE_S):
         pass
     result.responses[-1].tunnel = result.extra = bytes(wire.buffer)

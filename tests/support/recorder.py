@@ -14,8 +14,10 @@ from tests.support.h1_text import Body, Head, Headers, Truncated, read_chunked, 
 from tests.support.wire import Wire
 
 Kind = Literal["http", "https", "tcp"]
-# A PROXY header and the first bytes may come in two segments; a tcp recorder answers them as one.
+# Bytes that come close together are answered as one. What a PROXY header announces may come in a segment
+# of its own, some time after it.
 TCP_QUIET_S = 0.03
+ANNOUNCED_S = 2.0
 
 
 @dataclass
@@ -222,7 +224,7 @@ class Recorder:
         seen = Seen(self.name, number, "tcp", tls=tls_facts(wire))
         self.seen.append(seen)
         while wire.buffer or await wire.wait_more():
-            while await wire.wait_more(TCP_QUIET_S):
+            while await wire.wait_more(ANNOUNCED_S if _only_announces(wire.buffer) else TCP_QUIET_S):
                 pass
             data = wire.take(len(wire.buffer))
             seen.content.data += data
@@ -250,6 +252,13 @@ class _Accepted(Wire):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._recorder._accepted(self)
+
+
+def _only_announces(data: bytearray) -> bool:
+    """Whether ``data`` is a PROXY header of version 1 or 2 and nothing behind it."""
+    if data.startswith(b"PROXY "):
+        return data.index(b"\n") == len(data) - 1 if b"\n" in data else True
+    return data.startswith(b"\r\n\r\n\0\r\nQUIT\n") and len(data) <= 16 + int.from_bytes(data[14:16], "big")
 
 
 def note_sni(context: ssl.SSLContext) -> None:

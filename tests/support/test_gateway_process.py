@@ -50,7 +50,7 @@ async def test_a_lost_port_is_tried_again(tmp_path: Path) -> None:
     ("mode", "words"), [("exit77", "status 77"), ("exit3", "status 3"), ("deaf", "not ready")]
 )
 async def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path, mode: str, words: str) -> None:
-    gateway = GatewayProcess([tmp_path], env={"RELAY": mode}, ready_s=1.0)
+    gateway = GatewayProcess([tmp_path], env={"RELAY": mode}, ready_s=1.0 if mode == "deaf" else 60.0)
     with pytest.raises(GatewayError, match=words) as failure:
         await gateway.__aenter__()
     if mode.startswith("exit"):

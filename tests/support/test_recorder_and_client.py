@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+from tests.support.ports import PortReservation
 from tests.support.raw_client import RawClient
 from tests.support.recorder import Recorder
 
@@ -13,11 +15,10 @@ GET = b"GET /a?b=1 HTTP/1.1\r\nHost: x.test\r\nX-Case:  v \r\n\r\n"
 
 
 async def _wait(condition: object) -> None:
-    for _ in range(200):
-        if condition():  # type: ignore[operator]
-            return
+    deadline = time.monotonic() + 30.0
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen")
 
 
 async def test_a_request_is_noted_as_it_came_and_answered_with_the_name() -> None:
@@ -52,7 +53,7 @@ async def test_a_body_that_breaks_off_is_truncated() -> None:
         client = RawClient(alpha.port, timeout_s=0.05)
         outcome = await client.http(b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nabc")
         assert outcome.outcome == "timeout"
-        await _wait(lambda: alpha.seen[0].settled)
+        await _wait(lambda: alpha.seen and alpha.seen[0].settled)
     assert alpha.seen[0].truncated
     assert alpha.seen[0].body == b"abc"
 
@@ -93,12 +94,14 @@ async def test_each_behaviour_shows_at_the_client(
 ) -> None:
     async with Recorder("alpha") as alpha:
         alpha.play(behaviour)
-        came = await RawClient(alpha.port, timeout_s=0.3).http(GET)
+        closes = behaviour.get("then") == "close" or bool(behaviour.get("until_close"))
+        client = RawClient(alpha.port, timeout_s=0.3 if outcome == "timeout" else 20.0)
+        came = await client.http(GET, closes=closes)
         assert came.outcome == outcome
         if came.responses:
             assert came.response.truncated == truncated
             assert came.response.body == body
-        if behaviour.get("then") == "close" or behaviour.get("until_close"):
+        if closes:
             assert came.after == "closed"
     assert not alpha.errors
 
@@ -158,9 +161,11 @@ async def test_refused_and_unasked_bytes_are_told() -> None:
     async with Recorder("alpha") as alpha:
         port = alpha.port
         alpha.play({"raw": "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP"})
-        outcome = await RawClient(port).http(GET)
+        outcome = await RawClient(port).http(GET, closes=True)
         assert (outcome.response.body, outcome.extra) == (b"x", b"HTTP")
-    assert (await RawClient(port).http(GET)).outcome == "refused"
+    held = PortReservation()
+    assert (await RawClient(held.port).http(GET)).outcome == "refused"
+    held.release()
 
 
 def test_unknown_words_in_a_behaviour_are_refused() -> None:

@@ -11,6 +11,10 @@ import ssl
 import struct
 from typing import Literal, cast
 
+from tests.support.kernel_queues import unread_bytes
+
+READING_S = 10.0
+READING_POLL_S = 0.002
 Ending = Literal["closed", "reset", "tls_error"]
 _LINGER_RST = struct.pack("ii", 1, 0)
 
@@ -83,6 +87,16 @@ class Wire(asyncio.Protocol):
             except TimeoutError:
                 return False
         return True
+
+    async def until_read(self) -> None:
+        """Wait until the peer has read everything that was sent, or has had ample time to."""
+        sock = self.transport.get_extra_info("socket")
+        for _ in range(int(READING_S / READING_POLL_S)):
+            if self.transport.is_closing():
+                return
+            if not self.transport.get_write_buffer_size() and not unread_bytes(sock):
+                return
+            await asyncio.sleep(READING_POLL_S)
 
     def take(self, size: int) -> bytes:
         """The first ``size`` bytes of the buffer, which leave it."""
