@@ -23,6 +23,7 @@ from gatewayd.routing.matchers import MATCHERS
 from gatewayd.routing.route import FORWARD, Destination, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
 from gatewayd.snapshot import FilterChain
+from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.registry import Registry
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
@@ -87,10 +88,12 @@ def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
     chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=HttpOptions())
     proxy = Proxy(loop, registry, log.append)
     endpoint = cluster.endpoints[0]
-    upstream = ClientConnection(endpoint)
+    pool = endpoint.pools
+    assert isinstance(pool, Pool)
+    upstream = ClientConnection(pool)
     upstream.connection_made(FakeTransport(("127.0.0.1", 8080)))  # type: ignore[arg-type]
-    endpoint.connections.add(upstream)
-    endpoint.released(upstream)
+    pool.connections.add(upstream)
+    pool.released(upstream)
     downstream = proxy.http(set(), chain)()
     assert isinstance(downstream, ServerConnection)
     down = FakeTransport(("10.0.0.9", 40000))

@@ -1,53 +1,28 @@
-"""HOT: one endpoint of a cluster and its pool of HTTP/1.1 connections.
+"""HOT: one endpoint of a cluster: what balancers read, and the way to its connections.
 
-A request takes the connection used last (the others may then grow idle and close). Without an idle one a
-connection is opened and the request waits; whichever connection becomes free first serves whoever waits
-longest. Only the opening of a connection costs a task.
+The pools behind it are in ``pool.py``; a request looks at ``idle`` first and calls ``wait`` when nothing is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections import deque
-from time import monotonic
-from typing import Any, Final, Protocol
+from collections.abc import Collection
+from typing import Any
 
-from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.client import ClientConnection
+from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
+from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
+from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.spec import ClusterSpec
-
-#: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
-_CONNECT_ERRORS: Final = {
-    errno.ECONNREFUSED: "Connection refused",
-    errno.ECONNRESET: "Connection reset by peer",
-    errno.EHOSTUNREACH: "No route to host",
-    errno.ENETUNREACH: "Network is unreachable",
-}
-
-#: The kernel refused before a packet left.
-_LOCAL_ERRORS: Final = frozenset(
-    {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
-)
-
-
-class Waiter(Protocol):
-    """An exchange that waits for a connection."""
-
-    def on_connected(self, connection: ClientConnection) -> None:
-        """A connection is free; the request may start on it now."""
-
-    def on_connect_failure(self, failure: Failure, transport: str) -> None:
-        """No connection could be opened."""
 
 
 class Endpoint:
-    """One address of a cluster: what balancers read, and the pool."""
+    """One address of a cluster."""
 
     __slots__ = (
-        "_loop", "_tasks", "active", "address", "connecting", "connections", "host_port", "idle", "port", "ready",
-        "removed", "spec", "total", "waiting", "weight",
+        "_loop", "active", "address", "forget", "host_port", "idle", "pools", "port", "ready", "removed", "spec",
+        "total", "wait", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -74,122 +49,57 @@ class Endpoint:
             if address.startswith("unix:")
             else ("[%s]:%d" if ":" in address else "%s:%d") % (address, port)
         )
-        self.idle: deque[ClientConnection] = deque()
-        self.waiting: deque[Waiter] = deque()
-        self.connecting = 0
-        self.connections: set[ClientConnection] = set()
         #: no longer in the cluster: connections close when they come back
         self.removed = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
+        self.pools: Pool | KeyedPools
+        self.pools = pools = (KeyedPools if needs_keys(spec) else Pool)(loop, spec, self.open)
+        #: connections that any request may use, the one used last at the right; empty where a request has to
+        #: say more of itself (``wait`` then finds its connection)
+        self.idle = pools.idle
+        #: queue an exchange for a connection; no longer
+        self.wait = pools.wait
+        self.forget = pools.forget
 
     def __repr__(self) -> str:
-        return (
-            f"Endpoint({self.host_port}, active {self.active}, idle {len(self.idle)}, "
-            f"connections {len(self.connections)}, waiting {len(self.waiting)})"
-        )
+        return f"Endpoint({self.host_port}, active {self.active}, {self.pools})"
 
-    def wait(self, waiter: Waiter) -> None:
-        """Queue ``waiter`` for a connection and see that one is on its way."""
-        self.waiting.append(waiter)
-        if self.connecting < len(self.waiting):
-            self.connecting += 1
-            task = self._loop.create_task(self._connect())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def forget(self, waiter: Waiter) -> None:
-        """``waiter`` no longer wants a connection."""
-        if waiter in self.waiting:
-            self.waiting.remove(waiter)
-
-    async def _connect(self) -> None:
-        timeout_s = self.spec.connect_timeout_s
-        connection = ClientConnection(self)
-        failure, words = errors.CONNECT_REFUSED, ""
-        opened = False
-        try:
-            async with asyncio.timeout(timeout_s or None):
-                if self.address.startswith("unix:"):
-                    await self._loop.create_unix_connection(lambda: connection, self.address[5:])
-                else:
-                    await self._loop.create_connection(lambda: connection, self.address, self.port)
-            opened = True
-        except TimeoutError:
-            failure = errors.CONNECT_TIMEOUT
-        except OSError as error:
-            number = error.errno or 0
-            words = "delayed_connect_error:_" + _CONNECT_ERRORS.get(number, error.strerror or "").replace(
-                " ", "_"
-            )
-            if number in _LOCAL_ERRORS:
-                failure = errors.CONNECT_LOCAL
-        except (ValueError, OverflowError, UnicodeError):  # not an address at all: the request must not hang
-            failure = errors.CONNECT_LOCAL
-        self.connecting -= 1
-        if not opened:
-            if connection.transport is not None:  # made in the very moment the time was up
-                connection.close()
-            if self.waiting:
-                self.waiting.popleft().on_connect_failure(failure, words)
-            return
-        if connection.closed:  # opened and closed again before we looked
-            if self.waiting:
-                self.waiting.popleft().on_connect_failure(errors.UPSTREAM_CLOSED, "")
-            return
-        self.connections.add(connection)
-        self.released(connection)
-
-    # --- ClientOwner
-
-    def released(self, connection: ClientConnection) -> None:
-        """A connection can carry (another) request."""
-        limit = self.spec.max_requests_per_connection
-        if connection.closed or (limit and connection.requests >= limit):
-            connection.close()
-            self.gone(connection)
-        elif self.waiting:  # also after a removal: nobody else will come for them
-            self.waiting.popleft().on_connected(connection)
-        elif self.removed:
-            connection.close()
-            self.gone(connection)
-        else:
-            connection.idle_since = monotonic()
-            self.idle.append(connection)
+    async def open(self, factory: Factory, hints: Hints = NO_HINTS) -> tuple[Failure | None, str]:
+        """Open a connection for ``factory()``; see :func:`gatewayd.upstream.dialer.dial`."""
+        return await dial(self._loop, self.spec, self.address, self.port, factory, hints)
 
     def gone(self, connection: ClientConnection) -> None:
         """A connection is closed, or will be; may be told more than once."""
-        if connection in self.connections:
-            self.connections.discard(connection)
-            if connection in self.idle:
-                self.idle.remove(connection)
+        connection.owner.gone(connection)
 
-    # --- coarse
+    @property
+    def waiting(self) -> Collection[Any]:
+        """Exchanges that wait for a connection."""
+        return self.pools.waiting
+
+    @property
+    def connecting(self) -> int:
+        """How many connections are being opened for them."""
+        return self.pools.connecting
+
+    @property
+    def connections(self) -> set[ClientConnection]:
+        """All open HTTP connections."""
+        return self.pools.connections
 
     def sweep(self, now: float) -> None:
-        """Close connections that were idle too long; the oldest are at the left."""
-        limit_s = self.spec.idle_timeout_s
-        idle = self.idle
-        while idle and limit_s and now - idle[0].idle_since >= limit_s:
-            self._close(idle.popleft())
+        """Close connections that were idle too long."""
+        self.pools.sweep(now)
 
     def remove(self) -> None:
         """The endpoint left its cluster: idle connections close now, busy ones after their exchange."""
         self.removed = True
-        while self.idle:
-            self._close(self.idle.popleft())
-
-    def _close(self, connection: ClientConnection) -> None:
-        self.connections.discard(connection)
-        connection.close()
+        self.pools.remove()
 
     def close(self) -> None:
         """Close everything at once (the process ends)."""
         self.removed = True
-        for task in list(self._tasks):
-            task.cancel()
-        for connection in list(self.connections):
-            self._close(connection)
-        self.idle.clear()
+        self.pools.close()
 
 
 def address_key(endpoint: Any) -> tuple[str, int]:

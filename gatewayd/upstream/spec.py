@@ -7,7 +7,9 @@ reload (the registry compares them).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from gatewayd.tls.spec import ClientTlsSpec
 
 #: ``ClusterSpec.discovery``
 STATIC: Final = "STATIC"  # ``endpoints`` are addresses
@@ -46,4 +48,11 @@ class ClusterSpec:
     max_pending_requests: int = 1024
     max_requests: int = 0
     protocol: str = "http/1.1"
+    #: connections begin with a PROXY protocol header of this version, "V1" or "V2" (semantics 10.11); "" = none
+    proxy_protocol: str = ""
+    #: TLS towards the endpoints (semantics 10), None: plain text
+    tls_spec: ClientTlsSpec | None = None
+    #: the holder of what ``tls_spec`` asks for (:class:`gatewayd.tls.store.ClientTls`): ``context``, or None and
+    #: why in ``problem``
+    tls: Any = None
     metadata: dict[str, str] = field(default_factory=dict, compare=False)

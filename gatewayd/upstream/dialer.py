@@ -1,0 +1,149 @@
+"""Opens one connection to an endpoint: TCP, then a PROXY header, then TLS, as the cluster's spec says.
+
+All of it has one connect timeout (semantics 8.3.2). What a library raises ends here: a failure is a value.
+Whoever dials (the HTTP pools, the TCP proxy) gives a factory of protocols and hears nothing of TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.upstream.proxy_header import proxy_header
+from gatewayd.upstream.server_names import host_name
+from gatewayd.upstream.spec import ClusterSpec
+
+#: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
+_CONNECT_ERRORS: Final = {
+    errno.ECONNREFUSED: "Connection refused",
+    errno.ECONNRESET: "Connection reset by peer",
+    errno.EHOSTUNREACH: "No route to host",
+    errno.ENETUNREACH: "Network is unreachable",
+}
+
+#: The kernel refused before a packet left.
+_LOCAL_ERRORS: Final = frozenset(
+    {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+)
+
+#: Envoy's words for a credential that is not there (semantics 3.13).
+NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
+
+
+class Hints(NamedTuple):
+    """What of the downstream side a connection may depend on."""
+
+    #: the Host as it goes upstream, for the SNI (semantics 10.2)
+    host: bytes = b""
+    #: addresses of the downstream connection, ``ip:port`` as the log prints them, for a PROXY header
+    remote: str = ""
+    local: str = ""
+
+
+NO_HINTS: Final = Hints()
+
+Factory = Callable[[], asyncio.Protocol]
+
+
+async def dial(
+    loop: asyncio.AbstractEventLoop,
+    spec: ClusterSpec,
+    address: str,
+    port: int,
+    factory: Factory,
+    hints: Hints = NO_HINTS,
+) -> tuple[Failure | None, str]:
+    """Open a connection to ``address`` (an IP or ``unix:/path``) and give it to ``factory()``.
+
+    Returns (None, "") once its ``connection_made`` was called, else the failure and the transport's words
+    for the log ("" = none). Only cancellation is raised.
+    """
+    failure, words = errors.CONNECT_REFUSED, ""
+    try:
+        async with asyncio.timeout(spec.connect_timeout_s or None):
+            if spec.tls is None:
+                await _connect(loop, spec, address, port, factory, hints)
+                return None, ""
+            return await _connect_tls(loop, spec, address, port, factory, hints)
+    except TimeoutError:
+        failure = errors.CONNECT_TIMEOUT
+    except OSError as error:
+        number = error.errno or 0
+        words = "delayed_connect_error:_" + _CONNECT_ERRORS.get(number, error.strerror or "").replace(
+            " ", "_"
+        )
+        if number in _LOCAL_ERRORS:
+            failure = errors.CONNECT_LOCAL
+    except (ValueError, OverflowError, UnicodeError):  # not an address at all: the request must not hang
+        failure = errors.CONNECT_LOCAL
+    return failure, words
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop,
+    spec: ClusterSpec,
+    address: str,
+    port: int,
+    factory: Factory,
+    hints: Hints,
+) -> None:
+    """TCP, and the PROXY header if there is one. Raises what the loop raises."""
+    if spec.proxy_protocol:
+        header = proxy_header(spec.proxy_protocol, hints.remote, hints.local)
+        made = factory
+        factory = lambda: _Greeter(header, made())  # noqa: E731
+    if address.startswith("unix:"):
+        await loop.create_unix_connection(factory, address[5:])
+    else:
+        await loop.create_connection(factory, address, port)
+
+
+async def _connect_tls(
+    loop: asyncio.AbstractEventLoop,
+    spec: ClusterSpec,
+    address: str,
+    port: int,
+    factory: Factory,
+    hints: Hints,
+) -> tuple[Failure | None, str]:
+    """:func:`_connect`, then the handshake; the outcome as :func:`dial` tells it."""
+    from gatewayd.tls.layer import TlsLayer
+
+    context = spec.tls.context
+    if context is None:
+        return errors.CONNECT_REFUSED, NO_SECRET
+    shaken: asyncio.Future[str] = loop.create_future()
+
+    def tell(_: Any, reason: str) -> None:
+        if not shaken.done():
+            shaken.set_result(reason)
+
+    name = spec.tls_spec.sni if spec.tls_spec is not None else ""
+    layer = TlsLayer.client(context, factory(), tell, name or host_name(hints.host))
+    ready = False
+    try:
+        await _connect(loop, spec, address, port, lambda: layer, hints)
+        reason = await shaken
+        ready = not reason
+    finally:
+        if not ready:
+            layer.abort()
+    return (None, "") if ready else (errors.CONNECT_REFUSED, reason.replace(" ", "_"))
+
+
+class _Greeter(asyncio.Protocol):
+    """Sends the PROXY header as the first thing on a connection, and is gone."""
+
+    def __init__(self, header: bytes, taker: asyncio.Protocol) -> None:
+        self._header = header
+        self._taker = taker
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The header leaves before anything the taker writes."""
+        transport.write(self._header)  # type: ignore[attr-defined]
+        transport.set_protocol(self._taker)
+        self._taker.connection_made(transport)

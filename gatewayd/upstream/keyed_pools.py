@@ -1,0 +1,126 @@
+"""The connections of an endpoint where not every connection is like the next: one pool per :class:`Hints`.
+
+Where the SNI follows the Host of each request (semantics 10.2), or a PROXY header tells of the downstream
+connection (10.11), a connection may only be used by requests that would have opened the same one. Strangers
+choose these keys, so :meth:`KeyedPools.sweep` bounds what is kept for all of them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+
+from gatewayd.http.h1.client import ClientConnection
+from gatewayd.upstream.dialer import Hints
+from gatewayd.upstream.pool import Open, Pool
+from gatewayd.upstream.server_names import host_name
+from gatewayd.upstream.spec import ClusterSpec
+
+#: Idle connections of one endpoint after a sweep, whatever their keys; those idle longest make room.
+MAX_IDLE: Final = 256
+
+#: Nothing is idle for a request that has not said who it is.
+_NONE: Final[deque[ClientConnection]] = deque(maxlen=0)
+
+
+def needs_keys(spec: ClusterSpec) -> bool:
+    """Whether connections of this cluster depend on the request they are opened for."""
+    return bool(spec.proxy_protocol) or _follows_host(spec)
+
+
+def _follows_host(spec: ClusterSpec) -> bool:
+    return spec.tls_spec is not None and not spec.tls_spec.sni
+
+
+class KeyedPools:
+    """A pool for each key, made when first asked for."""
+
+    __slots__ = ("_by_host", "_by_peer", "_loop", "_open", "_pools", "_removed", "_spec")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ClusterSpec, open: Open) -> None:
+        self._loop = loop
+        self._spec = spec
+        self._open = open
+        self._by_peer = bool(spec.proxy_protocol)
+        self._by_host = _follows_host(spec)
+        self._pools: dict[Hints, Pool] = {}
+        self._removed = False
+
+    def __repr__(self) -> str:
+        return f"keys {len(self._pools)}, connections {len(self.connections)}, waiting {len(self.waiting)}"
+
+    @property
+    def idle(self) -> deque[ClientConnection]:
+        """Always empty: see :meth:`wait`."""
+        return _NONE
+
+    @property
+    def waiting(self) -> list[Any]:
+        """Whoever waits for a connection."""
+        return [waiter for pool in self._pools.values() for waiter in pool.waiting]
+
+    @property
+    def connecting(self) -> int:
+        """How many connections are being opened."""
+        return sum(pool.connecting for pool in self._pools.values())
+
+    @property
+    def connections(self) -> set[ClientConnection]:
+        """All open connections."""
+        return {connection for pool in self._pools.values() for connection in pool.connections}
+
+    def wait(self, waiter: Any) -> None:
+        """Hand ``waiter`` an idle connection of its key at once, or queue it for one.
+
+        A further attempt gets none that was idle: what made the last one fail may have closed all of them.
+        """
+        key = self._key(waiter)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(self._loop, self._spec, self._open, key)
+            pool.removed = self._removed
+        if pool.idle and waiter.attempts <= 1:
+            waiter.on_connected(pool.idle.pop())
+        else:
+            pool.wait(waiter)
+
+    def forget(self, waiter: Any) -> None:
+        """``waiter`` no longer wants a connection."""
+        pool = self._pools.get(self._key(waiter))
+        if pool is not None:
+            pool.forget(waiter)
+
+    def _key(self, waiter: Any) -> Hints:
+        host, remote, local = waiter.hints()
+        if not self._by_peer:
+            remote = local = ""
+        return Hints(host_name(host).encode() if self._by_host else b"", remote, local)
+
+    # --- coarse
+
+    def sweep(self, now: float) -> None:
+        """Close connections that were idle too long or are too many, and forget pools with nothing in them."""
+        idle = 0
+        for key, pool in list(self._pools.items()):
+            pool.sweep(now)
+            idle += len(pool.idle)
+            if pool.unused:
+                del self._pools[key]
+        if idle > MAX_IDLE:
+            pools = [(c.idle_since, pool) for pool in self._pools.values() for c in pool.idle]
+            pools.sort(key=lambda entry: entry[0])
+            for _, pool in pools[: idle - MAX_IDLE]:
+                pool.drop_oldest()
+
+    def remove(self) -> None:
+        """The endpoint left its cluster: idle connections close now, busy ones after their exchange."""
+        self._removed = True
+        for pool in self._pools.values():
+            pool.remove()
+
+    def close(self) -> None:
+        """Close everything at once (the process ends)."""
+        self._removed = True
+        for pool in self._pools.values():
+            pool.close()

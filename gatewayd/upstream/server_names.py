@@ -1,0 +1,15 @@
+"""The name of an upstream's server, as the Host of a request gives it (semantics 10.2)."""
+
+from __future__ import annotations
+
+
+def host_name(host: bytes) -> str:
+    """``host`` without port, in lower case; an IPv6 address without brackets. "" for one that is no name."""
+    if host.startswith(b"["):
+        host = host[1:].partition(b"]")[0]
+    elif host.count(b":") == 1:
+        host = host.partition(b":")[0]
+    try:
+        return host.decode("ascii").lower()
+    except UnicodeDecodeError:
+        return ""
