@@ -166,7 +166,8 @@ class GoldenPlay:
         )
         if call["protocol"] == "tcp":
             return await client.tcp(
-                to_bytes(call.get("data") or ""),
+                to_bytes(call.get("data") or call.get("raw") or ""),
+                pieces=_pieces(call),
                 half_close=bool(call.get("half_close")),
                 wait_first=bool(call.get("wait_first")),
                 idle_s=call.get("idle", TCP_IDLE_S),
@@ -175,7 +176,7 @@ class GoldenPlay:
             return Outcome("not played", error=f"this runner does not speak {call['protocol']}")
         return await client.http(
             request_bytes(call),
-            pieces=[(float(wait_s), to_bytes(piece)) for wait_s, piece in call.get("pieces") or []],
+            pieces=_pieces(call),
             responses=call.get("responses", 1),
             tunnel=to_bytes(call["tunnel"]) if "tunnel" in call else None,
             observe_s=0 if "repeat" in call else 0.06,
@@ -279,6 +280,10 @@ def request_bytes(call: Mapping[str, Any]) -> bytes:
         f"{request.get('method', 'GET')} {request.get('path', '/')} {request.get('version', 'HTTP/1.1')}\r\n"
     )
     return to_bytes(line) + render_headers(headers) + body
+
+
+def _pieces(call: Mapping[str, Any]) -> list[tuple[float, bytes]]:
+    return [(float(wait_s), to_bytes(piece)) for wait_s, piece in call.get("pieces") or []]
 
 
 def numbered(value: Any, number: int) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.cases.either_recorder import EitherRecorder
 from tests.cases.endpoints import Backend, backends_of, documents_with_endpoints
 from tests.cases.golden import CALL_LIMIT_S, SETTLE_S, listener_ports, place_flags
 from tests.cases.loading import Call, Case
@@ -23,6 +24,8 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.raw_client import Outcome, RawClient
 from tests.support.recorder import Recorder, Seen
 
+SECURE = ("https", "tls")
+UPSTREAM_CERTIFICATE = "upstreams"
 DEFAULT_LABELS = {"istio": "ingressgateway"}
 
 
@@ -44,7 +47,7 @@ class RoutingPlay:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatewayd-case-")))
             play = cls(case, folder)
             for backend in backends_of(case):
-                recorder = Recorder(backend.name, "tcp" if backend.protocol == "tcp" else "http")
+                recorder = play._recorder(backend)
                 await recorder.start()
                 stack.push_async_callback(recorder.close)
                 play.recorders[backend] = recorder
@@ -63,6 +66,12 @@ class RoutingPlay:
             recorder.errors.clear()
         return differences
 
+    def _recorder(self, backend: Backend) -> Recorder:
+        if backend.protocol not in SECURE:
+            return Recorder(backend.name, "tcp" if backend.protocol == "tcp" else "http")
+        context = self.certificates.server_context(UPSTREAM_CERTIFICATE, alpn=["http/1.1"])
+        return EitherRecorder(backend.name, "http", context)
+
     def _gateway(self) -> GatewayProcess:
         config = self.folder / "config"
         config.mkdir()
@@ -77,7 +86,13 @@ class RoutingPlay:
             (self.folder / "mesh.yaml").write_text(mesh if isinstance(mesh, str) else yaml.safe_dump(mesh))
             flags += ["--mesh-config", str(self.folder / "mesh.yaml")]
         return GatewayProcess(
-            [config], listen=listener_ports(self.case), flags=[*flags, *place_flags(self.case)]
+            [config],
+            listen=listener_ports(self.case),
+            flags=[*flags, *place_flags(self.case)],
+            # "The system's roots" of an example that names no other.
+            env={"SSL_CERT_FILE": str(self.certificates.certificate(UPSTREAM_CERTIFICATE))}
+            if secure_backends(self.case)
+            else None,
         )
 
     def _secrets(self) -> list[dict[str, Any]]:
@@ -102,14 +117,16 @@ class RoutingPlay:
         return documents
 
     async def _once(self, call: Mapping[str, Any]) -> Outcome:
-        secure = call["protocol"] in ("https", "tls")
+        secure = call["protocol"] in SECURE
         client = RawClient(
             self.gateway.port(call["port"]),
             tls=self.certificates.client_context() if secure else None,
             sni=call.get("sni") or call.get("host"),
         )
-        if call["protocol"] in ("tcp", "tls"):
+        if call["protocol"] == "tcp":
             return await client.tcp(b"hello")
+        if call["protocol"] == "tls":  # whatever it ends at, a request is something to answer
+            return await client.tcp(request_bytes(call))
         if str(call.get("http_version", "1.1")) == "2":
             return Outcome("not played", error="this runner does not speak http2")
         return await client.http(request_bytes(call))
@@ -140,8 +157,16 @@ def _certificate_name(secret: Mapping[str, Any]) -> str:
     return f"{secret.get('namespace', 'istio-system')}-{secret['name']}"
 
 
+def secure_backends(case: Case) -> list[str]:
+    """Hosts of the upstreams that speak TLS."""
+    return [backend.host for backend in backends_of(case) if backend.protocol in SECURE]
+
+
 def _certificate_wishes(case: Case) -> dict[str, CertificateWish]:
-    return {
+    wishes = {
         _certificate_name(secret): CertificateWish(cn=str(secret["name"]), sans=secret.get("hosts") or ())
         for secret in case.data.get("secrets") or []
     }
+    if hosts := secure_backends(case):
+        wishes[UPSTREAM_CERTIFICATE] = CertificateWish("upstreams", list(dict.fromkeys(hosts)), is_ca=True)
+    return wishes

@@ -125,9 +125,17 @@ class RawClient:
         return result
 
     async def tcp(
-        self, data: bytes, *, half_close: bool = False, wait_first: bool = False, idle_s: float = TCP_IDLE_S
+        self,
+        data: bytes,
+        *,
+        pieces: Sequence[tuple[float, bytes]] = (),
+        half_close: bool = False,
+        wait_first: bool = False,
+        idle_s: float = TCP_IDLE_S,
     ) -> Outcome:
-        """Send ``data`` and read until the end or ``idle_s`` of silence after the first bytes."""
+        """Send ``data``, then each of ``pieces`` after its seconds; read until the end or ``idle_s`` of silence
+        after the first bytes.
+        """
         began = time.monotonic()
         wire = await self._connect()
         if isinstance(wire, Outcome):
@@ -137,7 +145,7 @@ class RawClient:
         try:
             if wait_first and not wire.buffer:
                 await wire.wait_more(self.timeout_s)
-            await wire.send(data)
+            await _send_all(wire, data, pieces)
             if half_close and wire.transport.can_write_eof():
                 wire.transport.write_eof()
             if not wire.buffer:

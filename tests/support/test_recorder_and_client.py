@@ -171,3 +171,10 @@ async def test_refused_and_unasked_bytes_are_told() -> None:
 def test_unknown_words_in_a_behaviour_are_refused() -> None:
     with pytest.raises(ValueError, match="statsu"):
         Recorder("alpha").play({"statsu": 200})
+
+
+async def test_later_bytes_of_a_tcp_call_come_later() -> None:
+    async with Recorder("alpha", "tcp") as alpha:
+        outcome = await RawClient(alpha.port).tcp(b"a", pieces=[(0.0, b"b"), (0.1, b"c")])
+        assert outcome.data.startswith(b"alpha:ab")
+        await _wait(lambda: alpha.seen[0].body == b"abc")
