@@ -13,13 +13,16 @@ from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.gateway_ports import PortTranslation
 from gatewayd.compiler.gateways import merge_servers, selected
 from gatewayd.compiler.ingress import compile_ingresses
-from gatewayd.compiler.listeners import compile_listeners
+from gatewayd.compiler.l4 import L4Compiler
+from gatewayd.compiler.listeners import ListenerCompiler
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.ordering import by_age
 from gatewayd.compiler.prepare import Preparer
 from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
+from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import build_registry
+from gatewayd.compiler.tls_holders import hold
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched
 from gatewayd.compiler.virtual_services import RuleCompiler
 from gatewayd.resources.destination_rule import DestinationRule
@@ -32,6 +35,7 @@ from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.virtual_service import VirtualService
 from gatewayd.resources.workload import WorkloadEntry
 from gatewayd.snapshot import Snapshot
+from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
 from gatewayd.upstream.spec import ClusterSpec
 
 _Spec = TypeVar("_Spec")
@@ -42,12 +46,16 @@ def compile_snapshot(
     options: CompileOptions,
     adopt: Callable[[ClusterSpec], Any],
     version: int = 0,
+    server_tls: Callable[[ServerTlsSpec], Any] = hold,
+    client_tls: Callable[[ClientTlsSpec], Any] = hold,
 ) -> Snapshot:
     """Compile ``resources`` for one proxy.
 
     ``adopt`` turns a cluster's spec into the object that routes hold (``Destination.cluster``); it is
-    called once for each cluster that some route names. Never raises for anything in a resource: what
-    cannot be served is set aside, with a finding.
+    called once for each cluster that some route names. ``server_tls`` and ``client_tls`` turn what servers
+    and clusters ask of TLS into the holders of their contexts; a holder that says it has a ``problem``
+    becomes a finding. Never raises for anything in a resource: what cannot be served is set aside, with a
+    finding.
     """
 
     def of(model: type[_Spec]) -> list[Resource[_Spec]]:
@@ -116,7 +124,10 @@ def compile_snapshot(
     # Together
     compiler = RuleCompiler(clusters)
     matched: Matched = set()
-    listeners, tables = compile_listeners(groups, index, compiler, options, matched, report)
+    l4 = L4Compiler(index, clusters, registry, rules, options, matched, report)
+    tls = ServerTlsCompiler(options, server_tls, report)
+    making = ListenerCompiler(index, compiler, l4, tls, clusters, registry, rules, options, matched, report)
+    listeners = making.compile(groups)
 
     servers = [server for group in groups for server in group.servers]
     gateways = {gateway.full_name: gateway for gateway in all_gateways}
@@ -125,7 +136,8 @@ def compile_snapshot(
     review_gateways(
         servers, {name for item in visible for name in item.gateways} | _names(ingresses.gateways), report
     )
-    review_rules(tables, compiler, report)
+    review_rules(making.tables, compiler, report)
+    l4.usage.review(visible, servers)
     return Snapshot(
         listeners=tuple(listeners),
         clusters=clusters.specs,

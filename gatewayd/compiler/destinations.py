@@ -21,6 +21,7 @@ from gatewayd.compiler.problems import (
     Problem,
     leads_to_itself,
     no_endpoints,
+    of_connections,
     resolved_by_dns,
     unknown_host,
     unknown_port,
@@ -54,6 +55,8 @@ class Place:
 
     resource: Resource[Any]
     path: str
+    #: connections go there, not requests
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,28 @@ class Clusters:
         problem = target.problem
         if problem is not None and not (known and problem.level != "error"):
             where = (asked.resource, asked.path)
-            self._report.say(problem.level, problem.code, problem.message, *where, problem.help)
+            message = of_connections(problem.message) if asked.raw else problem.message
+            self._report.say(problem.level, problem.code, message, *where, problem.help)
         return target
+
+    def by_sni(self, host: str, port: int, subset: str) -> Target | None:
+        """The cluster an AUTO_PASSTHROUGH server reaches under its SNI name (3.1), which it has for a name too.
+
+        None for a port or subset that does not exist. What goes there is TLS already, so the cluster adds none.
+        """
+        name = f"outbound_.{port}_.{subset}_.{host}"
+        if name in self.adopted:
+            return Target(self.adopted[name], name, host, port)
+        service = self._registry.find(host)
+        pinned = self._pins.find(host, subset)
+        if service is None:
+            return None
+        found, _ = self._declared(name, host, port, subset, service, pinned, explicit=True)
+        if found is None:
+            return None
+        self.specs[name] = found
+        self.adopted[name] = self._adopt(found)
+        return Target(self.adopted[name], name, host, port)
 
     def _resolve(self, written: str, subset: str, port: int, namespace: str, listener_port: int) -> Target:
         whole = full_name(written, namespace, self._options.cluster_domain)

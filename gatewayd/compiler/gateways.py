@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from gatewayd.compiler.endpoints import has_labels
 from gatewayd.compiler.findings import Reporter, place
@@ -13,9 +13,32 @@ from gatewayd.compiler.names import bare_host, server_host
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.protocols import PROTOCOLS
 from gatewayd.resources.gateway import Gateway, Server
-from gatewayd.resources.meta import Resource
+from gatewayd.resources.meta import ObjectMeta, Resource
+from gatewayd.tls.modes import kind_of as routing_of
 
 _HTTP: Final = "http"
+
+
+class GeneratedGateway(Resource[Gateway]):
+    """A Gateway made of an Ingress (13.3); what there is to say about it is said about the Ingress."""
+
+    __slots__ = ("origin", "paths")
+
+    def __init__(
+        self, metadata: ObjectMeta, spec: Gateway, origin: Resource[Any], paths: Sequence[str]
+    ) -> None:
+        """``paths``: of each server, the field of the Ingress it comes from."""
+        super().__init__(
+            kind=origin.kind,
+            api_version=origin.api_version,
+            metadata=metadata,
+            spec=spec,
+            file=origin.file,
+            line=origin.line,
+            column=origin.column,
+        )
+        self.origin = origin
+        self.paths = paths
 
 
 @dataclass(slots=True, eq=False)
@@ -33,14 +56,56 @@ class GatewayServer:
         return self.gateway.full_name
 
     @property
+    def key(self) -> tuple[str, str, int]:
+        """Namespace and name of its Gateway, and its index there, as filter chains name it."""
+        return self.gateway.namespace, self.gateway.name, self.index
+
+    @property
     def path(self) -> str:
         """Its field in the Gateway."""
         return f"spec.servers[{self.index}]"
 
     @property
+    def title(self) -> str:
+        """What messages call it: ``server 1 of Gateway istio-system/edge``."""
+        if isinstance(self.gateway, GeneratedGateway):
+            field = self.gateway.paths[self.index].removeprefix("spec.")
+            return f"the server for {field} of Ingress {self.gateway.origin.full_name}"
+        return f"server {self.index} of Gateway {self.name}"
+
+    def where(self, field: str = "") -> tuple[Resource[Any], str]:
+        """The document and the path of a field of the server, such as ``tls.mode``, for findings."""
+        if isinstance(self.gateway, GeneratedGateway):
+            end = ".secretName" if field == "tls.credentialName" else ""
+            return self.gateway.origin, self.gateway.paths[self.index] + end
+        return self.gateway, f"{self.path}.{field}" if field else self.path
+
+    @property
+    def routed_by(self) -> str:
+        """``http``, ``tcp`` or ``tls``: the blocks of a VirtualService that route it (3.2)."""
+        kind = kind_of(self.spec)
+        if kind == "tls" and self.spec.tls is not None:
+            return routing_of(self.spec.port.protocol, self.spec.tls.mode)
+        return "http" if kind == _HTTP else "tcp"
+
+    @property
     def https_redirect(self) -> bool:
-        """``tls.httpsRedirect`` (2.6)."""
-        return self.spec.tls is not None and self.spec.tls.https_redirect
+        """``tls.httpsRedirect`` of a plain HTTP server; it means nothing on others (2.6.1, 2.6.5)."""
+        return self.spec.tls is not None and self.spec.tls.https_redirect and kind_of(self.spec) == _HTTP
+
+    @property
+    def route_name(self) -> str:
+        """Istio's name of what only this server has: ``https.443.web.edge.istio-system`` (2.3.10)."""
+        port = self.spec.port
+        name = f"{port.number}.{port.name}.{self.gateway.name}.{self.gateway.namespace}"
+        word = "https" if self.routed_by == "http" else self.routed_by
+        return f"{word}.{name}" + (f".{self.spec.bind}" if self.spec.bind else "")
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """Its hosts as SNI sees them, lower case; none when ``*`` is among them (3.3)."""
+        names = dict.fromkeys(host.lower() for host in self.bare_hosts)
+        return () if "*" in names else tuple(names)
 
     @property
     def bare_hosts(self) -> list[str]:
@@ -112,6 +177,7 @@ def merge_servers(
     """
     groups: dict[tuple[int, str], ServerGroup] = {}
     tls_hosts: dict[tuple[int, str], dict[str, GatewayServer]] = {}
+    route_names: dict[str, GatewayServer] = {}
     for gateway in gateways:
         for index, spec in enumerate(gateway.spec.servers):
             hosts = tuple(server_host(host, gateway.namespace) for host in spec.hosts)
@@ -131,7 +197,7 @@ def merge_servers(
                 _drop(
                     server,
                     f"port {port} is {first.spec.port.protocol} of Gateway {first.name} "
-                    f"({place(first.gateway, first.path)}), which {spec.port.protocol} cannot share",
+                    f"({place(*first.where())}), which {spec.port.protocol} cannot share",
                     report,
                     "IST0145",
                 )
@@ -144,12 +210,23 @@ def merge_servers(
                     _drop(
                         server,
                         f'host "{double}" is already served with TLS on port {port} by Gateway {other.name} '
-                        f"({place(other.gateway, other.path)})",
+                        f"({place(*other.where())})",
                         report,
                         "IST0145",
                     )
                     continue
                 taken.update(dict.fromkeys(hosts, server))
+                namesake = route_names.get(server.route_name)
+                if namesake is not None and server.routed_by == _HTTP:
+                    _drop(
+                        server,
+                        f'port name "{spec.port.name}" is already that of server {namesake.index}, and the '
+                        "routes of HTTPS servers are told apart by it",
+                        report,
+                        "IST0145",
+                    )
+                    continue
+                route_names[server.route_name] = server
             group.servers.append(server)
     return [group for group in groups.values() if group.servers]
 
@@ -163,9 +240,8 @@ def _drop(server: GatewayServer, reason: str, report: Reporter, code: str = "GWD
     report.say(
         "error",
         code,
-        f"server {server.index} of Gateway {server.name} is left out: {reason}",
-        server.gateway,
-        server.path,
+        f"{server.title} is left out: {reason}",
+        *server.where(),
     )
 
 

@@ -25,6 +25,11 @@ class Problem:
     help: str = ""
 
 
+def of_connections(message: str) -> str:
+    """The message where no request meets the problem, but a connection (7.10)."""
+    return message.replace("requests get 503", "connections are closed")
+
+
 def leads_to_itself(host: str) -> Problem:
     """A loop of ExternalName Services (12.8)."""
     message = f'host "{host}" is an ExternalName Service that leads back to itself: its requests get 503'

@@ -83,7 +83,7 @@ def build_table(
     hosts: dict[str, HostRoutes] = {}
     for server in servers:
         seen = Vantage(server.name, server.spec.port.number, namespace, labels)
-        for prepared, met in _meetings(server, index.bound_to(server.name), matched):
+        for prepared, met in meetings(server, index.bound_to(server.name), matched):
             bound = compiler.bind(prepared, seen)
             if not bound.origins:
                 continue  # nothing applies here: its hosts are not declared by it (4.8)
@@ -110,7 +110,7 @@ def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:
     return routes
 
 
-def _meetings(
+def meetings(
     server: GatewayServer, bound: Iterable[Prepared], matched: Matched
 ) -> Iterable[tuple[Prepared, list[str]]]:
     """Each VirtualService with the hosts it shares with the server (2.2.2, 2.2.3)."""

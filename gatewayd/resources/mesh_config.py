@@ -95,6 +95,14 @@ class DefaultTrafficPolicy(KubeModel, frozen=True, kw_only=True):
     outlier_detection: OutlierDetection | None = None
 
 
+class TlsDefaults(KubeModel, frozen=True, kw_only=True):
+    """`tlsDefaults`: TLS of everything but the mesh's own, where nothing nearer says otherwise (semantics 3.6)."""
+
+    min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
+    ecdh_curves: tuple[str, ...] = ()
+    cipher_suites: tuple[str, ...] = ()
+
+
 class MeshConfig(KubeModel, frozen=True, kw_only=True):
     """The MeshConfig fields in force; what is not written has Istio's default."""
 
@@ -107,6 +115,7 @@ class MeshConfig(KubeModel, frozen=True, kw_only=True):
     connect_timeout: Seconds = Seconds(10.0)
     default_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
+    tls_defaults: TlsDefaults = TlsDefaults()
     root_namespace: str = "istio-system"
     outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
     default_virtual_service_export_to: tuple[str, ...] = ("*",)

@@ -14,9 +14,10 @@ HONOURED: tuple[str, ...] = (
     "Gateway.spec.selector",
     "Gateway.spec.servers[].port.<number|name|protocol>",
     "Gateway.spec.servers[].<hosts|bind|name>",
-    "Gateway.spec.servers[].tls.httpsRedirect",
+    "Gateway.spec.servers[].tls",
     # VirtualService
     "VirtualService.spec.<hosts|gateways|exportTo>",
+    "VirtualService.spec.<tls|tcp>",  # the conditions gateways do not look at have a finding of their own
     "VirtualService.spec.http[].name",
     "VirtualService.spec.http[].match[].<name|uri|scheme|method|authority|headers|withoutHeaders|queryParams>",
     "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways>",
@@ -39,7 +40,8 @@ HONOURED: tuple[str, ...] = (
     # MeshConfig
     "MeshConfig.pathNormalization",
     "MeshConfig.<ingressClass|ingressControllerMode|ingressSelector|ingressService>",
-    "MeshConfig.defaultConfig.gatewayTopology.numTrustedProxies",
+    "MeshConfig.tlsDefaults",
+    "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|proxyProtocol>",
     "MeshConfig.defaultConfig.proxyHeaders.<requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
     "MeshConfig.<connectTimeout|rootNamespace>",
@@ -50,7 +52,6 @@ HONOURED: tuple[str, ...] = (
 )
 
 _MIRROR = "requests are not mirrored yet"
-_TLS_SERVERS = "servers with TLS are not served yet"
 _TLS_UPSTREAM = "TLS towards upstreams is not done yet"
 _POOL = "this limit is not enforced yet"
 _LOCALITY = "localities do not influence load balancing yet"
@@ -64,15 +65,7 @@ NOT_YET: dict[str, str] = {
     # Gateway
     "Gateway.spec.servers[].port.targetPort": "it is deprecated and has no effect in Istio either",
     "Gateway.spec.servers[].defaultEndpoint": "it has no effect in Istio either",
-    "Gateway.spec.servers[].tls.<mode|serverCertificate|privateKey|caCertificates|caCrl>": _TLS_SERVERS,
-    "Gateway.spec.servers[].tls.<subjectAltNames|credentialName|credentialNames>": _TLS_SERVERS,
-    "Gateway.spec.servers[].tls.<caCertCredentialName|tlsCertificates>": _TLS_SERVERS,
-    "Gateway.spec.servers[].tls.<verifyCertificateSpki|verifyCertificateHash>": _TLS_SERVERS,
-    "Gateway.spec.servers[].tls.<minProtocolVersion|maxProtocolVersion>": _TLS_SERVERS,
-    "Gateway.spec.servers[].tls.<cipherSuites|ecdhCurves|insecureSkipVerify>": _TLS_SERVERS,
     # VirtualService
-    "VirtualService.spec.tls": "TLS passthrough is not done yet",
-    "VirtualService.spec.tcp": "TCP routing is not done yet",
     "VirtualService.spec.http[].fault": "faults are not injected yet",
     "VirtualService.spec.http[].<mirror|mirrors>": _MIRROR,
     "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>": _MIRROR,
@@ -118,7 +111,7 @@ NOT_YET: dict[str, str] = {
     "ProxyConfig.spec": "this proxy is set up by its command line",
     # MeshConfig
     "MeshConfig.outboundTrafficPolicy": _SIDECAR,
-    "MeshConfig.defaultConfig.gatewayTopology.<forwardClientCertDetails|proxyProtocol>": _CLIENT_CERT,
+    "MeshConfig.defaultConfig.gatewayTopology.forwardClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|setCurrentClientCertDetails>": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",

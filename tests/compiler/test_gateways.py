@@ -124,19 +124,6 @@ def test_2_3_4_2_3_5_tls_servers_stand_side_by_side_unless_a_host_is_taken() -> 
     assert 'server 1 of Gateway istio-system/b is left out: host "*.x.test" is already served' in finding
 
 
-def test_2_4_servers_that_are_not_plain_http_yield_a_warning_and_no_listener() -> None:
-    compiled = serve(gateway("a", http(443, '["*"]', TLS, "HTTPS"), http(9000, protocol="MONGO"), http(80)))
-    assert compiled.call("http://x.test:443/") == "refused"
-    assert compiled.call("http://x.test:9000/") == "refused"
-    assert compiled.call("http://x.test/") == "alpha.test:80"
-    assert compiled.findings("GWD0104") == [
-        "warning Gateway istio-system/a spec.servers[0]: server 0 of Gateway istio-system/a is not served "
-        "yet: protocol HTTPS",
-        "warning Gateway istio-system/a spec.servers[1]: server 1 of Gateway istio-system/a is not served "
-        "yet: protocol MONGO",
-    ]
-
-
 def test_2_3_7_different_binds_are_different_listeners() -> None:
     compiled = compile_yaml(
         gateway("a", http(80, more=", bind: 127.0.0.1"))

@@ -219,12 +219,6 @@ def test_13_10_the_default_backend_is_left_out_with_a_finding() -> None:
     assert "default backend of an Ingress is left out" in compiled.findings("GWD0104")[0]
 
 
-def test_tls_of_an_ingress_is_not_served_yet_and_a_finding_says_so() -> None:
-    compiled = serve(ingress(path("/a", "sa"), more="  tls: [{hosts: [shop.test], secretName: s}]\n"))
-    assert asks(compiled, "/a") == {"/a": "sa"}
-    assert "tls of an Ingress is not served yet" in compiled.findings("GWD0104")[0]
-
-
 GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway

@@ -83,12 +83,18 @@ def test_a_field_without_effect_is_named_with_its_place() -> None:
 
 
 def test_fields_side_by_side_share_a_warning() -> None:
-    port = {"number": 443, "name": "https", "protocol": "HTTPS"}
-    tls = {"mode": "SIMPLE", "credentialName": "a", "httpsRedirect": True}
-    assert used(Gateway, {"servers": [{"port": port, "hosts": ["*"], "tls": tls}]}, "Gateway.spec") == [
-        'spec.servers[0].tls.mode: "mode", "credentialName" are accepted, but not honoured yet: '
-        "servers with TLS are not served yet"
+    port = {"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}
+    server = {"port": port, "hosts": ["*"], "defaultEndpoint": "127.0.0.1:80"}
+    assert used(Gateway, {"servers": [server]}, "Gateway.spec") == [
+        'spec.servers[0].defaultEndpoint: "defaultEndpoint" is accepted, but not honoured yet: '
+        "it has no effect in Istio either",
+        'spec.servers[0].port.targetPort: "targetPort" is accepted, but not honoured yet: '
+        "it is deprecated and has no effect in Istio either",
     ]
+    endpoint = {"address": "10.0.0.1", "network": "n", "locality": "a/b/c"}
+    tree = {"hosts": ["a.test"], "resolution": "STATIC", "endpoints": [endpoint]}
+    (found,) = used(ServiceEntry, tree, "ServiceEntry.spec")
+    assert found.startswith('spec.endpoints[0].network: "network", "locality" are accepted, but not')
 
 
 def test_a_value_without_effect_is_named() -> None:

@@ -1,0 +1,215 @@
+"""``tcp`` and ``tls`` blocks of VirtualServices become routes for bytes (semantics 7).
+
+A connection has no path and no Host, so there is little to choose by: a TCP server has one route, that of the first
+rule that applies; a TLS server that passes through has one per SNI name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatewayd.compiler.destination_rules import RuleBook
+from gatewayd.compiler.destinations import Clusters, Place
+from gatewayd.compiler.findings import Reporter
+from gatewayd.compiler.gateways import GatewayServer
+from gatewayd.compiler.l4_usage import Usage
+from gatewayd.compiler.names import full_name, gateway_names
+from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.prepared import Prepared
+from gatewayd.compiler.services import Registry
+from gatewayd.compiler.virtual_hosts import BindingIndex, Matched, meetings
+from gatewayd.resources.meta import Resource
+from gatewayd.resources.traffic_policy import TCPSettings
+from gatewayd.resources.virtual_service import (
+    Destination as WrittenDestination,
+)
+from gatewayd.resources.virtual_service import (
+    L4MatchAttributes,
+    PortSelector,
+    RouteDestination,
+    TLSMatchAttributes,
+    VirtualService,
+)
+from gatewayd.routing.l4 import TcpRoute
+from gatewayd.routing.route import Destination, RouteSource
+from gatewayd.routing.weights import WeightedPick
+
+#: SNI names of one port and address that a ``tls`` match has, with the match (7.4).
+SniTaken = dict[str, tuple[Resource[Any], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class SniRoute:
+    """A route of a server that passes TLS through, for these names as written."""
+
+    sni_hosts: tuple[str, ...]
+    route: TcpRoute
+
+
+class L4Compiler:
+    """Makes TCP routes. One per compilation."""
+
+    def __init__(
+        self,
+        index: BindingIndex,
+        clusters: Clusters,
+        registry: Registry,
+        rules: RuleBook,
+        options: CompileOptions,
+        matched: Matched,
+        report: Reporter,
+    ) -> None:
+        self._index = index
+        self._clusters = clusters
+        self._registry = registry
+        self._rules = rules
+        self._options = options
+        self._matched = matched
+        self._report = report
+        #: what came of each rule, for the findings
+        self.usage = Usage(report)
+
+    def bound(self, server: GatewayServer) -> list[Prepared]:
+        """The VirtualServices with a host in common with the server, in the order of 1.11."""
+        met = meetings(server, self._index.bound_to(server.name), self._matched)
+        return [prepared for prepared, _ in met if prepared.resource.kind == "VirtualService"]
+
+    def tcp_route(self, server: GatewayServer) -> TcpRoute | None:
+        """The only route of a TCP server, or of one whose TLS was taken off: the first that applies (7.6)."""
+        chosen: TcpRoute | None = None
+        taker: tuple[Resource[Any], str] | None = None
+        for prepared in self.bound(server):
+            spec: VirtualService = prepared.resource.spec
+            for index, rule in enumerate(spec.tcp):
+                path = f"spec.tcp[{index}]"
+                if not any_applies(rule.match, server, prepared.namespace):
+                    continue
+                self.usage.note_conditions(prepared.resource, path, rule.match)
+                if taker is not None:
+                    self.usage.hidden(prepared.resource, path, server, taker)
+                    continue
+                chosen = self._route(prepared, "tcp", index, rule.route, server.spec.port.number)
+                if chosen is not None:  # else it is skipped (7.7)
+                    taker = prepared.resource, path
+                    self.usage.used(prepared.resource, path)
+        return chosen
+
+    def sni_routes(self, server: GatewayServer, taken: SniTaken) -> Iterable[SniRoute]:
+        """The routes of a PASSTHROUGH server, one per match of a ``tls`` block (7.1, 7.2).
+
+        ``taken``: of the port and address; a match with a name that is in it is skipped whole (7.4).
+        """
+        for prepared in self.bound(server):
+            spec: VirtualService = prepared.resource.spec
+            for index, rule in enumerate(spec.tls):
+                made: TcpRoute | None = None
+                for at, match in enumerate(rule.match):
+                    path = f"spec.tls[{index}].match[{at}]"
+                    if not applies(match, server, prepared.namespace):
+                        continue
+                    self.usage.note_conditions(prepared.resource, f"spec.tls[{index}]", rule.match)
+                    names = tuple(dict.fromkeys(name.lower() for name in match.sni_hosts))
+                    double = next((name for name in names if name in taken), None)
+                    if double is not None:
+                        self.usage.double(prepared.resource, path, double, taken[double])
+                        continue
+                    made = made or self._route(prepared, "tls", index, rule.route, server.spec.port.number)
+                    if made is None:
+                        break
+                    taken.update(dict.fromkeys(names, (prepared.resource, path)))
+                    self.usage.used(prepared.resource, path)
+                    yield SniRoute(names, made)
+
+    def _route(
+        self, prepared: Prepared, block: str, index: int, written: Sequence[RouteDestination], port: int
+    ) -> TcpRoute | None:
+        """The route of a rule for a server of this port; None when it names no destination (7.7, 7.8)."""
+        resource, path = prepared.resource, f"spec.{block}[{index}]"
+        single = len(written) == 1
+        made: list[Destination] = []
+        for at, share in enumerate(written):
+            if not single and share.weight <= 0:
+                continue
+            asked = Place(resource, f"{path}.route[{at}].destination.host", raw=True)
+            destination = self._with_port(share.destination, prepared.namespace, port)
+            target = self._clusters.target(destination, prepared.namespace, port, asked)
+            made.append(Destination(target.cluster, target.name, 1 if single else share.weight))
+        if not made:
+            reason = "every weight is 0" if written else "it has no route"
+            self._report.say("error", "GWD0104", f"{block}[{index}] is left out: {reason}", resource, path)
+            return None
+        tcp = self.settings(written[0].destination.host, prepared.namespace)
+        lines = resource.rule_lines.get(block, ())
+        return tcp_route(
+            made,
+            tcp,
+            RouteSource(
+                "VirtualService",
+                resource.namespace,
+                resource.name,
+                index,
+                resource.file,
+                lines[index][0] if index < len(lines) else resource.line,
+            ),
+        )
+
+    def settings(self, written: str, namespace: str) -> TCPSettings | None:
+        """``connectionPool.tcp`` of the host's DestinationRule, its general part only, as in Istio (7.9)."""
+        domain = self._options.cluster_domain
+        host = self._registry.follow(full_name(written, namespace, domain))
+        service = self._registry.find(host)
+        if service is not None:
+            owner = service.namespace
+        else:
+            short = host.removesuffix(f".svc.{domain}")
+            owner = short.rpartition(".")[2] if short != host else ""
+        rule = self._rules.find(host, owner)
+        policy = rule.traffic_policy if rule is not None else None
+        pool = policy.connection_pool if policy is not None else None
+        return pool.tcp if pool is not None else None
+
+    def _with_port(self, written: WrittenDestination, namespace: str, port: int) -> WrittenDestination:
+        """A host nobody declares, without a port: reached on the server's, what it speaks has no port of its own."""
+        if written.port is not None and written.port.number:
+            return written
+        host = full_name(written.host, namespace, self._options.cluster_domain)
+        if self._registry.for_port(host, namespace) is not None:
+            return written
+        return WrittenDestination(host=written.host, subset=written.subset, port=PortSelector(number=port))
+
+
+def tcp_route(
+    destinations: Sequence[Destination], tcp: TCPSettings | None, source: RouteSource | None
+) -> TcpRoute:
+    """A route with the times of ``tcp``, or Envoy's own where it says nothing (7.9)."""
+    idle = tcp.idle_timeout if tcp is not None else None
+    longest = tcp.max_connection_duration if tcp is not None else None
+    times = {} if idle is None else {"idle_timeout_s": float(idle)}
+    return TcpRoute(
+        tuple(destinations),
+        _picker(destinations),
+        max_duration_s=float(longest or 0.0),
+        source=source,
+        **times,
+    )
+
+
+def _picker(destinations: Sequence[Destination]) -> Callable[[], Destination]:
+    if len(destinations) > 1:
+        return WeightedPick(destinations)
+    only = destinations[0]
+    return lambda: only
+
+
+def any_applies(matches: Sequence[L4MatchAttributes], server: GatewayServer, namespace: str) -> bool:
+    """Whether a ``tcp`` rule is for this server: no conditions, or one that holds (7.6)."""
+    return not matches or any(applies(match, server, namespace) for match in matches)
+
+
+def applies(match: L4MatchAttributes | TLSMatchAttributes, server: GatewayServer, namespace: str) -> bool:
+    """Port and gateways; nothing else is looked at on a gateway (7.1)."""
+    if match.port and match.port != server.spec.port.number:
+        return False
+    return not match.gateways or server.name in gateway_names(match.gateways, namespace)

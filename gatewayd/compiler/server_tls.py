@@ -1,0 +1,174 @@
+"""``tls`` of a Gateway server that terminates, as the words TLS understands (semantics 3.1 to 3.16)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from gatewayd.compiler.credentials import (
+    CredentialError,
+    certificate_of,
+    trust_of,
+    workload_pair,
+    workload_root,
+)
+from gatewayd.compiler.findings import Reporter
+from gatewayd.compiler.gateways import GatewayServer
+from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.tls_holders import Held
+from gatewayd.resources.gateway import ServerTLS
+from gatewayd.resources.mesh_config import TlsDefaults
+from gatewayd.resources.tls_names import CIPHER_SUITES, ECDH_CURVES, sort_out
+from gatewayd.tls.modes import MODES, TlsMode
+from gatewayd.tls.spec import PairFiles, SecretName, ServerTlsSpec, Trust
+
+#: Offered where HTTP follows; ``h2`` joins when HTTP/2 is served (3.5).
+HTTP_ALPN: Final = ("http/1.1",)
+#: Offered where bytes follow, which may well be HTTP (3.5). Istio's list for ISTIO_MUTUAL begins with
+#: ``istio-peer-exchange``; a client that gets it puts a header of its own before the bytes, which nothing
+#: here would take off again, so it is not offered.
+TCP_ALPN: Final = ("h2", "http/1.1")
+
+_VERSIONS: Final = {"min": "TLSV1_2", "max": "TLSV1_3"}
+_AUTO: Final = "TLS_AUTO"
+
+_Pairs = tuple[SecretName | PairFiles, ...]
+
+
+class ServerTlsCompiler:
+    """Makes what ends TLS on a server; says what is wrong with it once, at the field that names it."""
+
+    def __init__(
+        self, options: CompileOptions, load: Callable[[ServerTlsSpec], Any], report: Reporter
+    ) -> None:
+        """``load``: turns a spec into the holder that goes into the filter chain."""
+        self._options = options
+        self._load = load
+        self._report = report
+        self._defaults = _checked(options.mesh.tls_defaults, report)
+
+    def holder(self, server: GatewayServer) -> Any:
+        """What ``FilterChain.tls`` holds for a terminating server. A broken one hurts only itself (3.13)."""
+        tls = server.spec.tls
+        assert tls is not None  # it terminates
+        field, code = _source(tls), "GWD0104"
+        try:
+            spec = self.spec(server)
+        except CredentialError as error:
+            holder: Any = Held(None, str(error))
+        else:
+            holder = self._load(spec)
+        if holder.problem:
+            self._report.say(
+                "warning",
+                code,
+                f"{server.title} has no usable certificate, so its connections are closed until it has: "
+                f"{holder.problem}",
+                *server.where(f"tls.{field}"),
+            )
+        return holder
+
+    def spec(self, server: GatewayServer) -> ServerTlsSpec:
+        """The server's settings, with the mesh's below them. Raises CredentialError."""
+        tls = server.spec.tls
+        assert tls is not None
+        mode = MODES[tls.mode]
+        asks = mode.client_certificate != "none"
+        by_name = not mode.mesh_identity and bool(tls.credential_names or tls.credential_name)
+        tunable = not mode.mesh_identity  # 3.6
+        defaults = self._defaults
+        return ServerTlsSpec(
+            owner=_owner(server),
+            mode=mode.name,
+            pairs=self._pairs(tls, mode),
+            trust=self._trust(tls, mode) if asks else Trust(),
+            alpn=HTTP_ALPN if server.routed_by == "http" else TCP_ALPN,
+            min_version=_version("min", tls.min_protocol_version, defaults.min_protocol_version, tunable),
+            max_version=_version("max", tls.max_protocol_version, _AUTO, tunable),
+            cipher_suites=_names(tls.cipher_suites, CIPHER_SUITES, defaults.cipher_suites, tunable),
+            ecdh_curves=_names(tls.ecdh_curves, ECDH_CURVES, defaults.ecdh_curves, tunable),
+            # Without a client certificate there is nothing to compare them with (3.14).
+            subject_alt_names=tls.subject_alt_names if asks else (),
+            # Istio hands them on only with credentialName (3.15).
+            spki_hashes=tls.verify_certificate_spki if asks and by_name else (),
+            certificate_hashes=tuple(map(_hex, tls.verify_certificate_hash)) if asks and by_name else (),
+            accept_untrusted=asks and bool(tls.insecure_skip_verify),
+        )
+
+    def _pairs(self, tls: ServerTLS, mode: TlsMode) -> _Pairs:
+        """Exactly one source is written (3.8); of several, Istio looks for them in this order."""
+        if mode.mesh_identity:
+            return (workload_pair(self._options),)
+        names = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
+        if names:
+            return tuple(certificate_of(name, self._options) for name in names)
+        if tls.tls_certificates:
+            return tuple(
+                PairFiles(each.server_certificate, each.private_key) for each in tls.tls_certificates
+            )
+        if not tls.server_certificate or not tls.private_key:
+            raise CredentialError("it names neither a credential nor certificate files")
+        return (PairFiles(tls.server_certificate, tls.private_key),)
+
+    def _trust(self, tls: ServerTLS, mode: TlsMode) -> Trust:
+        """Who may sign client certificates (3.11, 3.12)."""
+        if mode.mesh_identity:
+            return Trust(file=workload_root(self._options), crl_file=tls.ca_crl)
+        if tls.ca_cert_credential_name:
+            return trust_of(tls.ca_cert_credential_name, self._options)
+        names = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
+        if names:
+            return trust_of(names[0], self._options)
+        bundles = (tls.ca_certificates, *(each.ca_certificates for each in tls.tls_certificates or ()))
+        return Trust(file=next(filter(None, bundles), ""), crl_file=tls.ca_crl)
+
+
+def _checked(defaults: TlsDefaults, report: Reporter) -> TlsDefaults:
+    """The mesh's defaults as they are; names nobody knows are said once, and taken out where they are used."""
+    for field, names, known in (
+        ("cipherSuites", defaults.cipher_suites, CIPHER_SUITES),
+        ("ecdhCurves", defaults.ecdh_curves, ECDH_CURVES),
+    ):
+        unknown = sort_out(names, known).unknown
+        if unknown:
+            report.say(
+                "warning",
+                "GWD0104",
+                f"tlsDefaults.{field} of the mesh: unknown, so ignored: {', '.join(unknown)}",
+            )
+    return defaults
+
+
+def _source(tls: ServerTLS) -> str:
+    """The field that says where the certificate is."""
+    if tls.credential_names:
+        return "credentialNames"
+    if tls.credential_name:
+        return "credentialName"
+    if tls.tls_certificates:
+        return "tlsCertificates"
+    return "serverCertificate" if tls.server_certificate else "mode"
+
+
+def _owner(server: GatewayServer) -> str:
+    resource, path = server.where()
+    return f"{resource.kind} {resource.full_name} {path.removeprefix('spec.')}"
+
+
+def _version(end: str, own: str, mesh: str, tunable: bool) -> str:
+    """The server's own version, else the mesh's, else the default (3.6)."""
+    written = [version for version in (own, mesh) if tunable and version != _AUTO]
+    return written[0] if written else _VERSIONS[end]
+
+
+def _names(
+    own: tuple[str, ...], known: frozenset[str], mesh: tuple[str, ...], tunable: bool
+) -> tuple[str, ...]:
+    """Known names of the server, else those of the mesh (3.6, 3.7)."""
+    if not tunable:
+        return ()
+    return sort_out(own, known).valid or sort_out(mesh, known).valid
+
+
+def _hex(digest: str) -> str:
+    return digest.replace(":", "").lower()
