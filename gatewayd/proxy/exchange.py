@@ -185,6 +185,14 @@ class Exchange(StreamInfo):
         else:
             endpoint.wait(self)
 
+    def hints(self) -> tuple[bytes, str, str]:
+        """Host as it goes upstream, and the client's connection: see Waiter."""
+        authority = self.destination.authority
+        if authority is None:
+            authority = self.request.authority  # type: ignore[union-attr]
+        client = self.connection
+        return authority, client.remote_address, client.local_address
+
     def on_connected(self, connection: Any) -> None:
         """Send the request on ``connection``."""
         self.phase = SENT

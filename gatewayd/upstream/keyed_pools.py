@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import Hints
-from gatewayd.upstream.pool import Open, Pool
+from gatewayd.upstream.pool import Open, Pool, Waiter
 from gatewayd.upstream.server_names import host_name
 from gatewayd.upstream.spec import ClusterSpec
 
@@ -56,7 +56,7 @@ class KeyedPools:
         return _NONE
 
     @property
-    def waiting(self) -> list[Any]:
+    def waiting(self) -> list[Waiter]:
         """Whoever waits for a connection."""
         return [waiter for pool in self._pools.values() for waiter in pool.waiting]
 
@@ -70,7 +70,7 @@ class KeyedPools:
         """All open connections."""
         return {connection for pool in self._pools.values() for connection in pool.connections}
 
-    def wait(self, waiter: Any) -> None:
+    def wait(self, waiter: Waiter) -> None:
         """Hand ``waiter`` an idle connection of its key at once, or queue it for one.
 
         A further attempt gets none that was idle: what made the last one fail may have closed all of them.
@@ -85,13 +85,13 @@ class KeyedPools:
         else:
             pool.wait(waiter)
 
-    def forget(self, waiter: Any) -> None:
+    def forget(self, waiter: Waiter) -> None:
         """``waiter`` no longer wants a connection."""
         pool = self._pools.get(self._key(waiter))
         if pool is not None:
             pool.forget(waiter)
 
-    def _key(self, waiter: Any) -> Hints:
+    def _key(self, waiter: Waiter) -> Hints:
         host, remote, local = waiter.hints()
         if not self._by_peer:
             remote = local = ""

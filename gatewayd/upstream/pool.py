@@ -25,6 +25,13 @@ Open = Callable[[Factory, Hints], Awaitable[tuple[Failure | None, str]]]
 class Waiter(Protocol):
     """An exchange that waits for a connection."""
 
+    #: how many endpoints were tried for it so far, this one included
+    attempts: int
+
+    def hints(self) -> tuple[bytes, str, str]:
+        """What a connection may depend on: Host as it goes upstream, and ``ip:port`` of the client and of what
+        it connected to."""
+
     def on_connected(self, connection: ClientConnection) -> None:
         """A connection is free; the request may start on it now."""
 
