@@ -23,6 +23,7 @@ from gatewayd.compiler.review import review_bindings, review_gateways, review_ru
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import build_registry
 from gatewayd.compiler.tls_holders import hold
+from gatewayd.compiler.upstream_tls import UpstreamTlsCompiler
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched
 from gatewayd.compiler.virtual_services import RuleCompiler
 from gatewayd.resources.destination_rule import DestinationRule
@@ -83,7 +84,8 @@ def compile_snapshot(
         domain=domain,
         default_export_to=mesh.default_destination_rule_export_to,
     )
-    clusters = Clusters(registry, rules, options, adopt, report)
+    upstream_tls = UpstreamTlsCompiler(options, client_tls, report)
+    clusters = Clusters(registry, rules, options, adopt, upstream_tls, report)
     default_retry = mesh_retry_policy(mesh)
 
     # VirtualServices and Ingresses, each on its own

@@ -7,7 +7,7 @@ one, under Istio's name ``outbound|<port>|<subset>|<host>``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
@@ -30,6 +30,7 @@ from gatewayd.compiler.problems import (
 )
 from gatewayd.compiler.protocols import HTTP2_UPSTREAM
 from gatewayd.compiler.services import Registry, Service
+from gatewayd.compiler.upstream_tls import BYTES, REQUESTS, TLS, UpstreamTlsCompiler
 from gatewayd.resources.destination_rule import Subset
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import Destination
@@ -82,6 +83,7 @@ class Clusters:
         rules: RuleBook,
         options: CompileOptions,
         adopt: Callable[[ClusterSpec], Any],
+        tls: UpstreamTlsCompiler,
         report: Reporter,
     ) -> None:
         self._registry = registry
@@ -89,6 +91,7 @@ class Clusters:
         self._options = options
         self._pins = Pins(options.endpoint_pins, options.cluster_domain)
         self._adopt = adopt
+        self._tls = tls
         self._report = report
         self._targets: dict[tuple[str, str, int, str, int], Target] = {}
         #: by name, in the order in which routes asked
@@ -102,7 +105,9 @@ class Clusters:
         target = self._targets.get(key)
         known = target is not None
         if target is None:
-            target = self._targets[key] = self._resolve(*key[:4], listener_port)
+            target = self._targets[key] = self._resolve(
+                *key[:4], listener_port, BYTES if asked.raw else REQUESTS
+            )
         problem = target.problem
         if problem is not None and not (known and problem.level != "error"):
             where = (asked.resource, asked.path)
@@ -122,14 +127,16 @@ class Clusters:
         pinned = self._pins.find(host, subset)
         if service is None:
             return None
-        found, _ = self._declared(name, host, port, subset, service, pinned, explicit=True)
+        found, _ = self._declared(name, host, port, subset, service, pinned, True, TLS)
         if found is None:
             return None
         self.specs[name] = found
         self.adopted[name] = self._adopt(found)
         return Target(self.adopted[name], name, host, port)
 
-    def _resolve(self, written: str, subset: str, port: int, namespace: str, listener_port: int) -> Target:
+    def _resolve(
+        self, written: str, subset: str, port: int, namespace: str, listener_port: int, carries: str
+    ) -> Target:
         whole = full_name(written, namespace, self._options.cluster_domain)
         host = self._registry.follow(whole)
         service = self._registry.find(host)
@@ -143,13 +150,13 @@ class Clusters:
         if not host:
             problem = leads_to_itself(written)
         elif service is not None or pinned:
-            found, problem = self._declared(name, host, port, subset, service, pinned, explicit)
+            found, problem = self._declared(name, host, port, subset, service, pinned, explicit, carries)
         elif self._options.unknown_hosts == REJECT or "*" in host:
             problem = unknown_host(written, self._registry.hosts())
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
             address = written if host == whole else host
-            found, problem = self._undeclared(name, host, port, subset, address)
+            found, problem = self._undeclared(name, host, port, subset, address, carries)
         if found is None:
             return Target(None, name, host or whole, port, problem)
         if name not in self.adopted:
@@ -182,6 +189,7 @@ class Clusters:
         service: Service | None,
         pinned: tuple[EndpointSpec, ...],
         explicit: bool,
+        carries: str,
     ) -> _Found:
         rule = self._rule_for(host, service)
         wanted = rule.subsets.get(subset) if rule is not None and subset else None
@@ -203,7 +211,7 @@ class Clusters:
                 problem = no_endpoints(service, port, wanted)
         protocol = self._upstream_protocol(host, port, service)
         spec = ClusterSpec(name, host, port, subset, discovery, endpoints, protocol=protocol)
-        return self._with_policy(spec, rule, wanted, service), problem
+        return self._with_policy(spec, rule, wanted, service, carries), problem
 
     def _upstream_protocol(self, host: str, port: int, service: Service | None) -> str:
         declared = service.ports.get(port) if service is not None else None
@@ -218,7 +226,7 @@ class Clusters:
         )
         return "h2"
 
-    def _undeclared(self, name: str, host: str, port: int, subset: str, address: str) -> _Found:
+    def _undeclared(self, name: str, host: str, port: int, subset: str, address: str, carries: str) -> _Found:
         rule = self._rule_for(host, None)
         wanted = rule.subsets.get(subset) if rule is not None and subset else None
         if subset and wanted is None:
@@ -229,7 +237,7 @@ class Clusters:
             endpoints = ()  # a name has no labels (8.4.2)
             problem = unlabelled(address, subset)
         spec = ClusterSpec(name, host, port, subset, STATIC if is_ip(address) else DNS, endpoints)
-        return self._with_policy(spec, rule, wanted, None), problem
+        return self._with_policy(spec, rule, wanted, None, carries), problem
 
     def _usable(
         self, endpoints: Iterable[EndpointSpec], discovery: str, service: Service
@@ -251,7 +259,12 @@ class Clusters:
                 yield endpoint
 
     def _with_policy(
-        self, spec: ClusterSpec, rule: MergedRule | None, wanted: Subset | None, service: Service | None
+        self,
+        spec: ClusterSpec,
+        rule: MergedRule | None,
+        wanted: Subset | None,
+        service: Service | None,
+        carries: str,
     ) -> ClusterSpec:
         mesh = self._options.mesh
         top = rule.traffic_policy if rule is not None else None
@@ -263,7 +276,9 @@ class Clusters:
             metadata["service"] = f"{service.kind} {service.resource.full_name}"
         if rule is not None:
             metadata["destination_rule"] = ", ".join(r.full_name for r in rule.resources)
-        return apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+        made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+        tls = self._tls.of(made, policy.tls, rule, service, carries)
+        return replace(made, tls_spec=tls.spec, tls=tls.holder)
 
 
 def apply_policy(
@@ -290,5 +305,6 @@ def apply_policy(
         max_pending_requests=(http.http1_max_pending_requests if http else 0) or spec.max_pending_requests,
         max_requests=http.http2_max_requests if http else 0,
         protocol=spec.protocol,
+        proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol is not None else "",
         metadata=metadata,
     )
