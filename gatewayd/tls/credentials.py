@@ -23,8 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayd.tls.files import FileReader, check_name, reason
-from gatewayd.tls.inspect import CertificateFacts
+from gatewayd.tls.files import FileReader, check_name, real_folder, reason
+from gatewayd.tls.inspect import Leaf
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.modes import MODES
 from gatewayd.tls.pem import PemChecks
@@ -52,8 +52,8 @@ class Loaded:
     """What a spec's credentials came to."""
 
     material: Material
-    #: of the servers' or clients' own certificates, one per pair
-    leaves: tuple[CertificateFacts, ...]
+    #: the servers' or clients' own certificates, one per pair
+    leaves: tuple[Leaf, ...]
 
 
 class CredentialSource:
@@ -97,7 +97,7 @@ class CredentialSource:
         """:meth:`load`, without the facts."""
         return self.load(spec).material
 
-    def _pair(self, source: SecretName | PairFiles) -> tuple[KeyPair, CertificateFacts]:
+    def _pair(self, source: SecretName | PairFiles) -> tuple[KeyPair, Leaf]:
         staple = b""
         if isinstance(source, PairFiles):
             certificate = self._read(source.certificate)
@@ -197,16 +197,18 @@ class CredentialSource:
             root, entries = self._list(folder) or ("", frozenset())
             if not entries:
                 continue
-            own = os.path.join(folder, name.namespace, name.name)
-            if name.namespace in entries and os.path.isdir(own):
+            if name.namespace in entries:
                 check_name(name.namespace)
+                outer = real_folder(root, f"{root}/{name.namespace}")
+                own = real_folder(root, f"{outer}/{name.name}") if outer else ""
+                if own:
+                    return self._folder(root, own)
+            if name.name in entries and (own := real_folder(root, f"{root}/{name.name}")):
                 return self._folder(root, own)
-            if name.name in entries and os.path.isdir(os.path.join(folder, name.name)):
-                return self._folder(root, os.path.join(folder, name.name))
             flat: dict[str, bytes] = {}
             for ending, key in _FLAT:
                 if key not in flat and name.name + ending in entries:
-                    flat[key] = self._files.read_below(root, os.path.join(folder, name.name + ending))
+                    flat[key] = self._files.read_below(root, root, name.name + ending)
             if flat:
                 return flat
         return None
@@ -227,9 +229,7 @@ class CredentialSource:
             entries = set(os.listdir(folder))
         except OSError as error:
             raise MaterialError(f"cannot read {folder!r}: {reason(error)}") from None
-        return {
-            key: self._files.read_below(root, os.path.join(folder, key)) for key in KEYS if key in entries
-        }
+        return {key: self._files.read_below(root, folder, key) for key in KEYS if key in entries}
 
 
 def files_of(spec: ServerTlsSpec | ClientTlsSpec) -> Iterator[str]:

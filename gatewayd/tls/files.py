@@ -39,12 +39,42 @@ class FileReader:
             raise MaterialError(known)
         return known
 
-    def read_below(self, root: str, path: str) -> bytes:
-        """As :meth:`read`, but MaterialError when links lead out of ``root``, which has none in it."""
-        real = os.path.realpath(path)
-        if not real.startswith(root if root.endswith(os.sep) else root + os.sep):
-            raise MaterialError(f"{path} is a link that leads out of {root}: not read")
-        return self.read(real)
+    def read_below(self, root: str, folder: str, name: str) -> bytes:
+        """The file ``name`` of ``folder``; MaterialError when it is a link that leads out of ``root``.
+
+        ``folder`` is below ``root``, and neither has a link in it.
+        """
+        path = f"{folder}/{name}"
+        known = self._read.get(path)
+        if known is None:
+            try:
+                known = _read_regular(path, root)
+            except MaterialError as error:
+                known = str(error)
+            self._read[path] = known
+        if isinstance(known, str):
+            raise MaterialError(known)
+        return known
+
+
+def real_folder(root: str, path: str) -> str:
+    """The folder at ``path`` without links, "" when there is none. MaterialError when links lead out of ``root``."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return ""
+    if stat.S_ISDIR(mode):
+        return path
+    real = os.path.realpath(path)
+    if not os.path.isdir(real):
+        return ""
+    _check_below(root, real, path)
+    return real
+
+
+def _check_below(root: str, real: str, path: str) -> None:
+    if not real.startswith(root if root.endswith(os.sep) else root + os.sep):
+        raise MaterialError(f"{path!r} is a link that leads out of {root!r}: not read")
 
 
 def check_name(name: str) -> None:
@@ -53,27 +83,42 @@ def check_name(name: str) -> None:
         raise MaterialError(f"{name[:253]!r} is not a credential name: letters, digits, '-', '_' and '.'")
 
 
-def _read_regular(path: str) -> bytes:
+def _read_regular(path: str, root: str = "") -> bytes:
+    """The content of a file; with ``root``, links in the last place are followed only below it."""
     try:
-        # Not blocking on a FIFO, and never a device.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open(path, root)
     except (OSError, ValueError) as error:
         raise MaterialError(f"cannot read {path!r}: {reason(error)}") from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise MaterialError(f"cannot read {path!r}: not a regular file")
-        pieces: list[bytes] = []
-        size = 0
-        while piece := os.read(descriptor, MAX_BYTES + 1 - size):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BYTES:
-                raise MaterialError(f"cannot read {path!r}: larger than {MAX_BYTES:,} bytes")
+        data = piece = os.read(descriptor, min(status.st_size, MAX_BYTES) + 1)
+        while piece and len(data) > status.st_size and len(data) <= MAX_BYTES:  # it has grown
+            piece = os.read(descriptor, MAX_BYTES + 1 - len(data))
+            data += piece
+        if len(data) > MAX_BYTES:
+            raise MaterialError(f"cannot read {path!r}: larger than {MAX_BYTES:,} bytes")
     except OSError as error:
         raise MaterialError(f"cannot read {path!r}: {reason(error)}") from None
     finally:
         os.close(descriptor)
-    return b"".join(pieces)
+    return data
+
+
+def _open(path: str, root: str) -> int:
+    # Not blocking on a FIFO, and never a device.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    if not root:
+        return os.open(path, flags)
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    real = os.path.realpath(path)
+    _check_below(root, real, path)
+    return os.open(real, flags | os.O_NOFOLLOW)
 
 
 def reason(error: Exception) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +11,11 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
+
+# Old certificates break rules (serial numbers below zero, and so on): no news for whoever serves them.
+warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning)
 
 #: What a PEM file with a certificate has in it.
 BEGIN_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
@@ -67,12 +69,27 @@ class CertificateFacts:
         }
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Old certificates break rules (negative serial numbers, and so on): that is no news for the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A certificate in use, kept small: 10,000 servers may have one each. Times are seconds since 1970."""
+
+    der: bytes
+    not_before_s: float
+    not_after_s: float
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Leaf:
+        """Of a certificate that has been read."""
+        return cls(
+            certificate.public_bytes(serialization.Encoding.DER),
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+        )
+
+    @property
+    def facts(self) -> CertificateFacts:
+        """What stands in it, read anew."""
+        return facts_of(x509.load_der_x509_certificate(self.der))
 
 
 def read_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -81,8 +98,7 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
     if not count:
         raise ValueError("no certificate inside (expected PEM, -----BEGIN CERTIFICATE-----)")
     try:
-        with quietly():
-            return x509.load_pem_x509_certificates(pem)
+        return x509.load_pem_x509_certificates(pem)
     except ValueError:
         what = "the certificate" if count == 1 else "one of the certificates"
         raise ValueError(f"{what} inside cannot be read") from None
@@ -90,20 +106,19 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
 
 def facts_of(certificate: x509.Certificate) -> CertificateFacts:
     """Read ``certificate``; parts that cannot be read are empty."""
-    with quietly():
-        return CertificateFacts(
-            subject=_name(certificate.subject),
-            issuer=_name(certificate.issuer),
-            names=_alternative_names(certificate),
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-            serial=_serial(certificate.serial_number),
-            key=describe_key(certificate),
-            is_ca=_is_ca(certificate),
-            self_signed=certificate.subject == certificate.issuer,
-            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-            spki=_spki(certificate),
-        )
+    return CertificateFacts(
+        subject=_name(certificate.subject),
+        issuer=_name(certificate.issuer),
+        names=_alternative_names(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        serial=_serial(certificate.serial_number),
+        key=describe_key(certificate),
+        is_ca=_is_ca(certificate),
+        self_signed=certificate.subject == certificate.issuer,
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        spki=_spki(certificate),
+    )
 
 
 def describe_key(certificate: x509.Certificate) -> str:

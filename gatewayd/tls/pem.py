@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
 
-from gatewayd.tls.inspect import CertificateFacts, facts_of, quietly, read_certificates
+from gatewayd.tls.inspect import Leaf, read_certificates
 from gatewayd.tls.material import MaterialError
 
 _BEGIN_CRL: Final = b"-----BEGIN X509 CRL-----"
@@ -36,12 +36,12 @@ class PemChecks:
         self._known: dict[bytes, object] = {}
         self._asked: set[bytes] = set()
 
-    def pair(self, certificate: bytes, private_key: bytes) -> CertificateFacts:
-        """The facts of the leaf. Raises MaterialError when chain and key cannot be used together."""
+    def pair(self, certificate: bytes, private_key: bytes) -> Leaf:
+        """The leaf of the chain. Raises MaterialError when chain and key cannot be used together."""
         return self._once(b"pair", (certificate, private_key), lambda: _check_pair(certificate, private_key))
 
-    def authorities(self, pem: bytes) -> tuple[CertificateFacts, ...]:
-        """The facts of each authority of a bundle. Raises MaterialError."""
+    def authorities(self, pem: bytes) -> int:
+        """How many authorities are in a bundle. Raises MaterialError."""
         return self._once(b"ca", (pem,), lambda: _check_authorities(pem))
 
     def revocation_lists(self, pem: bytes) -> int:
@@ -77,7 +77,7 @@ class PemChecks:
         return answer  # type: ignore[return-value]
 
 
-def _check_pair(certificate: bytes, private_key: bytes) -> CertificateFacts:
+def _check_pair(certificate: bytes, private_key: bytes) -> Leaf:
     try:
         chain = read_certificates(certificate)
     except ValueError as error:
@@ -94,7 +94,7 @@ def _check_pair(certificate: bytes, private_key: bytes) -> CertificateFacts:
     public = key.public_key()
     fits = [_has_key(one, public) for one in chain]
     if fits[0]:
-        return facts_of(chain[0])
+        return Leaf.of(chain[0])
     if any(fits):
         raise MaterialError("certificate: the server's own certificate must be the first one of the file")
     raise MaterialError("the key does not fit the certificate")
@@ -102,15 +102,14 @@ def _check_pair(certificate: bytes, private_key: bytes) -> CertificateFacts:
 
 def _has_key(certificate: x509.Certificate, public: object) -> bool:
     try:
-        with quietly():
-            return bool(certificate.public_key() == public)
+        return bool(certificate.public_key() == public)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
 
 
-def _check_authorities(pem: bytes) -> tuple[CertificateFacts, ...]:
+def _check_authorities(pem: bytes) -> int:
     try:
-        return tuple(facts_of(certificate) for certificate in read_certificates(pem))
+        return len(read_certificates(pem))
     except ValueError as error:
         raise MaterialError(f"certificate authorities: {error}") from None
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from gatewayd.findings import Level
 from gatewayd.tls.credentials import CredentialSource, files_of
-from gatewayd.tls.inspect import CertificateFacts, when
+from gatewayd.tls.inspect import DAY_S, Leaf, when
 from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
 
@@ -44,8 +44,8 @@ class Holder(Generic[SpecT]):
         self.problem = ""
         #: SHA-256 of the PEM behind ``context``, hex; empty without one
         self.material_digest = ""
-        #: of the certificates behind ``context``, one per pair
-        self.leaves: tuple[CertificateFacts, ...] = ()
+        #: the certificates behind ``context``, one per pair
+        self.leaves: tuple[Leaf, ...] = ()
 
     def __repr__(self) -> str:
         state = "in use" if self.context is not None else "no context"
@@ -67,7 +67,7 @@ class ClientTls(Holder[ClientTlsSpec]):
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something to say about a spec's credentials, for a finding at the place the spec comes from."""
+    """Something to say about a certificate, for a finding at the place its spec comes from."""
 
     level: Level
     code: str
@@ -155,30 +155,17 @@ class TlsStore:
         holder = self._find(spec)
         return "" if holder is None else holder.problem
 
-    def remarks(self, spec: ServerTlsSpec | ClientTlsSpec, within_days: float = SOON_DAYS) -> list[Remark]:
-        """What to say about ``spec``'s credentials: the problem, and certificates that end or have ended.
-
-        An expired certificate is an error although it is served, as Envoy serves it: clients will refuse it.
-        """
-        holder = self._find(spec)
-        if holder is None:
-            return []
-        remarks = []
-        if holder.problem:
-            code = "IST0101" if " does not exist: " in holder.problem else "GWD0106"
-            remarks.append(Remark("error", code, f"{_consequence(holder)}: {holder.problem}"))
-        return remarks + [
-            remark for leaf in holder.leaves if (remark := _expiry(leaf, self._now_s(), within_days))
-        ]
-
     def expiring(self, within_days: float = SOON_DAYS) -> list[tuple[str, Remark]]:
-        """(owner, remark) of every certificate in use that ends within so many days, or has ended."""
+        """(owner, remark) of every certificate in use that ends within so many days, or has ended.
+
+        One that has expired is an error although it is served, as Envoy serves it: clients will refuse it.
+        """
         now_s = self._now_s()
         return [
             (holder.spec.owner, remark)
             for holder in self.holders
             for leaf in holder.leaves
-            if (remark := _expiry(leaf, now_s, within_days))
+            if (remark := expiry(leaf, now_s, within_days))
         ]
 
     def _find(self, spec: ServerTlsSpec | ClientTlsSpec) -> ServerTls | ClientTls | None:
@@ -259,24 +246,20 @@ def _parts(material: Material) -> Iterator[bytes]:
     yield from (material.ca, material.crl)
 
 
-def _consequence(holder: ServerTls | ClientTls) -> str:
-    if holder.context is not None:
-        return "the last good certificates stay in use"
-    if isinstance(holder, ServerTls):
-        return "connections to this server are closed"
-    return "requests to this destination get 503"
-
-
-def _expiry(leaf: CertificateFacts, now_s: float, within_days: float) -> Remark | None:
-    left = leaf.days_left(now_s)
+def expiry(leaf: Leaf, now_s: float, within_days: float = SOON_DAYS) -> Remark | None:
+    """What to say about the dates of a certificate; None when it is valid for long enough."""
+    left = (leaf.not_after_s - now_s) / DAY_S
+    if left > within_days and leaf.not_before_s <= now_s:
+        return None
+    facts = leaf.facts
+    the_certificate = f'the certificate of "{facts.title}"'
     if left <= 0:
-        message = f'the certificate of "{leaf.title}" has expired, on {when(leaf.not_after)}'
+        message = f"{the_certificate} has expired, on {when(facts.not_after)}"
         return Remark("error", "GWD0107", message, "it is served all the same; clients will refuse it")
-    if left <= within_days:
-        days = "in less than a day" if left < 1 else f"in {left:.0f} days" if left >= 1.5 else "in a day"
-        message = f'the certificate of "{leaf.title}" expires {days}, on {when(leaf.not_after)}'
-        return Remark("warning", "GWD0107", message)
-    if leaf.not_before.timestamp() > now_s:
-        message = f'the certificate of "{leaf.title}" is not valid before {when(leaf.not_before)}'
-        return Remark("warning", "GWD0107", message, "clients will refuse it until then")
-    return None
+    if leaf.not_before_s > now_s:
+        message = f"{the_certificate} is not valid before {when(facts.not_before)}"
+        return Remark("warning", "GWD0107", message, "it is served all the same; clients will refuse it")
+    days = round(left)
+    time_left = "in less than a day" if left < 1 else "in a day" if days == 1 else f"in {days} days"
+    message = f"{the_certificate} expires {time_left}, on {when(facts.not_after)}"
+    return Remark("warning", "GWD0107", message)
