@@ -98,7 +98,10 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
     if not count:
         raise ValueError("no certificate inside (expected PEM, -----BEGIN CERTIFICATE-----)")
     try:
-        return x509.load_pem_x509_certificates(pem)
+        certificates = x509.load_pem_x509_certificates(pem)
+        if len(certificates) != count:  # one is cut off
+            raise ValueError
+        return certificates
     except ValueError:
         what = "the certificate" if count == 1 else "one of the certificates"
         raise ValueError(f"{what} inside cannot be read") from None
