@@ -32,8 +32,10 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.proxyProtocol",
     # ServiceEntry, WorkloadEntry
-    "ServiceEntry.spec.<hosts|ports|location|resolution|workloadSelector|exportTo>",
+    "ServiceEntry.spec.<hosts|ports|location|resolution|workloadSelector|exportTo|subjectAltNames>",
     "ServiceEntry.spec.addresses",  # virtual addresses mean nothing to a gateway (semantics 11.10)
     "ServiceEntry.spec.endpoints[].<address|ports|labels|weight>",
     "WorkloadEntry.spec.<address|ports|labels|weight>",
@@ -52,7 +54,7 @@ HONOURED: tuple[str, ...] = (
 )
 
 _MIRROR = "requests are not mirrored yet"
-_TLS_UPSTREAM = "TLS towards upstreams is not done yet"
+_NO_IDENTITIES = "mutual TLS is not used of its own accord; say ISTIO_MUTUAL in a DestinationRule"
 _POOL = "this limit is not enforced yet"
 _LOCALITY = "localities do not influence load balancing yet"
 _HASH = "consistent hashing is not done yet; the default balancer is used"
@@ -93,17 +95,14 @@ NOT_YET: dict[str, str] = {
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive>": "upstreams are spoken to in HTTP/1.1 only",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection": _OUTLIER,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls": _TLS_UPSTREAM,
     "DestinationRule.spec.<|subsets[].>trafficPolicy.tunnel": "tunnels to upstreams are not made yet",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.proxyProtocol": "the PROXY protocol is not spoken yet",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget": "retries have no budget yet",
     # ServiceEntry, WorkloadEntry, WorkloadGroup
     "ServiceEntry.spec.resolution=DYNAMIC_DNS": "the host of a request is not resolved yet",
-    "ServiceEntry.spec.subjectAltNames": _TLS_UPSTREAM,
     "ServiceEntry.spec.endpoints[].<network|locality>": _LOCALITY,
-    "ServiceEntry.spec.endpoints[].serviceAccount": _TLS_UPSTREAM,
+    "ServiceEntry.spec.endpoints[].serviceAccount": _NO_IDENTITIES,
     "WorkloadEntry.spec.<network|locality>": _LOCALITY,
-    "WorkloadEntry.spec.serviceAccount": _TLS_UPSTREAM,
+    "WorkloadEntry.spec.serviceAccount": _NO_IDENTITIES,
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds
     "Sidecar.spec": _SIDECAR,

@@ -113,10 +113,13 @@ def test_claims_are_named_other_headers_are_not() -> None:
 
 
 def test_subsets_and_ports_are_looked_into() -> None:
-    policy = {"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]}
+    balancer = {"backendUtilization": {"weightUpdatePeriod": "1s"}}
+    policy = {"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": balancer}]}
     tree = {"host": "a", "subsets": [{"name": "v1", "trafficPolicy": policy}]}
     (found,) = used(DestinationRule, tree, "DestinationRule.spec")
-    assert found.startswith("spec.subsets[0].trafficPolicy.portLevelSettings[0].tls: ")
+    assert found.startswith(
+        "spec.subsets[0].trafficPolicy.portLevelSettings[0].loadBalancer.backendUtilization: "
+    )
 
 
 def test_a_kind_without_effect_is_one_warning() -> None:
