@@ -14,6 +14,7 @@ from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.protocols import PROTOCOLS
 from gatewayd.resources.gateway import Gateway, Server
 from gatewayd.resources.meta import ObjectMeta, Resource
+from gatewayd.tls.modes import MODES
 from gatewayd.tls.modes import kind_of as routing_of
 
 _HTTP: Final = "http"
@@ -87,6 +88,12 @@ class GatewayServer:
         if kind == "tls" and self.spec.tls is not None:
             return routing_of(self.spec.port.protocol, self.spec.tls.mode)
         return "http" if kind == _HTTP else "tcp"
+
+    @property
+    def routes_itself(self) -> bool:
+        """AUTO_PASSTHROUGH: it needs no VirtualService (3.1)."""
+        tls = self.spec.tls
+        return tls is not None and self.routed_by == "tls" and MODES[tls.mode].routes_by_itself
 
     @property
     def https_redirect(self) -> bool:

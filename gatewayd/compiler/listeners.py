@@ -98,8 +98,7 @@ class ListenerCompiler:
             for chain in self._tcp_chain(server, server):
                 yield replace(chain, server_names=server.server_names)
         else:
-            assert server.spec.tls is not None
-            if server.spec.tls.mode == "AUTO_PASSTHROUGH":
+            if server.routes_itself:
                 self.l4.bound(server)  # their hosts are the server's all the same
                 routes = cluster_routes(server, self.clusters, self.registry, self.rules, self.l4)
                 yield from (_sni_chain(server, each, MESH_ALPN) for each in routes)

@@ -99,15 +99,19 @@ def _say_not_among(
 
 
 def review_gateways(servers: Sequence[GatewayServer], bound: set[str], report: Reporter) -> None:
-    """Gateways no VirtualService is bound to: their listeners answer 404 (2.5.1)."""
+    """Gateways no VirtualService is bound to: their HTTP ports answer 404 (2.5.1). Others have no route anyway,
+    which is said of each."""
+    said: set[str] = set()
     for server in servers:
-        if server.index == 0 and server.name not in bound and not server.https_redirect:
-            report.say(
-                "info",
-                "GWD0105",
-                f"no VirtualService is bound to Gateway {server.name}: its ports answer 404",
-                server.gateway,
-            )
+        if server.routed_by != "http" or server.https_redirect or server.name in bound | said:
+            continue
+        said.add(server.name)
+        report.say(
+            "info",
+            "GWD0105",
+            f"no VirtualService is bound to Gateway {server.name}: its ports answer 404",
+            server.gateway,
+        )
 
 
 def review_rules(tables: Iterable[BuiltTable], compiler: RuleCompiler, report: Reporter) -> None:

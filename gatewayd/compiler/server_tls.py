@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.tls_holders import Held
 from gatewayd.resources.gateway import ServerTLS
 from gatewayd.resources.mesh_config import TlsDefaults
-from gatewayd.resources.tls_names import CIPHER_SUITES, ECDH_CURVES, sort_out
+from gatewayd.resources.tls_names import is_cipher_suite, is_curve, sort_out
 from gatewayd.tls.modes import MODES, TlsMode
 from gatewayd.tls.spec import PairFiles, SecretName, ServerTlsSpec, Trust
+from gatewayd.tls.store import expiry
 
 #: Offered where HTTP follows; ``h2`` joins when HTTP/2 is served (3.5).
 HTTP_ALPN: Final = ("http/1.1",)
@@ -31,6 +33,8 @@ TCP_ALPN: Final = ("h2", "http/1.1")
 
 _VERSIONS: Final = {"min": "TLSV1_2", "max": "TLSV1_3"}
 _AUTO: Final = "TLS_AUTO"
+#: How the problem of a credential that is nowhere reads; Istio has a finding for it.
+_MISSING: Final = "does not exist"
 
 _Pairs = tuple[SecretName | PairFiles, ...]
 
@@ -45,27 +49,31 @@ class ServerTlsCompiler:
         self._options = options
         self._load = load
         self._report = report
-        self._defaults = _checked(options.mesh.tls_defaults, report)
+        self._now_s = time.time()
+        self._defaults = options.mesh.tls_defaults
+        _check_defaults(self._defaults, report)
 
     def holder(self, server: GatewayServer) -> Any:
         """What ``FilterChain.tls`` holds for a terminating server. A broken one hurts only itself (3.13)."""
-        tls = server.spec.tls
-        assert tls is not None  # it terminates
-        field, code = _source(tls), "GWD0104"
         try:
-            spec = self.spec(server)
+            holder = self._load(self.spec(server))
         except CredentialError as error:
-            holder: Any = Held(None, str(error))
-        else:
-            holder = self._load(spec)
+            holder = Held(None, str(error))
+        tls = server.spec.tls
+        assert tls is not None
+        where = server.where(f"tls.{_source(tls)}")
         if holder.problem:
-            self._report.say(
-                "warning",
-                code,
-                f"{server.title} has no usable certificate, so its connections are closed until it has: "
-                f"{holder.problem}",
-                *server.where(f"tls.{field}"),
-            )
+            if holder.context is None:
+                effect = "has no usable certificate, so its connections are closed until it has"
+            else:
+                effect = "keeps the certificate it had, because the new one cannot be used"
+            code = "IST0101" if _MISSING in holder.problem else "GWD0106"
+            self._report.say("warning", code, f"{server.title} {effect}: {holder.problem}", *where)
+        for leaf in getattr(holder, "leaves", ()):
+            remark = expiry(leaf, self._now_s)
+            if remark is not None:
+                message = f"{server.title}: {remark.message}"
+                self._report.say(remark.level, remark.code, message, *where, remark.help)
         return holder
 
     def spec(self, server: GatewayServer) -> ServerTlsSpec:
@@ -74,7 +82,7 @@ class ServerTlsCompiler:
         assert tls is not None
         mode = MODES[tls.mode]
         asks = mode.client_certificate != "none"
-        by_name = not mode.mesh_identity and bool(tls.credential_names or tls.credential_name)
+        by_name = not mode.mesh_identity and bool(_credential_names(tls))
         tunable = not mode.mesh_identity  # 3.6
         defaults = self._defaults
         return ServerTlsSpec(
@@ -85,8 +93,8 @@ class ServerTlsCompiler:
             alpn=HTTP_ALPN if server.routed_by == "http" else TCP_ALPN,
             min_version=_version("min", tls.min_protocol_version, defaults.min_protocol_version, tunable),
             max_version=_version("max", tls.max_protocol_version, _AUTO, tunable),
-            cipher_suites=_names(tls.cipher_suites, CIPHER_SUITES, defaults.cipher_suites, tunable),
-            ecdh_curves=_names(tls.ecdh_curves, ECDH_CURVES, defaults.ecdh_curves, tunable),
+            cipher_suites=_names(tls.cipher_suites, is_cipher_suite, defaults.cipher_suites, tunable),
+            ecdh_curves=_names(tls.ecdh_curves, is_curve, defaults.ecdh_curves, tunable),
             # Without a client certificate there is nothing to compare them with (3.14).
             subject_alt_names=tls.subject_alt_names if asks else (),
             # Istio hands them on only with credentialName (3.15).
@@ -99,7 +107,7 @@ class ServerTlsCompiler:
         """Exactly one source is written (3.8); of several, Istio looks for them in this order."""
         if mode.mesh_identity:
             return (workload_pair(self._options),)
-        names = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
+        names = _credential_names(tls)
         if names:
             return tuple(certificate_of(name, self._options) for name in names)
         if tls.tls_certificates:
@@ -116,27 +124,30 @@ class ServerTlsCompiler:
             return Trust(file=workload_root(self._options), crl_file=tls.ca_crl)
         if tls.ca_cert_credential_name:
             return trust_of(tls.ca_cert_credential_name, self._options)
-        names = tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
+        names = _credential_names(tls)
         if names:
             return trust_of(names[0], self._options)
         bundles = (tls.ca_certificates, *(each.ca_certificates for each in tls.tls_certificates or ()))
-        return Trust(file=next(filter(None, bundles), ""), crl_file=tls.ca_crl)
+        file = next(filter(None, bundles), "")
+        if not file:
+            raise CredentialError("it names no CA for the client certificates it asks for")
+        return Trust(file=file, crl_file=tls.ca_crl)
 
 
-def _checked(defaults: TlsDefaults, report: Reporter) -> TlsDefaults:
-    """The mesh's defaults as they are; names nobody knows are said once, and taken out where they are used."""
+def _check_defaults(defaults: TlsDefaults, report: Reporter) -> None:
+    """Names nobody knows are said once; where they are used they do not count."""
     for field, names, known in (
-        ("cipherSuites", defaults.cipher_suites, CIPHER_SUITES),
-        ("ecdhCurves", defaults.ecdh_curves, ECDH_CURVES),
+        ("cipherSuites", defaults.cipher_suites, is_cipher_suite),
+        ("ecdhCurves", defaults.ecdh_curves, is_curve),
     ):
-        unknown = sort_out(names, known).unknown
+        unknown = ", ".join(sort_out(names, known).unknown)
         if unknown:
-            report.say(
-                "warning",
-                "GWD0104",
-                f"tlsDefaults.{field} of the mesh: unknown, so ignored: {', '.join(unknown)}",
-            )
-    return defaults
+            message = f"tlsDefaults.{field} of the mesh has names that are not known, so ignored: {unknown}"
+            report.say("warning", "GWD0104", message)
+
+
+def _credential_names(tls: ServerTLS) -> tuple[str, ...]:
+    return tls.credential_names or ((tls.credential_name,) if tls.credential_name else ())
 
 
 def _source(tls: ServerTLS) -> str:
@@ -162,7 +173,7 @@ def _version(end: str, own: str, mesh: str, tunable: bool) -> str:
 
 
 def _names(
-    own: tuple[str, ...], known: frozenset[str], mesh: tuple[str, ...], tunable: bool
+    own: tuple[str, ...], known: Callable[[str], bool], mesh: tuple[str, ...], tunable: bool
 ) -> tuple[str, ...]:
     """Known names of the server, else those of the mesh (3.6, 3.7)."""
     if not tunable:

@@ -1,6 +1,6 @@
 """Cipher suites and curves Istio knows by name (semantics 3.7)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 #: OpenSSL names; they govern TLS 1.2 and below.
@@ -23,6 +23,17 @@ ECDH_CURVES: frozenset[str] = frozenset(
 )
 
 
+def is_cipher_suite(name: str) -> bool:
+    """Return whether `name` is a suite or `ALL`, perhaps taken away (`-`, `!`) or put last (`+`)."""
+    bare = name[1:] if name[:1] in ("-", "+", "!") else name
+    return bare in CIPHER_SUITES or bare == "ALL"
+
+
+def is_curve(name: str) -> bool:
+    """Return whether `name` is a curve."""
+    return name in ECDH_CURVES
+
+
 class Sorted(NamedTuple):
     """A list of names, sorted out: what counts, in its order, and what is ignored."""
 
@@ -31,12 +42,12 @@ class Sorted(NamedTuple):
     doubles: tuple[str, ...]
 
 
-def sort_out(names: Iterable[str], known: Collection[str]) -> Sorted:
+def sort_out(names: Iterable[str], known: Callable[[str], bool]) -> Sorted:
     """Tell the first of each known name from unknown ones and repetitions, which Istio ignores."""
     valid: dict[str, None] = {}
     unknown: dict[str, None] = {}
     doubles: dict[str, None] = {}
     for name in names:
-        into = unknown if name not in known else doubles if name in valid else valid
+        into = unknown if not known(name) else doubles if name in valid else valid
         into[name] = None
     return Sorted(tuple(valid), tuple(unknown), tuple(doubles))

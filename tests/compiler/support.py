@@ -1,7 +1,9 @@
 """Configuration in, calls out: which cluster, redirect or status each request meets.
 
 The answer to a call is one line: ``alpha.test:80`` for a cluster (``alpha.test:80 v1`` with a subset),
-``301 https``, ``200 direct``, ``404``, ``503 NC``, ``503 UH``; weighted destinations are joined by `` | ``.
+``301 https``, ``200 direct``, ``404``, ``503 NC``, ``503 UH``; weighted destinations are joined by `` | ``. A
+connection to a TLS or TCP port is answered alike, ``refused`` when nothing listens and ``no chain`` when its
+ClientHello meets none; one that HTTP follows is answered with the name of its filter chain.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from urllib.parse import urlsplit
 from gatewayd.compiler import CompileOptions, compile_snapshot
 from gatewayd.findings import Finding
 from gatewayd.http.message import Fields, RequestHead
+from gatewayd.listeners.filter_chains import ChainIndex
 from gatewayd.routing.route import DIRECT_RESPONSE, REDIRECT, Destination, Route
 from gatewayd.routing.table import RouteTable
-from gatewayd.snapshot import ListenerSpec, Snapshot
+from gatewayd.snapshot import FilterChain, ListenerSpec, Snapshot
 from gatewayd.sources import load
+from gatewayd.tls.spec import ServerTlsSpec
 from gatewayd.upstream.spec import ClusterSpec
 
 #: The Gateway most tests use: plain HTTP on port 80, every host.
@@ -71,24 +75,60 @@ class Compiled:
                 return listener
         return None
 
-    def route(self, url: str, method: str = "GET", scheme: str = "http", **headers: str) -> Route | None:
-        """The route of a request to ``url``; header names are written with ``_`` for ``-``."""
-        parts = urlsplit(url)
-        listener = self.listener(parts.port or 80)
+    def chain(self, port: int, sni: str = "", alpn: tuple[str, ...] = ()) -> FilterChain | None:
+        """The filter chain that takes a connection to ``port``; LookupError when nothing listens."""
+        listener = self.listener(port)
         if listener is None:
-            raise LookupError(f"nothing listens on port {parts.port or 80}")
+            raise LookupError(f"nothing listens on port {port}")
+        found: FilterChain | None = ChainIndex(listener.chains).choose(sni.lower(), alpn)
+        return found
+
+    def connect(self, port: int, sni: str = "", alpn: tuple[str, ...] = ()) -> str:
+        """What a connection meets, in one line."""
+        if self.listener(port) is None:
+            return "refused"
+        chain = self.chain(port, sni, alpn)
+        if chain is None:
+            return "no chain"
+        if chain.tcp is None:
+            return chain.name
+        return " | ".join(map(_outcome, chain.tcp.destinations))
+
+    def tls(self, port: int, sni: str = "") -> ServerTlsSpec:
+        """What ends TLS for ``sni``."""
+        chain = self.chain(port, sni)
+        assert chain is not None
+        assert isinstance(chain.tls.spec, ServerTlsSpec)
+        return chain.tls.spec
+
+    def route(
+        self, url: str, method: str = "GET", scheme: str = "http", sni: str | None = None, **headers: str
+    ) -> Route | None:
+        """The route of a request to ``url``; header names are written with ``_`` for ``-``.
+
+        With ``https`` in the URL it comes by TLS, with the URL's host as SNI unless ``sni`` is given.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        secure = parts.scheme == "https"
+        chain = self.chain(port_of(url), (host if sni is None else sni) if secure else "")
+        if chain is None:
+            raise LookupError(f"no filter chain takes {url}")
+        assert chain.routes is not None
+        assert chain.options is not None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         pairs = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
-        head = RequestHead(
-            method.encode(), target.encode(), (parts.hostname or "").encode(), scheme.encode(), Fields(pairs)
-        )
-        return routes_of(listener).lookup(head)[1]
+        came_by = chain.options.scheme if secure else scheme.encode()
+        head = RequestHead(method.encode(), target.encode(), host.encode(), came_by, Fields(pairs))
+        return chain.routes.lookup(head)[1]
 
-    def call(self, url: str, method: str = "GET", scheme: str = "http", **headers: str) -> str:
+    def call(
+        self, url: str, method: str = "GET", scheme: str = "http", sni: str | None = None, **headers: str
+    ) -> str:
         """What a request meets, in one line; ``refused`` when nothing listens."""
-        if self.listener(urlsplit(url).port or 80) is None:
+        if self.listener(port_of(url)) is None:
             return "refused"
-        route = self.route(url, method, scheme, **headers)
+        route = self.route(url, method, scheme, sni, **headers)
         if route is None:
             return "404"
         if route.action == REDIRECT:
@@ -116,6 +156,12 @@ class Compiled:
         ]
 
 
+def port_of(url: str) -> int:
+    """The port a URL means."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _outcome(destination: Destination) -> str:
     spec = destination.cluster
     if spec is None:
@@ -133,8 +179,36 @@ def compile_yaml(text: str, **options: Any) -> Compiled:
     wrong = [str(finding) for finding in loaded.findings if finding.level == "error"]
     assert not wrong, "\n".join(wrong)
     options.setdefault("unknown_hosts", "reject")
-    snapshot = compile_snapshot(loaded.resources, CompileOptions(**options), adopt=lambda spec: spec)
+    load_tls = {"server_tls": options.pop("server_tls")} if "server_tls" in options else {}
+    snapshot = compile_snapshot(
+        loaded.resources, CompileOptions(**options), adopt=lambda spec: spec, **load_tls
+    )
     return Compiled(snapshot, tuple(loaded.findings))
+
+
+def gateway(
+    name: str, *servers: str, selector: str = "{}", namespace: str = "istio-system", metadata: str = ""
+) -> str:
+    """A Gateway; each server is one line of YAML, such as :func:`server` makes."""
+    listed = "\n".join(f"  - {server}" for server in servers)
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: {namespace}{metadata}}}
+spec:
+  selector: {selector}
+  servers:
+{listed}
+"""
+
+
+def server(
+    port: int, protocol: str, hosts: str = '["*"]', tls: str = "", name: str = "", more: str = ""
+) -> str:
+    """One server of a Gateway, in flow style; ``tls`` is what stands between its braces."""
+    block = f", tls: {{{tls}}}" if tls else ""
+    named = name or f"p{port}"
+    return f"{{port: {{number: {port}, name: {named}, protocol: {protocol}}}, hosts: {hosts}{block}{more}}}"
 
 
 def virtual_service(
@@ -146,8 +220,9 @@ def virtual_service(
     gateways: str = "[istio-system/edge]",
     metadata: str = "",
     more: str = "",
+    block: str = "http",
 ) -> str:
-    """A VirtualService; ``http`` is the YAML list of its rules, indented by nothing."""
+    """A VirtualService; ``http`` is the YAML list of its rules, indented by nothing, or those of another block."""
     rules = "\n".join("  " + line for line in http.strip("\n").splitlines())
     head = f"""
 apiVersion: networking.istio.io/v1
@@ -159,7 +234,7 @@ spec:
         head += f"  hosts: {hosts}\n"
     if gateways:
         head += f"  gateways: {gateways}\n"
-    return f"{head}{more}  http:\n{rules}\n"
+    return f"{head}{more}  {block}:\n{rules}\n"
 
 
 def to(host: str, **rest: str) -> str:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compiler.support import BASE, SERVICES, Compiled, compile_yaml, routes_of, to, virtual_service
+from tests.compiler.support import (
+    BASE,
+    SERVICES,
+    Compiled,
+    compile_yaml,
+    gateway,
+    routes_of,
+    to,
+    virtual_service,
+)
 
 LABELS = {"istio": "ingressgateway", "app": "edge"}
-
-
-def gateway(
-    name: str, *servers: str, selector: str = "{}", namespace: str = "istio-system", metadata: str = ""
-) -> str:
-    listed = "\n".join(f"  - {server}" for server in servers)
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: {name}, namespace: {namespace}{metadata}}}
-spec:
-  selector: {selector}
-  servers:
-{listed}
-"""
 
 
 def http(port: int = 80, hosts: str = '["*"]', more: str = "", protocol: str = "HTTP", name: str = "") -> str:
