@@ -50,15 +50,16 @@ def echo(service: str) -> Handler:
     """A backend that answers every path with what it got, and says that it is ``service``."""
 
     async def answer(request: Request) -> Response:
-        return json_response(
-            {
-                "service": service,
-                "method": request.method,
-                "path": request.target,
-                "host": request.header("host"),
-                "headers": _headers(request),
-            }
-        )
+        seen: dict[str, Any] = {
+            "service": service,
+            "method": request.method,
+            "path": request.target,
+            "host": request.header("host"),
+            "headers": _headers(request),
+        }
+        if request.tls:
+            seen["tls"] = request.tls
+        return json_response(seen)
 
     return answer
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
+
+from gatewayd.demo.secure import facts
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
@@ -26,7 +29,10 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, read whole. Header names are as sent; ``peer`` is the client's IP address."""
+    """One request, read whole. Header names are as sent; ``peer`` is the client's IP address.
+
+    tls: what the connection's TLS settled (``secure.facts``), empty without.
+    """
 
     method: str
     target: str
@@ -34,6 +40,7 @@ class Request:
     headers: Pairs
     body: bytes
     peer: str
+    tls: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -81,20 +88,22 @@ def text_response(text: str, status: int = 200) -> Response:
     return Response(status, [("content-type", "text/plain; charset=utf-8")], text.encode())
 
 
-async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
-    """Start serving ``handler``; port 0 takes a free one."""
+async def serve(
+    handler: Handler, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
+    """Start serving ``handler``, over TLS with a context; port 0 takes a free one."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _converse(handler, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-            pass  # the peer left, in the middle or after a long silence: nobody to tell
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the peer left, in the middle, after a long silence or for its TLS: nobody to tell
         except asyncio.CancelledError:
             pass  # the program ends; asyncio's own callback would print a cancelled task as an error
         finally:
             writer.close()
 
-    return await asyncio.start_server(connected, host, port, limit=_MAX_HEAD_BYTES)
+    return await asyncio.start_server(connected, host, port, limit=_MAX_HEAD_BYTES, ssl=tls)
 
 
 async def _converse(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +164,7 @@ async def _read_request(
         if any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _read_body(reader, headers, until_close=False)
-    return Request(words[0], words[1], words[2], headers, body, peer)
+    return Request(words[0], words[1], words[2], headers, body, peer, facts(writer))
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Pairs] | None:
