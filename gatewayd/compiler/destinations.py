@@ -74,6 +74,29 @@ class Target:
 _Found = tuple[ClusterSpec | None, Problem | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A cluster before anything is known of it."""
+
+    name: str
+    host: str
+    port: int
+    subset: str
+    #: REQUESTS, BYTES or TLS
+    carries: str
+    #: of the route; that of a host which nobody declares
+    namespace: str = ""
+    #: the route named the port
+    explicit: bool = True
+
+    def cluster(
+        self, discovery: str, endpoints: tuple[EndpointSpec, ...], protocol: str = "http/1.1"
+    ) -> ClusterSpec:
+        return ClusterSpec(
+            self.name, self.host, self.port, self.subset, discovery, endpoints, protocol=protocol
+        )
+
+
 class Clusters:
     """The clusters routes ask for. ``adopt`` makes the object routes hold, once per cluster."""
 
@@ -127,7 +150,7 @@ class Clusters:
         pinned = self._pins.find(host, subset)
         if service is None:
             return None
-        found, _ = self._declared(name, host, port, subset, service, pinned, True, TLS)
+        found, _ = self._declared(_Wanted(name, host, port, subset, TLS), service, pinned)
         if found is None:
             return None
         self.specs[name] = found
@@ -145,18 +168,19 @@ class Clusters:
         if not port:
             port = self._default_port(host, namespace, service, listener_port)
         name = f"outbound|{port}|{subset}|{host or whole}"
+        wanted = _Wanted(name, host, port, subset, carries, namespace, explicit)
         found: ClusterSpec | None = None
         problem: Problem | None = None
         if not host:
             problem = leads_to_itself(written)
         elif service is not None or pinned:
-            found, problem = self._declared(name, host, port, subset, service, pinned, explicit, carries)
+            found, problem = self._declared(wanted, service, pinned)
         elif self._options.unknown_hosts == REJECT or "*" in host:
             problem = unknown_host(written, self._registry.hosts())
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
             address = written if host == whole else host
-            found, problem = self._undeclared(name, host, port, subset, address, carries)
+            found, problem = self._undeclared(wanted, address)
         if found is None:
             return Target(None, name, host or whole, port, problem)
         if name not in self.adopted:
@@ -171,30 +195,21 @@ class Clusters:
             return _HTTP_PORT
         return next(iter(declared.ports)) if len(declared.ports) == 1 else listener_port
 
-    def _rule_for(self, host: str, service: Service | None) -> MergedRule | None:
-        namespace = service.namespace if service is not None else self._namespace_in(host)
-        return self._rules.find(host, namespace)
+    def _rule_for(self, wanted: _Wanted, service: Service | None) -> MergedRule | None:
+        namespace = service.namespace if service is not None else self._namespace_of(wanted)
+        return self._rules.find(wanted.host, namespace)
 
-    def _namespace_in(self, host: str) -> str:
-        """The namespace of a Service that is in no file, read from its name."""
-        short = host.removesuffix(f".svc.{self._options.cluster_domain}")
-        return short.rpartition(".")[2] if short != host else ""
+    def _namespace_of(self, wanted: _Wanted) -> str:
+        """Of a service that is in no file: what its name says, else that of the route which names it."""
+        short = wanted.host.removesuffix(f".svc.{self._options.cluster_domain}")
+        return short.rpartition(".")[2] if short != wanted.host else wanted.namespace
 
-    def _declared(
-        self,
-        name: str,
-        host: str,
-        port: int,
-        subset: str,
-        service: Service | None,
-        pinned: tuple[EndpointSpec, ...],
-        explicit: bool,
-        carries: str,
-    ) -> _Found:
-        rule = self._rule_for(host, service)
-        wanted = rule.subsets.get(subset) if rule is not None and subset else None
-        if subset and wanted is None and not self._pins.declares(host, subset):
-            return None, unknown_subset(host, subset, rule)
+    def _declared(self, wanted: _Wanted, service: Service | None, pinned: tuple[EndpointSpec, ...]) -> _Found:
+        host, port = wanted.host, wanted.port
+        rule = self._rule_for(wanted, service)
+        subset = rule.subsets.get(wanted.subset) if rule is not None and wanted.subset else None
+        if wanted.subset and subset is None and not self._pins.declares(host, wanted.subset):
+            return None, unknown_subset(host, wanted.subset, rule)
         problem: Problem | None = None
         if pinned:
             discovery = STATIC if all(is_ip(e.address) for e in pinned) else DNS
@@ -202,16 +217,16 @@ class Clusters:
         else:
             assert service is not None
             if port not in service.ports:
-                return None, unknown_port(host, port, service, explicit)
+                return None, unknown_port(host, port, service, wanted.explicit)
             discovery = service.discovery
             endpoints = tuple(self._usable(service.endpoints(port), discovery, service))
-            if wanted is not None and wanted.labels:
-                endpoints = tuple(e for e in endpoints if has_labels(wanted.labels, dict(e.labels)))
+            if subset is not None and subset.labels:
+                endpoints = tuple(e for e in endpoints if has_labels(subset.labels, dict(e.labels)))
             if not endpoints:
-                problem = no_endpoints(service, port, wanted)
+                problem = no_endpoints(service, port, subset)
         protocol = self._upstream_protocol(host, port, service)
-        spec = ClusterSpec(name, host, port, subset, discovery, endpoints, protocol=protocol)
-        return self._with_policy(spec, rule, wanted, service, carries), problem
+        spec = wanted.cluster(discovery, endpoints, protocol)
+        return self._with_policy(spec, rule, subset, service, wanted.carries), problem
 
     def _upstream_protocol(self, host: str, port: int, service: Service | None) -> str:
         declared = service.ports.get(port) if service is not None else None
@@ -226,18 +241,19 @@ class Clusters:
         )
         return "h2"
 
-    def _undeclared(self, name: str, host: str, port: int, subset: str, address: str, carries: str) -> _Found:
-        rule = self._rule_for(host, None)
-        wanted = rule.subsets.get(subset) if rule is not None and subset else None
-        if subset and wanted is None:
-            return None, unknown_subset(host, subset, rule)
+    def _undeclared(self, wanted: _Wanted, address: str) -> _Found:
+        host, port = wanted.host, wanted.port
+        rule = self._rule_for(wanted, None)
+        subset = rule.subsets.get(wanted.subset) if rule is not None and wanted.subset else None
+        if wanted.subset and subset is None:
+            return None, unknown_subset(host, wanted.subset, rule)
         endpoints: tuple[EndpointSpec, ...] = (EndpointSpec(address, port),)
         problem = resolved_by_dns(address, port)
-        if wanted is not None and wanted.labels:
+        if subset is not None and subset.labels:
             endpoints = ()  # a name has no labels (8.4.2)
-            problem = unlabelled(address, subset)
-        spec = ClusterSpec(name, host, port, subset, STATIC if is_ip(address) else DNS, endpoints)
-        return self._with_policy(spec, rule, wanted, None, carries), problem
+            problem = unlabelled(address, wanted.subset)
+        spec = wanted.cluster(STATIC if is_ip(address) else DNS, endpoints)
+        return self._with_policy(spec, rule, subset, None, wanted.carries), problem
 
     def _usable(
         self, endpoints: Iterable[EndpointSpec], discovery: str, service: Service
@@ -262,14 +278,14 @@ class Clusters:
         self,
         spec: ClusterSpec,
         rule: MergedRule | None,
-        wanted: Subset | None,
+        subset: Subset | None,
         service: Service | None,
         carries: str,
     ) -> ClusterSpec:
         mesh = self._options.mesh
         top = rule.traffic_policy if rule is not None else None
         policy = resolve_policy(
-            top, wanted.traffic_policy if wanted else None, spec.port, mesh.default_traffic_policy
+            top, subset.traffic_policy if subset else None, spec.port, mesh.default_traffic_policy
         )
         metadata = {}
         if service is not None:
