@@ -124,7 +124,11 @@ class Arrival(asyncio.Protocol):
         desk, transport = self._desk, self._transport
         make = desk.factories[chain]
         announced = self._announced
-        inner = make(announced) if announced is not None else make()
+        server_name = self._hello.server_name if self._hello else ""
+        if chain.tcp is not None:
+            inner = make(announced, server_name)
+        else:
+            inner = make(announced) if announced is not None else make()
         taker: Any = inner
         if chain.tls is not None:
             context = chain.tls.context
@@ -132,7 +136,6 @@ class Arrival(asyncio.Protocol):
                 self._refuse(f"no certificate for {chain.name}: {chain.tls.problem}", "no_certificate")
                 return
             self._chain = chain
-            server_name = self._hello.server_name if self._hello else ""
             taker = TlsLayer(context, inner, self._shaken, server_name=server_name)
             desk.connections.add(taker)
         desk.connections.discard(self)

@@ -22,6 +22,7 @@ from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.plan import make_plan
+from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
@@ -152,6 +153,10 @@ class Proxy:
     def http(self, connections: MutableSet[Any], chain: Any, *, one_address: bool = False) -> Port:
         """What makes the connections of an HTTP filter chain."""
         return Port(self, connections, chain, one_address=one_address)
+
+    def tcp(self, connections: MutableSet[Any], chain: Any) -> TcpPort:
+        """What makes the connections of a TCP filter chain."""
+        return TcpPort(self, connections, chain)
 
     def tick(self) -> None:
         """Look at every connection's timeouts; about once a second, O(connections)."""

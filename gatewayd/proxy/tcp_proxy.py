@@ -1,0 +1,416 @@
+"""HOT: one TCP connection and the one it is joined to: bytes go through as they come (semantics 7).
+
+A :class:`TcpSession` holds two :class:`Leg` s, the client's connection and the upstream's, plain or TLS. A leg
+hands each piece of bytes to the other's transport in one call; everything that is not bytes (ends, resets,
+failures, timeouts) is the session's. The session picks its destination once (7.8), makes one attempt (7.10),
+and is the connection's record in the access log (17.5).
+
+An end of stream is passed on and the other direction stays open; a reset is passed on as a reset. Timeouts are
+looked at in :meth:`TcpSession.tick`, about once a second, oftener for those shorter than that is good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, MutableSet
+from time import monotonic
+from typing import Any, Final
+
+from gatewayd.http.options import HttpOptions
+from gatewayd.proxy.closing import end_and_close, pending_error, reset
+from gatewayd.proxy.connection_record import ConnectionRecord
+from gatewayd.proxy.forwarding import Client
+from gatewayd.routing.l4 import TcpRoute
+from gatewayd.upstream.dialer import Hints
+
+# Where a session stands; it moves along this table and nowhere else (tests drive it).
+CONNECTING: Final = 0  # the client waits for the upstream
+OPEN: Final = 1
+CLIENT_ENDED: Final = 2  # the client's end of stream is passed on; the upstream may go on sending
+UPSTREAM_ENDED: Final = 3  # the reverse
+CLOSING: Final = 4  # nothing more is read; what was written is on its way
+DONE: Final = 5
+
+STATES: Final[dict[int, frozenset[int]]] = {
+    CONNECTING: frozenset({OPEN, CLOSING, DONE}),
+    OPEN: frozenset({CLIENT_ENDED, UPSTREAM_ENDED, CLOSING}),
+    CLIENT_ENDED: frozenset({CLOSING}),
+    UPSTREAM_ENDED: frozenset({CLOSING}),
+    CLOSING: frozenset({DONE}),
+    DONE: frozenset(),
+}
+
+#: How long the last bytes may rest before a peer that does not read them is cut off.
+FLUSH_S: Final = 30.0
+#: Timeouts shorter than this are looked at more often than once a second: this many times in their length.
+_SHORT_S: Final = 8.0
+_LOOKS: Final = 8
+
+_ANY: Final = HttpOptions()
+
+
+def _drop(data: bytes) -> None:
+    """Where bytes go that nobody can take any more."""
+
+
+class Leg(asyncio.Protocol):
+    """One of a session's two connections."""
+
+    __slots__ = ("ended", "forward", "lost", "other", "paused", "received", "session", "transport")
+
+    other: Leg
+
+    def __init__(self, session: TcpSession) -> None:
+        self.session = session
+        self.transport: Any = None
+        #: takes the bytes that arrive here: the other leg's ``write``
+        self.forward: Callable[[bytes], object] = _drop
+        self.received = 0
+        self.ended = False  # no more bytes will come
+        self.paused = False
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is connected."""
+        self.transport = transport
+        self.session.on_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes, for the other side."""
+        self.received += len(data)
+        self.forward(data)
+
+    def eof_received(self) -> bool:
+        """The peer has nothing more to send; we may have."""
+        if not self.ended:  # uvloop tells it again when reading resumes
+            self.ended = True
+            self.session.on_end(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, broken if there is an exception."""
+        if not self.lost:
+            self.lost = True
+            self.session.on_lost(self, broken=exc is not None)
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly: read no more from the other one."""
+        self.other.pause()
+
+    def resume_writing(self) -> None:
+        """The peer caught up."""
+        self.other.resume()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        transport = self.transport
+        if not self.paused and transport is not None and not self.ended and not transport.is_closing():
+            self.paused = True
+            transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        if self.paused:
+            self.paused = False
+            if not self.ended and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def end(self) -> bool:
+        """Pass on the other's end of stream; False when this transport cannot end without closing."""
+        transport = self.transport
+        if transport.is_closing():
+            return True  # its loss will be told
+        if not transport.can_write_eof():
+            return False
+        transport.write_eof()
+        return True
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the peer."""
+        return 0 if self.lost or self.transport is None else self.transport.get_write_buffer_size()
+
+
+class TcpPort:
+    """The proxy's side of a TCP filter chain; called, it makes the protocol of a connection."""
+
+    __slots__ = ("connections", "proxy", "route")
+
+    def __init__(self, proxy: Any, connections: MutableSet[Any], chain: Any) -> None:
+        """``chain``: a FilterChain with ``tcp``; ``connections``: its listener's."""
+        self.proxy = proxy
+        self.connections = connections
+        self.use(chain)
+
+    def use(self, chain: Any) -> None:
+        """Put ``chain`` in force for connections that begin from now on."""
+        self.route: TcpRoute = chain.tcp
+
+    def __call__(self, announced: Any = None, server_name: str = "") -> Leg:
+        """A new connection.
+
+        ``announced``: what a PROXY protocol header said (``remote``, ``local``); ``server_name``: of a ClientHello
+        that is passed through.
+        """
+        return TcpSession(self, announced, server_name).client
+
+
+class TcpSession(ConnectionRecord):
+    """A client's connection, its upstream's, and what befell them."""
+
+    __slots__ = (
+        "_announced", "_changed_at", "_dialling", "_early", "_look", "_progress", "_server_name",
+        "client", "cluster", "endpoint", "port", "state", "tcp_route", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, port: TcpPort, announced: Any = None, server_name: str = "") -> None:
+        super().__init__(None)
+        self.port = port
+        self.tcp_route = port.route
+        self.state = CONNECTING
+        self.client = Leg(self)
+        self.upstream = Leg(self)
+        self.client.other, self.upstream.other = self.upstream, self.client
+        self.cluster: Any = None
+        self.endpoint: Any = None
+        self._announced = announced
+        self._server_name = server_name
+        #: what came before there was an upstream
+        self._early: list[bytes] | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._look: Any = None
+        self._progress = -1
+        self._changed_at = self.started_at
+
+    # --- the beginning
+
+    def on_connected(self, leg: Leg) -> None:
+        """One of the two connections stands."""
+        if leg is self.client:
+            self._begin()
+        elif self.state == CONNECTING:
+            self._join()
+        else:  # nobody waits for it any more
+            leg.transport.abort()
+
+    def _begin(self) -> None:
+        """Find the upstream, or turn the client away (semantics 7.8, 7.10)."""
+        self.port.connections.add(self)
+        self._describe()
+        destination = self.tcp_route.pick()
+        cluster = destination.cluster
+        if cluster is None:
+            self._refuse("NC")
+            return
+        self.upstream_cluster = cluster.name
+        limit = cluster.spec.max_connections
+        if limit and cluster.active >= limit:  # semantics 8.3.2
+            self._refuse("UO")
+            return
+        endpoint = cluster.pick()
+        if endpoint is None:
+            self._refuse("UH")
+            return
+        self.cluster, self.endpoint = cluster, endpoint
+        for counted in (cluster, endpoint):
+            counted.active += 1
+            counted.total += 1
+        self.attempts = 1
+        self.upstream_host = endpoint.host_port
+        self._early = []
+        self.client.forward = self._early.append
+        loop = self.port.proxy.loop
+        loop.call_soon(self._hold)  # uvloop begins to read after connection_made whatever is said there
+        self._dialling = loop.create_task(self._dial())
+        if self._short_s():
+            self._look_again()
+
+    def _describe(self) -> None:
+        """What is known of the client."""
+        transport, announced = self.client.transport, self._announced
+        remote = announced.remote if announced is not None else None
+        local = announced.local if announced is not None else None
+        self.connection = info = Client(
+            remote or transport.get_extra_info("peername"),
+            local or transport.get_extra_info("sockname"),
+            _ANY,
+        )
+        tls = transport.get_extra_info("tls")
+        info.requested_server_name = self._server_name or (tls.server_name if tls is not None else "")
+
+    def _hold(self) -> None:
+        if self.state == CONNECTING:
+            self.client.pause()
+
+    async def _dial(self) -> None:
+        """Open the upstream; the one task of a session, gone once it stands."""
+        client = self.connection
+        hints = Hints(remote=client.remote_address, local=client.local_address)
+        failure, words = await self.endpoint.open(lambda: self.upstream, hints)
+        if failure is None:
+            return
+        if self.state == CONNECTING:
+            self._dialling = None
+            self.transport_failure = words
+            self._fail()
+        else:  # the time was up in the very moment it stood: uvloop then closes it without a word
+            self.upstream.connection_lost(None)
+
+    def _join(self) -> None:
+        """Both stand: what waited goes through, then everything does."""
+        client, upstream = self.client, self.upstream
+        address = upstream.transport.get_extra_info("sockname")
+        if isinstance(address, tuple):
+            self.upstream_local_address = ("%s:%d" if ":" not in address[0] else "[%s]:%d") % address[:2]
+        self.state = OPEN
+        self._dialling = None  # to cancel it now would close the transport behind the session's back
+        early, self._early = self._early, None
+        client.forward = upstream.transport.write
+        upstream.forward = client.transport.write
+        if early:
+            client.forward(b"".join(early))
+        client.resume()
+        if client.ended:
+            self.on_end(client)
+
+    def _fail(self) -> None:
+        """No upstream: one attempt is all there is (semantics 7.10)."""
+        self.flags = "UF,URX"
+        early, self._early = self._early, None
+        self.client.received = 0  # of which nobody got anything
+        self._enter_closing()
+        if early and self.client.transport.get_extra_info("tls") is None:
+            reset(self.client.transport)  # as the kernel does for bytes that nobody read
+        else:
+            self.client.transport.close()
+        self._settle()
+
+    def _refuse(self, flag: str) -> None:
+        """Turn the client away before anything was tried."""
+        self.flags = flag
+        self._enter_closing()
+        end_and_close(self.client.transport)
+
+    # --- the end
+
+    def on_end(self, leg: Leg) -> None:
+        """``leg`` has no more bytes: the other one is told, in its order after all bytes."""
+        if self.state == OPEN:
+            self.state = CLIENT_ENDED if leg is self.client else UPSTREAM_ENDED
+            if not leg.other.end():
+                self.close()
+        elif self.state in (CLIENT_ENDED, UPSTREAM_ENDED):
+            self.close()
+        # else: the client ended while the upstream was opened; ``_join`` comes back to it
+
+    def on_lost(self, leg: Leg, *, broken: bool) -> None:
+        """``leg`` is gone; the other one goes too, by a reset if it broke off."""
+        if self.state not in (CLOSING, DONE):
+            self._enter_closing()
+            other = leg.other
+            if broken and leg is self.upstream:
+                self.flags = "UR"
+            if other.transport is not None and not other.lost:
+                if broken:
+                    reset(other.transport)
+                else:
+                    other.transport.close()
+        self._settle()
+
+    def close(self) -> None:
+        """Close both sides once everything written has left."""
+        self._enter_closing()
+        for leg in (self.client, self.upstream):
+            if leg.transport is not None and not leg.lost:
+                leg.transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self._enter_closing()
+        for leg in (self.client, self.upstream):
+            if leg.transport is not None and not leg.lost:
+                leg.transport.abort()
+
+    def _enter_closing(self) -> None:
+        """Nothing is read from here on."""
+        if self.state in (CLOSING, DONE):
+            return
+        self.state = CLOSING
+        self.client.forward = self.upstream.forward = _drop
+        self._progress = -1
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+
+    def _settle(self) -> None:
+        """With both connections gone the session is over: counters down, facts to the log."""
+        client, upstream = self.client, self.upstream
+        if not client.lost or not (upstream.lost or upstream.transport is None) or self.state == DONE:
+            return
+        self.state = DONE
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if self.endpoint is not None:
+            self.endpoint.active -= 1
+            self.cluster.active -= 1
+        self.bytes_received, self.bytes_sent = client.received, upstream.received
+        self.finished_at = monotonic()
+        self.port.connections.discard(self)
+        self.port.proxy.log(self)
+
+    # --- time (semantics 7.9)
+
+    def _short_s(self) -> float:
+        """The shortest of the route's timeouts if a look per second is too coarse for it, else 0."""
+        route = self.tcp_route
+        limits = [limit for limit in (route.idle_timeout_s, route.max_duration_s) if 0 < limit < _SHORT_S]
+        return min(limits, default=0.0)
+
+    def _look_again(self) -> None:
+        self._look = self.port.proxy.wheel.arm(self._short_s() / _LOOKS, self._on_look)
+
+    def _on_look(self) -> None:
+        self._look = None
+        self.tick(monotonic())
+        if self.state not in (CLOSING, DONE):
+            self._look_again()
+
+    def tick(self, now: float) -> None:
+        """Look at the timeouts; ``now`` is monotonic time, called about once a second."""
+        client, upstream = self.client, self.upstream
+        progress = client.received + upstream.received - client.unsent - upstream.unsent
+        if progress != self._progress:
+            self._progress = progress
+            self._changed_at = now
+        quiet_s = now - self._changed_at
+        if self.state == CLOSING:
+            if quiet_s >= FLUSH_S:
+                self.abort()
+            return
+        route = self.tcp_route
+        if 0 < route.max_duration_s <= now - self.started_at:
+            self.flags = "DT"
+            self.abort()
+        elif 0 < route.idle_timeout_s <= quiet_s:
+            self.abort()
+        else:
+            for leg in (client, upstream):
+                # Of what is not read no loop tells us that it broke.
+                if (leg.paused or leg.ended) and not leg.lost and pending_error(leg.transport):
+                    reset(leg.transport)
+                    self.on_lost(leg, broken=True)
+
+    # --- what a listener asks of a connection
+
+    def drain(self) -> None:
+        """A stream of bytes has no good moment to stop: it goes on."""
+
+    def end_tunnel(self) -> None:
+        """Close, once everything written has left."""
+        self.close()
+
+    @property
+    def idle_since(self) -> float:
+        """0.0: whether anything is under way only the peers know."""
+        return 0.0
