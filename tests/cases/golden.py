@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,13 +21,13 @@ from tests.cases.observed import Observed
 from tests.cases.port_plan import PortPlan
 from tests.support.behaviour import render_headers, to_bytes
 from tests.support.certificates import CertificateFolder, CertificateWish
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import LOG_S, GatewayProcess
 from tests.support.raw_client import TCP_IDLE_S, Outcome, RawClient
 from tests.support.recorder import Kind, Recorder, Seen
 
 LABELS = "istio=ingressgateway,app=istio-ingressgateway"
-SETTLE_S = 1.0  # how long an expected request may take to reach its upstream after the client is done
-LOG_S = 1.5
+# How long an expected request may take to reach its upstream after the client is done.
+SETTLE_S = 20.0
 NO_LOG_S = 0.1  # how long a line that must not come is waited for
 CALL_LIMIT_S = 60.0
 _KINDS: Mapping[str, Kind] = {"http": "http", "https": "https", "tcp": "tcp"}
@@ -180,6 +181,7 @@ class GoldenPlay:
             responses=call.get("responses", 1),
             tunnel=to_bytes(call["tunnel"]) if "tunnel" in call else None,
             observe_s=0 if "repeat" in call else 0.06,
+            closes=_closes(call["expect"].get("client")),
         )
 
     async def _repeat(self, call: Call) -> list[Outcome]:
@@ -227,6 +229,11 @@ class GoldenPlay:
         return {str(self.gateway.port(number)): str(number) for number in listener_ports(self.case)}
 
 
+def _closes(client: Any) -> bool:
+    """Whether the peer is expected to end the connection after its last response."""
+    return isinstance(client, Mapping) and client.get("after") == "closed"
+
+
 def listener_ports(case: Case) -> list[int]:
     """Ports to map: those of the calls, of Gateway servers and of Ingress.
 
@@ -253,7 +260,12 @@ def place_flags(case: Case) -> list[str]:
     Servers that name an address themselves would clash with a bind for the others.
     """
     binds = [server.get("bind") for document in case.documents() for server in _servers(document)]
-    return ["--port-offset", "11000", *([] if any(binds) else ["--bind", "127.0.0.1"])]
+    # Several gateways run at once, and not only here: each has an offset of its own.
+    return [
+        "--port-offset",
+        str(random.randrange(10_000, 11_900)),
+        *([] if any(binds) else ["--bind", "127.0.0.1"]),
+    ]
 
 
 def _servers(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from tests.support.gateway_process import EXIT_NOTHING_TO_SERVE, GatewayError, G
 
 Verdict = Literal["passed", "failed", "out of scope"]
 DEFAULT_JOBS = 3
+LATE_CALLS = 4  # how often a call that was late is made again
 
 
 class Play(Protocol):
@@ -135,8 +136,12 @@ def expects_refusal(call: Call) -> bool:
 
 
 def _is_lateness(note: str) -> bool:
-    """Whether a difference says no more than that something took long: the time, or what was left of it."""
-    return note.startswith("elapsed:") or "x-envoy-expected-rq-timeout-ms: expected" in note
+    """Whether a difference says that something took long: the time, what was left of it, or a timeout."""
+    return (
+        note.startswith("elapsed:")
+        or "x-envoy-expected-rq-timeout-ms: expected" in note
+        or (note.startswith("log flags: expected ") and "UT" in note.rpartition("came ")[2].split(","))
+    )
 
 
 async def one_call(play: Play, call: Call) -> list[str]:
@@ -147,8 +152,11 @@ async def one_call(play: Play, call: Call) -> list[str]:
     before = len(gateway.stderr_text())
     try:
         notes = await play.call(call)
-        if notes and all(map(_is_lateness, notes)):
-            # only late: a busy machine may be that once, a slow proxy is it twice
+        for _ in range(LATE_CALLS):
+            if not any(map(_is_lateness, notes)):
+                break
+            # A busy machine may be late now and then, and then everything else differs too. A slow proxy
+            # is late each time.
             notes = await play.call(call)
     except TimeoutError:
         notes = ["the call did not end in time"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases.__main__ import main
 from tests.cases.loading import Call
-from tests.cases.play import one_call
+from tests.cases.play import LATE_CALLS, one_call
 from tests.support.gateway_process import GatewayProcess
 
 CASES = """
@@ -79,7 +79,7 @@ def test_a_wrong_call_is_told_and_the_last_line_counts(
     assert lines[3:] == ["3 passed, 1 failed, 1 out of scope"]
 
 
-async def test_a_call_that_is_only_late_gets_a_second_chance() -> None:
+async def test_a_call_that_was_late_is_made_again() -> None:
     class Process:
         exit_code = None
 
@@ -95,11 +95,14 @@ async def test_a_call_that_is_only_late_gets_a_second_chance() -> None:
 
     late = "elapsed: expected 100 ms, came 400 ms"
     left = "upstream alpha header x-envoy-expected-rq-timeout-ms: expected '86', came '24'"
+    ended = ["status: expected 200, came 504", "log flags: expected -, came URX,UT"]
     for notes, verdict in (
         ([[late], []], []),
-        ([[late], [late]], [late]),
-        ([[late, left], []], []),
-        ([[late, "status"], []], [late, "status"]),
+        ([[late]] * (1 + LATE_CALLS), [late]),
+        ([[late, left], [late, "status"], []], []),
+        ([[late], ["status"], []], ["status"]),
+        ([ended, []], []),
+        ([["log flags: expected UT, came -"], []], ["log flags: expected UT, came -"]),
     ):
         Slow.notes = notes
         assert await one_call(Slow(), Call("1", {})) == verdict
