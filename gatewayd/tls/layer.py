@@ -1,0 +1,385 @@
+"""HOT: TLS between the TCP transport and a protocol; runs for every segment and every write of a TLS connection.
+
+A :class:`TlsLayer` is a protocol towards the loop's plain TCP transport and a transport towards the ``inner``
+protocol. OpenSSL works between two memory buffers: what arrived is put into one, what shall leave is taken out of
+the other, and one flight is one ``write`` of the TCP transport. So the layer runs on any event loop, and reads a
+connection whose ClientHello was read by somebody else.
+
+Half close is as in Envoy: ``write_eof`` sends close_notify and keeps the TCP connection whole; the peer's
+close_notify and its bare FIN are both an end of stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Final
+
+from gatewayd.tls import reasons
+
+#: A handshake must be over after this long (semantics 3.17).
+HANDSHAKE_TIMEOUT_S: Final = 15.0
+#: After a fatal alert: what the peer still sends is read for this long, or a reset would take the alert with it.
+_LINGER_S: Final = 1.0
+#: No record carries more.
+_RECORD_BYTES: Final = 16_384
+#: What is encrypted at a time: OpenSSL's buffer never shrinks again.
+_WRITE_BYTES: Final = 65_536
+
+# States
+HANDSHAKE: Final = 0
+OPEN: Final = 1
+CLOSING: Final = 2  # nothing is delivered and nothing is taken any more
+CLOSED: Final = 3
+
+
+class TlsLayer(asyncio.Protocol):
+    """One TLS connection, server or client as its context says.
+
+    ``shaken(layer, reason)`` is called once: after a handshake that succeeded with "", and then ``inner`` is
+    connected; else with the reason, and ``inner`` never hears of it.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_context",
+        "_decrypt",
+        "_encrypt",
+        "_ended",
+        "_feed",
+        "_incoming",
+        "_inner",
+        "_outgoing",
+        "_paused",
+        "_peer",
+        "_send",
+        "_server_name",
+        "_shaken",
+        "_since",
+        "_ssl",
+        "_state",
+        "_take",
+        "_transport",
+        "_write_ended",
+        "_write_paused",
+        "deliver",
+    )
+
+    def __init__(
+        self,
+        context: Any,
+        inner: asyncio.Protocol,
+        shaken: Callable[[TlsLayer, str], None],
+        *,
+        server_name: str = "",
+    ) -> None:
+        """``context`` is a ServerContext or a ClientContext.
+
+        ``server_name`` is the SNI the client sent, or, towards an upstream, the one to send.
+        """
+        self._context = context
+        self._inner: Any = inner
+        self._shaken: Any = shaken
+        self._server_name = server_name
+        self._state = HANDSHAKE
+        self._transport: Any = None
+        self._peer: Any = None
+        self._paused = False  # by the inner protocol
+        self._write_paused = False  # by the TCP transport
+        self._write_ended = False
+        self._ended = False  # the peer's end of stream was delivered
+        self._ahead: list[bytes] = []  # decrypted before the inner protocol wanted it
+        self._since = monotonic()
+        self._ssl, self._incoming, self._outgoing = context.open(server_name)
+        self._feed = self._incoming.write
+        self._take = self._outgoing.read
+        self._decrypt = self._ssl.read
+        self._encrypt = self._ssl.write
+
+    @classmethod
+    def client(
+        cls, context: Any, inner: asyncio.Protocol, shaken: Callable[[TlsLayer, str], None], server_name: str
+    ) -> TlsLayer:
+        """A layer that dials: ``server_name`` is said and, if the context wants it, looked for (10.2, 10.3)."""
+        return cls(context, inner, shaken, server_name=server_name)
+
+    # --- towards the TCP transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; a client speaks first."""
+        self._transport = transport
+        self._send = transport.write  # type: ignore[attr-defined]
+        if self._context.speaks_first:
+            self._shake()
+
+    def data_received(self, data: bytes) -> None:
+        """Encrypted bytes."""
+        state = self._state
+        if state == OPEN:
+            self._feed(data)
+            self._deliver()
+        elif state == HANDSHAKE:
+            self._feed(data)
+            self._shake()
+
+    def eof_received(self) -> bool:
+        """The peer's FIN; an end of stream also without close_notify, as in Envoy."""
+        state = self._state
+        if state == OPEN:
+            if not self._ended:
+                self._incoming.write_eof()
+                self._deliver()
+        elif state == HANDSHAKE:
+            self._incoming.write_eof()
+            self._shake()
+        else:
+            return False
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The TCP connection is gone."""
+        state, self._state = self._state, CLOSED
+        inner, shaken = self._inner, self._shaken
+        self._inner = self._shaken = None
+        self._ahead = []
+        if shaken is not None:
+            shaken(self, reasons.CLOSED if exc is None else reasons.of_os(exc))
+        elif state != CLOSED and inner is not None:
+            inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly."""
+        self._write_paused = True
+        if self._state == OPEN:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        self._write_paused = False
+        if self._state == OPEN:
+            self._inner.resume_writing()
+
+    # --- towards the inner protocol: what a transport offers
+
+    def write(self, data: Any) -> None:
+        """Encrypt and send; dropped when closing, as transports do."""
+        if self._state != OPEN or not data:
+            return
+        try:
+            if len(data) <= _WRITE_BYTES:
+                self._encrypt(data)
+                self._send(self._take())
+                return
+            view = memoryview(data)
+            for start in range(0, len(data), _WRITE_BYTES):
+                self._encrypt(view[start : start + _WRITE_BYTES])
+                self._send(self._take())
+        except ssl.SSLError as error:
+            self._break(error)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        """Send joined: one record for small pieces."""
+        self.write(b"".join(lines))
+
+    def write_eof(self) -> None:
+        """End our side by close_notify; the peer may go on sending."""
+        if self._state == OPEN and not self._write_ended:
+            if self._incoming.pending:
+                self._read_ahead()  # OpenSSL must not meet data while it looks for the peer's close_notify
+            self._notify_close()
+
+    def can_write_eof(self) -> bool:
+        """Always."""
+        return True
+
+    def close(self) -> None:
+        """Send close_notify, flush, close."""
+        if self._state == OPEN:
+            self._state = CLOSING
+            self._notify_close()
+            self._transport.close()
+        elif self._state == HANDSHAKE:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Close at once; what is not sent yet is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._state != OPEN or bool(self._transport.is_closing())
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more; what is decrypted or in the buffer is at most what one read brought."""
+        self._paused = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Deliver again, what has waited first."""
+        if self._paused:
+            self._paused = False
+            # Not from inside: the protocol may be in the middle of something.
+            asyncio.get_running_loop().call_soon(self._resume)
+
+    def is_reading(self) -> bool:
+        """Whether data is delivered."""
+        return self._state == OPEN and not self._paused
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``tls``: the :class:`~gatewayd.tls.peer.PeerTls`; all else is the TCP transport's."""
+        if name == "tls":
+            return self._peer
+        return self._transport.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent, encrypted."""
+        return int(self._transport.get_write_buffer_size())
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """See ``set_write_buffer_limits``."""
+        low, high = self._transport.get_write_buffer_limits()
+        return low, high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """When ``pause_writing`` and ``resume_writing`` are called; bytes."""
+        self._transport.set_write_buffer_limits(high, low)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Another inner protocol from now on."""
+        self._inner = protocol
+
+    def get_protocol(self) -> Any:
+        """The inner protocol."""
+        return self._inner
+
+    # --- what a listener asks of a connection, during the handshake
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: the handshake's time limit (semantics 3.17)."""
+        if self._state == HANDSHAKE and now - self._since >= HANDSHAKE_TIMEOUT_S:
+            self._fail(reasons.TIMEOUT)
+
+    def drain(self) -> None:
+        """Nothing is under way yet."""
+        if self._state == HANDSHAKE:
+            self._transport.abort()
+
+    def end_tunnel(self) -> None:
+        """There is none."""
+
+    @property
+    def idle_since(self) -> float:
+        """Since when nothing is under way."""
+        return self._since
+
+    # --- inside
+
+    def _shake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            self._ssl.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._fail(reasons.of(error))
+            return
+        self._peer, reason = self._context.accept(self._ssl, self._server_name)
+        if reason:
+            self._take()  # our Finished, if it is due: the other side shall not believe that all is well
+            self._fail(reason)
+            return
+        shaken, self._shaken = self._shaken, None
+        self._state = OPEN
+        shaken(self, "")
+        if self._state == OPEN:
+            self._inner.connection_made(self)
+            if self._write_paused and self._state == OPEN:
+                self._inner.pause_writing()
+        if self._state == OPEN:
+            if self._incoming.pending and not self._paused:
+                self._deliver()
+            self._flush()  # tickets, unless they went with the first answer
+
+    def _deliver(self) -> None:
+        """Decrypt what there is and pass it on."""
+        incoming, decrypt = self._incoming, self._decrypt
+        while not self._paused and self._state == OPEN:
+            try:
+                data = decrypt(_RECORD_BYTES)
+            except ssl.SSLWantReadError:
+                if self._outgoing.pending:  # the answer to a key update
+                    self._flush()
+                return
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                data = b""
+            except ssl.SSLError as error:
+                self._break(error)
+                return
+            if not data:
+                self._end()
+                return
+            self._inner.data_received(data)
+            if not incoming.pending and not incoming.eof:
+                return
+
+    def _end(self) -> None:
+        """The peer's end of stream."""
+        if not self._ended:
+            self._ended = True
+            if not self._inner.eof_received():
+                self.close()
+
+    def _resume(self) -> None:
+        """Deliver what was held back, then read on."""
+        while self._ahead and not self._paused and self._state == OPEN:
+            self._inner.data_received(self._ahead.pop(0))
+        if self._paused or self._state != OPEN:
+            return
+        if not self._ended:
+            self._deliver()
+        if not self._paused and self._state == OPEN and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _read_ahead(self) -> None:
+        """Decrypt all whole records without delivering them."""
+        try:
+            while data := self._decrypt(_RECORD_BYTES):
+                self._ahead.append(data)
+        except ssl.SSLError:
+            return  # nothing more, or the next reading will tell
+
+    def _notify_close(self) -> None:
+        if not self._write_ended:
+            self._write_ended = True
+            with contextlib.suppress(ssl.SSLError):  # the peer's has not come; ours is written
+                self._ssl.unwrap()
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and not self._transport.is_closing():
+            self._send(self._take())
+
+    def _fail(self, reason: str) -> None:
+        """End a handshake: the alert, if OpenSSL wrote one, then the connection."""
+        self._state = CLOSED
+        shaken, self._shaken = self._shaken, None
+        transport = self._transport
+        if self._outgoing.pending and transport.can_write_eof() and not transport.is_closing():
+            self._flush()
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
+        else:
+            transport.close()
+        shaken(self, reason)
+
+    def _break(self, error: ssl.SSLError) -> None:
+        """Something that is not TLS came on an open connection."""
+        self._flush()
+        self._transport.abort() if self._state != OPEN else self._transport.close()
+        self._state = CLOSING if self._state == OPEN else self._state
