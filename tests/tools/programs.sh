@@ -3,7 +3,7 @@
 set -eu
 
 # program:Debian package
-wanted='curl:curl openssl:openssl'
+wanted='curl:curl openssl:openssl nginx:nginx-light'
 
 missing=
 for pair in $wanted; do
