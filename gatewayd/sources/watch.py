@@ -1,0 +1,240 @@
+"""Notice when files change: by event, by a look at their times every second or so, and by what they hold.
+
+Events alone miss bind mounts, network file systems and links put in a file's place; times alone move without a change.
+So an event only makes the next look come sooner, and only another content counts. One thread does it all; the loop
+hears of it in a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
+
+from gatewayd.sources.fingerprints import Fingerprints
+
+_log = logging.getLogger("gatewayd.watch")
+
+#: A file that is never at rest is told of after so long all the same.
+_MAX_UNREST_S: Final = 2.0
+#: Looking may take at most one part in so many of a core.
+_LOOK_SHARE: Final = 20
+#: How often the thread that waits for events sees that it shall end.
+_STEP_MS: Final = 50
+#: While folders keep coming and going, each look may be followed by so many more.
+_MAX_LOOKS: Final = 3
+#: More folders than this are looked at without events: the user's share of inotify is for others as well.
+_MAX_FOLDERS: Final = 8192
+
+
+class Watch:
+    """Watches paths until closed.
+
+    ``on_change(paths)`` is called on ``loop`` with the files whose content changed, appeared or vanished, once they
+    have been at rest for ``settle_s``. ``on_watching()`` is called each time :meth:`follow` is in force: what was read
+    before that may have changed unseen. ``poll_s``: seconds between two looks without an event.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_change: Callable[[frozenset[str]], Any],
+        on_watching: Callable[[], Any] | None = None,
+        *,
+        poll_s: float = 1.0,
+        settle_s: float = 0.1,
+        events: bool = True,
+    ) -> None:
+        self._loop = loop
+        self._on_change = on_change
+        self._on_watching = on_watching
+        self._poll_s = poll_s
+        self._settle_s = settle_s
+        self._use_events = events
+        self._closed = False
+        self._paths: dict[str, tuple[str, ...]] = {}
+        #: set when there are other paths, or none any more
+        self._stirred = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def follow(self, paths: Mapping[str, tuple[str, ...]]) -> None:
+        """Watch ``paths`` from now on, in the place of those before.
+
+        A path may be a file, a folder with all that is in it, or not exist yet. Its value holds the suffixes of the
+        files that count in a folder; empty: all of them.
+        """
+        self._paths = dict(paths)
+        self._stirred.set()
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="gatewayd-watch", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """No callback comes after this. The thread ends soon: see :meth:`wait_closed`."""
+        self._closed = True
+        self._stirred.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the thread has ended, after :meth:`close`."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # In the thread
+
+    def _run(self) -> None:
+        prints: Fingerprints | None = None
+        while not self._closed:
+            self._stirred.clear()
+            if self._closed:
+                break
+            before, prints = prints, Fingerprints(self._paths, prints)
+            events = _Events(self._stirred) if self._use_events else None
+            try:
+                self._begin(prints, before, events)
+                self._watch(prints, events)
+            except Exception:
+                # Whatever it is, the next edit shall not go unseen.
+                _log.exception("watching files failed, and begins anew")
+                self._stirred.wait(self._poll_s)
+            finally:
+                if events is not None:
+                    events.close()
+
+    def _begin(self, prints: Fingerprints, before: Fingerprints | None, events: _Events | None) -> None:
+        """The first look at paths. What was watched before goes on without a gap."""
+        changed = self._look(prints, events)
+        if before is not None:
+            self._tell_changes({path for path in changed if before.covers(path) and prints.covers(path)})
+        if self._on_watching is not None:
+            self._tell(self._on_watching)
+
+    def _watch(self, prints: Fingerprints, events: _Events | None) -> None:
+        pause_s = 0.0
+        while not self._stirred.is_set():
+            wait_s = max(self._poll_s, pause_s)
+            if events is None:
+                self._stirred.wait(wait_s)
+            else:
+                events.wait(wait_s)
+                self._stirred.wait(max(self._settle_s, pause_s) / 2)
+            began = time.monotonic()
+            changed = self._look(prints, events)
+            pause_s = (time.monotonic() - began) * _LOOK_SHARE
+            if changed:
+                self._tell_changes(self._at_rest(prints, changed, events))
+
+    def _look(self, prints: Fingerprints, events: _Events | None) -> dict[str, bytes | None]:
+        """What has changed; where folders are new, events come from them before the last look at them."""
+        changed = prints.look()
+        for _ in range(_MAX_LOOKS):
+            if events is None or not events.follow(prints.folders):
+                break
+            for path, digest in prints.look().items():
+                changed.setdefault(path, digest)
+        return changed
+
+    def _at_rest(
+        self, prints: Fingerprints, changed: dict[str, bytes | None], events: _Events | None
+    ) -> set[str]:
+        """Wait until nothing moves; the files that hold something else than at first."""
+        limit = time.monotonic() + _MAX_UNREST_S
+        while time.monotonic() < limit and not self._stirred.wait(self._settle_s):
+            more = self._look(prints, events)
+            if not more:
+                break
+            for path, digest in more.items():
+                changed.setdefault(path, digest)
+        return {path for path, digest in changed.items() if prints.digest(path) != digest}
+
+    def _tell_changes(self, changed: set[str]) -> None:
+        if changed:
+            self._tell(self._on_change, frozenset(changed))
+
+    def _tell(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._call, callback, *arguments)
+        except RuntimeError:  # the loop is closed
+            self._closed = True
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        if not self._closed:
+            callback(*arguments)
+
+
+class _Events:
+    """Events of the operating system in some folders; they say when, not what."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._folders: frozenset[str] = frozenset()
+        self._source: Generator[Any, None, None] | None = None
+        self._pending = False
+        self._complained = False
+
+    def follow(self, folders: frozenset[str]) -> bool:
+        """Have events of ``folders`` and no others from now on; whether that is new."""
+        if folders == self._folders:
+            return False
+        self.close()
+        self._folders = folders
+        if len(folders) > _MAX_FOLDERS:
+            self._complain(f"{len(folders):,} folders are too many for events")
+            return True
+        # Imported here: it takes a while, and only a process that serves watches.
+        import watchfiles
+
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
+        self._source = watchfiles.watch(
+            *sorted(folders),
+            watch_filter=None,
+            debounce=2 * _STEP_MS,
+            step=_STEP_MS,
+            stop_event=self._stop,
+            rust_timeout=_STEP_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            recursive=False,
+            ignore_permission_denied=True,
+        )
+        # It begins to listen when it is first asked.
+        self._pending = self._next()
+        return True
+
+    def wait(self, limit_s: float) -> None:
+        """Return at the next event, after ``limit_s``, or when told to stop."""
+        limit = time.monotonic() + limit_s
+        while not self._pending and not self._stop.is_set() and (left_s := limit - time.monotonic()) > 0:
+            if self._source is None:
+                self._stop.wait(left_s)
+            else:
+                self._pending = self._next()
+        self._pending = False
+
+    def close(self) -> None:
+        """No more events."""
+        if self._source is not None:
+            self._source.close()
+        self._source = None
+
+    def _next(self) -> bool:
+        """Whether something has happened, within a short time."""
+        assert self._source is not None
+        try:
+            return bool(next(self._source, ()))
+        except FileNotFoundError:
+            # A folder has just gone: the next look finds which ones are left.
+            self._source = None
+            self._folders = frozenset()
+            return True
+        except Exception as error:  # the limits of inotify are said in many ways
+            self._source = None
+            self._complain(str(error))
+            return False
+
+    def _complain(self, reason: str) -> None:
+        if not self._complained:
+            _log.warning("changes of files are noticed by looking alone: %s", reason)
+        self._complained = True

@@ -1,0 +1,274 @@
+"""Changes of files are noticed however they are made, by event and by looking; nothing else is (product 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from gatewayd.sources.fingerprints import Fingerprints
+from gatewayd.sources.watch import Watch
+
+LIMIT_S = 20.0
+#: So far away that only an event can be the reason.
+NEVER_S = 3600.0
+
+
+class Seen:
+    """What a watch has told so far."""
+
+    def __init__(self, watch_events: bool, poll_s: float) -> None:
+        self.changes: list[frozenset[str]] = []
+        self.began = 0
+        self._news = asyncio.Event()
+        self.watch = Watch(
+            asyncio.get_running_loop(), self._changed, self._watching,
+            events=watch_events, poll_s=poll_s, settle_s=0.02,
+        )  # fmt: skip
+
+    def _changed(self, paths: frozenset[str]) -> None:
+        self.changes.append(paths)
+        self._news.set()
+
+    def _watching(self) -> None:
+        self.began += 1
+        self._news.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    async def follow(self, *paths: Path, suffixes: tuple[str, ...] = ()) -> None:
+        before = self.began
+        self.watch.follow({str(path): suffixes for path in paths})
+        await self.until(lambda: self.began > before)
+
+    async def told(self, *paths: Path) -> None:
+        """Wait until all of ``paths`` were told of; nothing else may have been."""
+        expected = {str(path) for path in paths}
+        await self.until(lambda: expected <= set().union(*self.changes))
+        assert set().union(*self.changes) == expected
+        self.changes.clear()
+
+
+@pytest.fixture(params=["events", "looking"])
+async def seen(request: pytest.FixtureRequest) -> AsyncIterator[Seen]:
+    """Each way of noticing alone: events without looking in between, and looking without events."""
+    made = Seen(True, NEVER_S) if request.param == "events" else Seen(False, 0.02)
+    yield made
+    made.watch.close()
+    await made.watch.wait_closed()
+
+
+async def test_a_file_written_in_place(seen: Seen, tmp_path: Path) -> None:
+    file, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    file.write_text("one")
+    other.write_text("one")
+    await seen.follow(file, other)
+    for text in ("two", "one", "longer"):
+        file.write_text(text)
+        await seen.told(file)
+
+
+async def test_a_file_replaced_by_rename(seen: Seen, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("one")
+    await seen.follow(file)
+    for text in ("two", "six"):
+        (tmp_path / "new").write_text(text)
+        os.replace(tmp_path / "new", file)
+        await seen.told(file)
+
+
+async def test_files_of_a_folder_that_come_and_go(seen: Seen, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("one")
+    await seen.follow(tmp_path)
+    (tmp_path / "b.yaml").write_text("two")
+    await seen.told(tmp_path / "b.yaml")
+    (tmp_path / "a.yaml").unlink()
+    await seen.told(tmp_path / "a.yaml")
+    os.rename(tmp_path / "b.yaml", tmp_path / "c.yaml")
+    await seen.told(tmp_path / "b.yaml", tmp_path / "c.yaml")
+
+
+async def test_a_folder_below_that_comes_later(seen: Seen, tmp_path: Path) -> None:
+    await seen.follow(tmp_path)
+    (tmp_path / "ready").mkdir()
+    (tmp_path / "ready" / "deep").mkdir()
+    (tmp_path / "ready" / "deep" / "a").write_text("one")
+    os.rename(tmp_path / "ready", tmp_path / "sub")
+    await seen.told(tmp_path / "sub" / "deep" / "a")
+    (tmp_path / "sub" / "deep" / "a").write_text("two")
+    await seen.told(tmp_path / "sub" / "deep" / "a")
+
+
+async def test_a_path_that_does_not_exist_yet(seen: Seen, tmp_path: Path) -> None:
+    wanted = tmp_path / "etc" / "secrets"
+    (tmp_path / "made" / "secrets" / "shop").mkdir(parents=True)
+    (tmp_path / "made" / "secrets" / "shop" / "tls.crt").write_text("one")
+    await seen.follow(wanted)
+    os.rename(tmp_path / "made", tmp_path / "etc")
+    await seen.told(wanted / "shop" / "tls.crt")
+
+
+async def test_a_kubernetes_mount_that_swaps_its_link(seen: Seen, tmp_path: Path) -> None:
+    for version in ("one", "two", "six"):
+        (tmp_path / f"..{version}").mkdir()
+        (tmp_path / f"..{version}" / "tls.crt").write_text(version)
+        (tmp_path / f"..{version}" / "same").write_text("same")
+    (tmp_path / "..data").symlink_to("..one")
+    for name in ("tls.crt", "same"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    await seen.follow(tmp_path)
+    for version in ("two", "six"):
+        (tmp_path / "..data_tmp").symlink_to(f"..{version}")
+        os.replace(tmp_path / "..data_tmp", tmp_path / "..data")
+        await seen.told(tmp_path / "tls.crt")
+
+
+async def test_a_link_to_a_file_elsewhere_that_is_rewritten(seen: Seen, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "real.yaml"
+    target.write_text("one")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "a.yaml").symlink_to(target)
+    await seen.follow(tmp_path / "config")
+    target.write_text("two")
+    await seen.told(tmp_path / "config" / "a.yaml")
+
+
+async def test_touch_is_no_change(seen: Seen, tmp_path: Path) -> None:
+    touched, copied, changed = (tmp_path / name for name in "abc")
+    for file in (touched, copied, changed):
+        file.write_text("one")
+    await seen.follow(tmp_path)
+    touched.touch()
+    os.utime(touched, (1, 1))
+    (tmp_path / ".new").write_text("one")
+    os.replace(tmp_path / ".new", copied)
+    changed.write_text("two")
+    await seen.told(changed)
+
+
+async def test_only_files_that_end_so_count_in_a_folder(seen: Seen, tmp_path: Path) -> None:
+    named = tmp_path / "named.txt"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    named.write_text("one")
+    await seen.follow(folder, named, suffixes=(".yaml",))
+    for name in ("a.yaml~", ".a.yaml.swp", ".hidden.yaml"):
+        (folder / name).write_text("two")
+    (folder / "a.yaml").write_text("two")
+    named.write_text("two")
+    await seen.told(folder / "a.yaml", named)
+
+
+async def test_several_edits_are_told_together(seen: Seen, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}" for number in range(50)]
+    await seen.follow(tmp_path)
+    for file in files:
+        file.write_text("one")
+    await seen.told(*files)
+
+
+async def test_other_paths_take_the_place_of_those_before(seen: Seen, tmp_path: Path) -> None:
+    one, both, two = (tmp_path / name for name in ("one", "both", "two"))
+    for file in (one, both, two):
+        file.write_text("before")
+    await seen.follow(one, both)
+    await seen.follow(both, two)
+    assert seen.changes == [], "what is new to watch is no change"
+    one.write_text("after")
+    two.write_text("after")
+    await seen.told(two)
+    both.write_text("after")
+    await seen.told(both)
+
+
+async def test_a_change_while_paths_are_replaced_is_not_lost(tmp_path: Path) -> None:
+    seen = Seen(False, NEVER_S)
+    file = tmp_path / "a"
+    file.write_text("one")
+    await seen.follow(file)
+    file.write_text("two")  # nobody looks for an hour
+    await seen.follow(file, tmp_path / "b")
+    await seen.told(file)
+    seen.watch.close()
+    await seen.watch.wait_closed()
+
+
+async def test_nothing_is_told_after_closing_and_no_thread_is_left(tmp_path: Path) -> None:
+    seen = Seen(True, 0.02)
+    await seen.follow(tmp_path)
+    seen.watch.close()
+    (tmp_path / "a").write_text("one")
+    await seen.watch.wait_closed()
+    await asyncio.sleep(0)
+    assert seen.changes == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "gatewayd-watch"]
+
+
+async def test_without_events_looking_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import watchfiles
+
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError("OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr(watchfiles, "watch", refuse)
+    seen = Seen(True, 0.02)
+    await seen.follow(tmp_path)
+    for text in ("one", "two"):
+        (tmp_path / "a").write_text(text)
+        await seen.told(tmp_path / "a")
+    seen.watch.close()
+    await seen.watch.wait_closed()
+    assert caplog.text.count("by looking alone: OS file watch limit reached") == 1
+
+
+async def test_a_failure_of_the_watch_is_logged_and_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [RuntimeError("odd")]
+    look = Fingerprints.look
+
+    def fail_once(prints: Fingerprints) -> dict[str, bytes | None]:
+        if failures and prints.folders:
+            raise failures.pop()
+        return look(prints)
+
+    monkeypatch.setattr(Fingerprints, "look", fail_once)
+    seen = Seen(False, 0.02)
+    await seen.follow(tmp_path)
+    (tmp_path / "a").write_text("one")
+    await seen.told(tmp_path / "a")
+    seen.watch.close()
+    await seen.watch.wait_closed()
+    assert "begins anew" in caplog.text
+
+
+def test_a_file_never_at_rest_is_told_of_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from gatewayd.sources import watch as module
+
+    monkeypatch.setattr(module, "_MAX_UNREST_S", 0.0)
+
+    async def main() -> None:
+        seen = Seen(False, 0.02)
+        await seen.follow(tmp_path)
+        for number in range(3):
+            (tmp_path / "a").write_text(str(number))
+            await seen.told(tmp_path / "a")
+        seen.watch.close()
+        await seen.watch.wait_closed()
+
+    asyncio.run(main())
