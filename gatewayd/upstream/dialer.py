@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.tls.layer import TlsLayer
+from gatewayd.tls.reasons import CLOSED
 from gatewayd.upstream.proxy_header import proxy_header
 from gatewayd.upstream.server_names import host_name
 from gatewayd.upstream.spec import ClusterSpec
@@ -30,6 +32,8 @@ _LOCAL_ERRORS: Final = frozenset(
     {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 )
 
+#: Envoy's words for a reset in the handshake.
+_RESET: Final = "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
 #: Envoy's words for a credential that is not there (semantics 3.13).
 NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
 
@@ -111,28 +115,31 @@ async def _connect_tls(
     hints: Hints,
 ) -> tuple[Failure | None, str]:
     """:func:`_connect`, then the handshake; the outcome as :func:`dial` tells it."""
-    from gatewayd.tls.layer import TlsLayer
-
     context = spec.tls.context
     if context is None:
         return errors.CONNECT_REFUSED, NO_SECRET
     shaken: asyncio.Future[str] = loop.create_future()
 
-    def tell(_: Any, reason: str) -> None:
+    def tell(_: TlsLayer, reason: str) -> None:
         if not shaken.done():
             shaken.set_result(reason)
 
     name = spec.tls_spec.sni if spec.tls_spec is not None else ""
-    layer = TlsLayer.client(context, factory(), tell, name or host_name(hints.host))
-    ready = False
+    layer = TlsLayer(context, factory(), tell, server_name=name or host_name(hints.host))
+    await _connect(loop, spec, address, port, lambda: layer, hints)
     try:
-        await _connect(loop, spec, address, port, lambda: layer, hints)
         reason = await shaken
-        ready = not reason
-    finally:
-        if not ready:
-            layer.abort()
-    return (None, "") if ready else (errors.CONNECT_REFUSED, reason.replace(" ", "_"))
+    except asyncio.CancelledError:  # the time is up, or the process ends
+        layer.abort()
+        raise
+    return (errors.CONNECT_REFUSED, _tls_words(reason)) if reason else (None, "")
+
+
+def _tls_words(reason: str) -> str:
+    """What the log says of a handshake that failed; of one the upstream just ended Envoy says nothing."""
+    if reason.startswith(CLOSED):
+        reason = _RESET if reason.endswith(_CONNECT_ERRORS[errno.ECONNRESET]) else ""
+    return reason.replace(" ", "_")
 
 
 class _Greeter(asyncio.Protocol):
