@@ -117,6 +117,7 @@ class Clusters:
         self._tls = tls
         self._report = report
         self._targets: dict[tuple[str, str, int, str, int], Target] = {}
+        self._noted: set[str] = set()
         #: by name, in the order in which routes asked
         self.specs: dict[str, ClusterSpec] = {}
         self.adopted: dict[str, Any] = {}
@@ -136,6 +137,8 @@ class Clusters:
             where = (asked.resource, asked.path)
             message = of_connections(problem.message) if asked.raw else problem.message
             self._report.say(problem.level, problem.code, message, *where, problem.help)
+        if not asked.raw:
+            self._note_http2(target)
         return target
 
     def by_sni(self, host: str, port: int, subset: str) -> Target | None:
@@ -224,22 +227,26 @@ class Clusters:
                 endpoints = tuple(e for e in endpoints if has_labels(subset.labels, dict(e.labels)))
             if not endpoints:
                 problem = no_endpoints(service, port, subset)
-        protocol = self._upstream_protocol(host, port, service)
+        declared = service.ports.get(port) if service is not None else None
+        protocol = "h2" if declared is not None and declared.protocol in HTTP2_UPSTREAM else "http/1.1"
         spec = wanted.cluster(discovery, endpoints, protocol)
         return self._with_policy(spec, rule, subset, service, wanted.carries), problem
 
-    def _upstream_protocol(self, host: str, port: int, service: Service | None) -> str:
-        declared = service.ports.get(port) if service is not None else None
-        if service is None or declared is None or declared.protocol not in HTTP2_UPSTREAM:
-            return "http/1.1"
+    def _note_http2(self, target: Target) -> None:
+        """Requests to an HTTP/2 upstream; bytes that go there are what they are."""
+        spec = self.specs.get(target.name)
+        if spec is None or spec.protocol != "h2" or spec.name in self._noted:
+            return
+        self._noted.add(spec.name)
+        service = self._registry.find(target.host)
+        assert service is not None  # it has the protocol
         self._report.say(
             "warning",
             "GWD0104",
-            f"port {port} of {host} is {declared.protocol}: requests to it are sent as HTTP/1.1, HTTP/2 "
-            "towards upstreams is not served yet",
+            f"port {spec.port} of {spec.host} is {service.ports[spec.port].protocol}: requests to it are sent as "
+            "HTTP/1.1, HTTP/2 towards upstreams is not served yet",
             service.resource,
         )
-        return "h2"
 
     def _undeclared(self, wanted: _Wanted, address: str) -> _Found:
         host, port = wanted.host, wanted.port

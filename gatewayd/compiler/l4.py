@@ -164,7 +164,7 @@ class L4Compiler:
             owner = service.namespace
         else:
             short = host.removesuffix(f".svc.{domain}")
-            owner = short.rpartition(".")[2] if short != host else ""
+            owner = short.rpartition(".")[2] if short != host else namespace
         rule = self._rules.find(host, owner)
         policy = rule.traffic_policy if rule is not None else None
         pool = policy.connection_pool if policy is not None else None

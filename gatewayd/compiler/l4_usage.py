@@ -24,9 +24,9 @@ _IGNORED: Final = {
 
 #: What a server must be for a block to say anything about it (3.2).
 _SERVERS: Final = {
-    "http": "none of their servers speaks HTTP",
-    "tls": "none of their servers passes TLS through",
-    "tcp": "none of their servers is TCP, or TLS that is terminated for TCP",
+    "http": "speaks HTTP",
+    "tls": "has TLS mode PASSTHROUGH",
+    "tcp": "is TCP, or TLS that ends there",
 }
 
 
@@ -80,7 +80,7 @@ class Usage:
         """Say which rules have no effect, and why."""
         kinds: dict[str, set[str]] = {}
         for server in servers:
-            kinds.setdefault(server.name, set()).add(server.routed_by)
+            kinds.setdefault(server.name, set()).update(() if server.routes_itself else (server.routed_by,))
         for item in prepared:
             if item.resource.kind != "VirtualService":
                 continue
@@ -96,7 +96,7 @@ class Usage:
                     "warning",
                     "GWD0103",
                     f"{block} of VirtualService {item.resource.full_name} has no effect on its gateways: "
-                    f"{_SERVERS[block]}",
+                    f"none of their servers {_SERVERS[block]}",
                     item.resource,
                     f"spec.{block}",
                 )
