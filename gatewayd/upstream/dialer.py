@@ -14,9 +14,8 @@ from typing import Final, NamedTuple
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.tls.layer import TlsLayer
-from gatewayd.tls.reasons import CLOSED
+from gatewayd.tls.reasons import CLOSED, unverified
 from gatewayd.upstream.proxy_header import proxy_header
-from gatewayd.upstream.server_names import host_name
 from gatewayd.upstream.spec import ClusterSpec
 
 #: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
@@ -34,6 +33,7 @@ _LOCAL_ERRORS: Final = frozenset(
 
 #: Envoy's words for a reset in the handshake.
 _RESET: Final = "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
+_NO_NAME: Final = unverified("verify SAN list").replace(" ", "_")
 #: Envoy's words for a credential that is not there (semantics 3.13).
 NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
 
@@ -41,8 +41,8 @@ NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
 class Hints(NamedTuple):
     """What of the downstream side a connection may depend on."""
 
-    #: the Host as it goes upstream, for the SNI (semantics 10.2)
-    host: bytes = b""
+    #: the name in the Host as it goes upstream, for the SNI (semantics 10.2); None: there is no Host
+    host: str | None = None
     #: addresses of the downstream connection, ``ip:port`` as the log prints them, for a PROXY header
     remote: str = ""
     local: str = ""
@@ -124,8 +124,11 @@ async def _connect_tls(
         if not shaken.done():
             shaken.set_result(reason)
 
-    name = spec.tls_spec.sni if spec.tls_spec is not None else ""
-    layer = TlsLayer(context, factory(), tell, server_name=name or host_name(hints.host))
+    settings = spec.tls_spec
+    name = (settings.sni if settings is not None else "") or hints.host or ""
+    if not name and hints.host is not None and settings is not None and settings.verify_host:
+        return errors.CONNECT_REFUSED, _NO_NAME  # a Host that names nobody: no certificate is for it
+    layer = TlsLayer(context, factory(), tell, server_name=name)
     await _connect(loop, spec, address, port, lambda: layer, hints)
     try:
         reason = await shaken

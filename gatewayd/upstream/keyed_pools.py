@@ -95,7 +95,7 @@ class KeyedPools:
         host, remote, local = waiter.hints()
         if not self._by_peer:
             remote = local = ""
-        return Hints(host_name(host).encode() if self._by_host else b"", remote, local)
+        return Hints(host_name(host) if self._by_host else None, remote, local)
 
     # --- coarse
 

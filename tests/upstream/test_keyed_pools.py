@@ -99,7 +99,7 @@ async def test_one_host_shares_its_connections_and_no_other_has_them() -> None:
     await world.ask(other)
     assert other.connection is not None
     assert other.connection is not first.connection
-    assert world.opened == [Hints(b"a.test"), Hints(b"b.test")]
+    assert world.opened == [Hints("a.test"), Hints("b.test")]
 
 
 async def test_one_client_connection_has_its_connections_for_itself() -> None:
@@ -113,8 +113,8 @@ async def test_one_client_connection_has_its_connections_for_itself() -> None:
     await world.ask(other)
     assert other.connection is not first.connection
     assert world.opened == [
-        Hints(b"", "10.0.0.1:1", "10.0.0.9:80"),
-        Hints(b"", "10.0.0.1:2", "10.0.0.9:80"),
+        Hints(None, "10.0.0.1:1", "10.0.0.9:80"),
+        Hints(None, "10.0.0.1:2", "10.0.0.9:80"),
     ]
 
 
