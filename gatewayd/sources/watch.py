@@ -27,7 +27,7 @@ _STEP_MS: Final = 50
 #: While folders keep coming and going, each look may be followed by so many more.
 _MAX_LOOKS: Final = 3
 #: More folders than this are looked at without events: the user's share of inotify is for others as well.
-_MAX_FOLDERS: Final = 8192
+_MAX_FOLDERS: Final = 20_000
 
 
 class Watch:
