@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gatewayd.compiler.tls_holders import Held
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.routing.route import PathMatched
+from gatewayd.tls.spec import SecretName, ServerTlsSpec
 from tests.compiler.support import Compiled, compile_yaml
 
 LABELS = {"istio": "ingressgateway"}
@@ -272,3 +274,81 @@ def test_a_route_of_an_ingress_says_where_it_was_written() -> None:
     assert (route.source.kind, route.source.name, route.source.rule) == ("Ingress", "web", 1)
     assert route.source.line > 0
     assert route.path_matched == PathMatched("segment_prefix", b"/b")
+
+
+# -- tls (13.3, 13.11) --------------------------------------------------------------------------------------
+
+
+def secure(*entries: str) -> str:
+    return f"  tls: [{', '.join(entries)}]\n"
+
+
+def test_13_3_each_tls_entry_is_an_https_server_on_443_without_redirect_from_80() -> None:
+    entries = "{hosts: [shop.test], secretName: one}", "{hosts: ['*.shop.test'], secretName: two}"
+    compiled = serve(ingress(path("/a", "sa"), more=secure(*entries)))
+    assert asks(compiled, "/a") == {"/a": "sa"}
+    assert compiled.call("https://shop.test/a").startswith("sa.")
+    assert compiled.connect(443, "shop.test").startswith(
+        "https.443.https-443-ingress-web-default-0.web-istio-"
+    )
+    assert compiled.connect(443, "x.shop.test").startswith("https.443.https-443-ingress-web-default-1.")
+    assert compiled.connect(443, "other.test") == "no chain"
+    assert compiled.findings() == []
+
+
+def test_13_3_the_secret_is_looked_up_near_the_proxy() -> None:
+    compiled = serve(
+        ingress(path("/", "sa"), more=secure("{hosts: [shop.test], secretName: s}")), namespace="edge"
+    )
+    spec = compiled.tls(443, "shop.test")
+    assert spec.mode == "SIMPLE"
+    assert spec.pairs == (SecretName("edge", "s"),)
+    assert spec.owner == "Ingress default/web tls[0]"
+
+
+def test_13_3_without_hosts_it_is_for_every_host() -> None:
+    compiled = serve(ingress(path("/", "sa"), host="", more=secure("{secretName: s}")))
+    assert compiled.connect(443).startswith("https.443.")
+    assert compiled.call("https://any.test/").startswith("sa.")
+
+
+def test_13_3_an_entry_without_secret_is_skipped_and_said() -> None:
+    compiled = serve(
+        ingress(path("/", "sa"), more=secure("{hosts: [a.test]}", "{hosts: [shop.test], secretName: s}"))
+    )
+    assert compiled.connect(443, "a.test") == "no chain"
+    assert compiled.connect(443, "shop.test").startswith("https.443.https-443-ingress-web-default-1.")
+    assert compiled.findings("GWD0104") == [
+        "warning Ingress default/web spec.tls[0]: tls[0] is left out: it has no secretName, so there is no "
+        "certificate"
+    ]
+
+
+def test_3_13_a_missing_secret_is_said_at_the_entry_that_names_it() -> None:
+    def load(spec: ServerTlsSpec) -> Held:
+        return Held(spec, "broken")
+
+    compiled = serve(
+        ingress(path("/", "sa"), more=secure("{hosts: [a.test]}", "{hosts: [shop.test], secretName: s}")),
+        server_tls=load,
+    )
+    assert compiled.findings("GWD0106") == [
+        "warning Ingress default/web spec.tls[1].secretName: the server for tls[1] of Ingress default/web has no "
+        "usable certificate, so its connections are closed until it has: broken"
+    ]
+
+
+def test_13_11_of_two_ingresses_with_tls_for_one_host_the_first_by_name_has_the_server() -> None:
+    """The routes are bound to the oldest, so HTTPS answers 404 when that is another one; port 80 works."""
+    tls = secure("{hosts: [shop.test], secretName: s}")
+    first, second = (f'{OURS}, creationTimestamp: "2024-01-0{day}T00:00:00Z"' for day in (1, 2))
+    young = ingress(path("/a", "sa"), name="aaa", metadata=second, more=tls)
+    old = ingress(path("/b", "sb"), name="bbb", metadata=first, more=tls)
+    compiled = serve(young, old)
+    assert asks(compiled, "/a", "/b") == {"/a": "sa", "/b": "sb"}
+    assert compiled.call("https://shop.test/a") == "404"
+    assert compiled.connect(443, "shop.test").startswith("https.443.https-443-ingress-aaa-default-0.")
+    (finding,) = compiled.findings("IST0145")
+    assert finding.startswith(
+        "error Ingress default/bbb spec.tls[0]: the server for tls[0] of Ingress default/bbb "
+    )

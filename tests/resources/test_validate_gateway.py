@@ -51,6 +51,7 @@ def test_good_gateways(spec: Any) -> None:
             gateway(port={"number": 0}),
             "spec.servers[0].port.number: port number must be from 1 to 65535, not 0",
         ),
+        (gateway(port={"name": ""}), "spec.servers[0].port.name: a port needs a name"),
         (
             gateway(port={"protocol": "HTPP"}),
             'spec.servers[0].port.protocol: unknown protocol "HTPP" (did you mean "HTTP"?)',
@@ -87,6 +88,15 @@ def test_good_gateways(spec: Any) -> None:
             "spec.servers[0].tls: the certificate is given more than once: credentialName, credentialNames",
         ),
         (
+            https(mode="SIMPLE", serverCertificate="a", privateKey="b", caCrl="c"),
+            "spec.servers[0].tls.caCrl: caCrl (CRL) is not supported with SIMPLE TLS",
+        ),
+        (
+            https(mode="MUTUAL", credentialName="a", caCrl="c"),
+            "spec.servers[0].tls.caCrl: caCrl (CRL) is not supported with credentialName: the CRL belongs into the "
+            "Secret",
+        ),
+        (
             https(
                 mode="MUTUAL", credentialName="a", minProtocolVersion="TLSV1_3", maxProtocolVersion="TLSV1_2"
             ),
@@ -114,3 +124,76 @@ def test_redirect_on_https_is_a_warning() -> None:
     assert warnings("Gateway", https(mode="SIMPLE", credentialName="a", httpsRedirect=True)) == [
         "spec.servers[0].tls.httpsRedirect: tls.httpsRedirect has an effect on HTTP servers only"
     ]
+
+
+SIMPLE = {"mode": "SIMPLE", "credentialName": "a"}
+MUTUAL = {"mode": "MUTUAL", "credentialName": "a"}
+FILES = {"mode": "MUTUAL", "serverCertificate": "a", "privateKey": "b", "caCertificates": "c"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        # 3.7: Istio ignores them in silence, its webhook warns
+        (
+            {**SIMPLE, "cipherSuites": ["AES128-SHA", "RC4-MD5"]},
+            ['cipherSuites[1]: unknown cipher suite "RC4-MD5" is ignored'],
+        ),
+        (
+            {**SIMPLE, "cipherSuites": ["AES128-SHA", "AES256-SHA", "AES128-SHA"]},
+            ['cipherSuites[2]: cipher suite "AES128-SHA" is in the list twice'],
+        ),
+        ({**SIMPLE, "cipherSuites": ["ALL", "-AES128-SHA", "!AES256-SHA", "+DES-CBC3-SHA"]}, []),
+        ({**SIMPLE, "ecdhCurves": ["X25519", "X448"]}, ['ecdhCurves[1]: unknown curve "X448" is ignored']),
+        (
+            {**SIMPLE, "minProtocolVersion": "TLSV1_1"},
+            [
+                "minProtocolVersion: no cipher suite of the default list is for versions below TLSV1_2, so TLSV1_1 "
+                "cannot be spoken"
+            ],
+        ),
+        ({**SIMPLE, "minProtocolVersion": "TLSV1_1", "cipherSuites": ["AES128-SHA"]}, []),
+        # 3.14, 3.15: what asks about client certificates, where it has no effect
+        (
+            {**SIMPLE, "subjectAltNames": ["a"]},
+            [
+                "subjectAltNames: subjectAltNames has no effect in mode SIMPLE: no client certificate "
+                "is asked for"
+            ],
+        ),
+        (
+            {**SIMPLE, "insecureSkipVerify": True},
+            [
+                "insecureSkipVerify: insecureSkipVerify has no effect in mode SIMPLE: no client certificate "
+                "is asked for"
+            ],
+        ),
+        (
+            {**SIMPLE, "verifyCertificateHash": ["a"]},
+            ["verifyCertificateHash: verifyCertificateHash has no effect in mode SIMPLE"],
+        ),
+        (
+            {**FILES, "verifyCertificateSpki": ["a"]},
+            [
+                "verifyCertificateSpki: verifyCertificateSpki has no effect without credentialName, as in Istio"
+            ],
+        ),
+        (
+            {**MUTUAL, "verifyCertificateSpki": ["a"], "subjectAltNames": ["a"], "insecureSkipVerify": True},
+            [],
+        ),
+        # 19.2: nothing ends TLS, so nothing has a certificate
+        (
+            {"mode": "PASSTHROUGH", "credentialName": "a", "caCertificates": "b"},
+            [
+                "caCertificates: PASSTHROUGH uses no certificates, so caCertificates has no effect",
+                "credentialName: PASSTHROUGH uses no certificates, so credentialName has no effect",
+            ],
+        ),
+        ({"mode": "AUTO_PASSTHROUGH"}, []),
+    ],
+)
+def test_tls_settings_without_effect_are_warned_about(tls: dict[str, Any], expected: list[str]) -> None:
+    spec = https(**tls)
+    assert errors("Gateway", spec) == []
+    assert warnings("Gateway", spec) == [f"spec.servers[0].tls.{line}" for line in expected]

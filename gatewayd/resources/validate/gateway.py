@@ -27,7 +27,9 @@ def check_gateway(gateway: Gateway, metadata: ObjectMeta, out: Notes) -> None:
         path: Path = ("spec", "servers", index)
         check_server(server, path, out)
         name = server.port.name
-        if name and name in names:
+        if not name:
+            out.error((*path, "port", "name"), "a port needs a name")
+        elif name in names:
             out.error((*path, "port", "name"), f'port name "{name}" is used by an earlier server')
         names.add(name)
 
