@@ -22,7 +22,7 @@ from gatewayd.proxy.forwarding import Client, new_request_id
 from gatewayd.proxy.local_reply import direct_reply, failure_reply, redirect_reply
 from gatewayd.proxy.plan import Plan, is_chunked
 from gatewayd.proxy.upstream_head import built_head, plain_head
-from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD
+from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, RetryPolicy
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
@@ -275,21 +275,15 @@ class Exchange(StreamInfo):
         """The upstream's answer begins; see ResponseHandler."""
         self.responded_at = now = monotonic()
         retry = self.route.retry
-        if retry is not None and (head.status >= 400 or head.grpc_status) and self._may_retry():
-            ratelimited = head.status == 429 and head.fields().get(b"x-envoy-ratelimited") is not None
-            if retries_response(retry, head.status, head.grpc_status, ratelimited=ratelimited):
+        if retry is not None and (head.status >= 400 or head.grpc_status) and _asks_for_retry(retry, head):
+            if self._may_retry():
                 if not end:
                     self.upstream.close()
                     self._endpoint.gone(self.upstream)
                 self._retry()
                 return
-        elif (
-            retry is not None
-            and self.attempts > 1
-            and self._retries_spent()
-            and retries_response(retry, head.status, head.grpc_status)
-        ):
-            self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
+            if self.attempts > 1 and self._retries_spent():
+                self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
         if self._per_try is not None:
             self._per_try.cancel()
             self._per_try = None
@@ -609,6 +603,12 @@ class Exchange(StreamInfo):
         self.upstream = None
         self._body = None
         self.proxy.log(self)
+
+
+def _asks_for_retry(retry: RetryPolicy, head: ResponseHead) -> bool:
+    """Whether the policy would throw this answer away (semantics 15.1, 15.3, 15.4)."""
+    ratelimited = head.fields().get(b"x-envoy-ratelimited") is not None
+    return retries_response(retry, head.status, head.grpc_status, ratelimited=ratelimited)
 
 
 #: Up to this attempt a pooled connection that turns out dead is replaced whatever the policy says.
