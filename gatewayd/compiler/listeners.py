@@ -98,17 +98,21 @@ class ListenerCompiler:
             for chain in self._tcp_chain(server, server):
                 yield replace(chain, server_names=server.server_names)
         else:
-            if server.routes_itself:
-                self.l4.bound(server)  # their hosts are the server's all the same
-                routes = cluster_routes(server, self.clusters, self.registry, self.rules, self.l4)
-                yield from (_sni_chain(server, each, MESH_ALPN) for each in routes)
-                return
             found = False
-            for each in self.l4.sni_routes(server, taken):
+            for chain in self._passed_through(server, taken):
                 found = True
-                yield _sni_chain(server, each, ())
+                yield chain
             if not found:
-                self._say_no_route(server, "tls", "connections for its hosts are closed")
+                self._say_no_route(server, "connections for its hosts are closed")
+
+    def _passed_through(self, server: GatewayServer, taken: SniTaken) -> Iterable[FilterChain]:
+        """The chains of a server that leaves TLS alone (7.1; by themselves: 3.1)."""
+        if not server.routes_itself:
+            yield from (_sni_chain(server, each, ()) for each in self.l4.sni_routes(server, taken))
+            return
+        self.l4.bound(server)  # the hosts of its VirtualServices are the server's all the same
+        routes = cluster_routes(server, self.clusters, self.registry, self.rules, self.l4)
+        yield from (_sni_chain(server, each, MESH_ALPN) for each in routes)
 
     def _http_chain(self, name: str, servers: list[GatewayServer], settings: HttpOptions) -> FilterChain:
         labels = self.options.labels or {}
@@ -127,7 +131,7 @@ class ListenerCompiler:
         route = self.l4.tcp_route(server)
         if route is None:
             end = "nothing listens for it" if terminating is None else "connections for its hosts are closed"
-            self._say_no_route(server, "tcp", end)
+            self._say_no_route(server, end)
             return []
         return [
             FilterChain(
@@ -157,13 +161,12 @@ class ListenerCompiler:
         )
         return False
 
-    def _say_no_route(self, server: GatewayServer, block: str, end: str) -> None:
-        self.report.say(
-            "warning",
-            "GWD0105",
-            f"no {block} rule of a VirtualService routes {server.title}, so {end}",
-            *server.where(),
-        )
+    def _say_no_route(self, server: GatewayServer, end: str) -> None:
+        if server.routes_itself:
+            message = f"no service of the mesh is among the hosts of {server.title}, so {end}"
+        else:
+            message = f"no {server.routed_by} rule of a VirtualService routes {server.title}, so {end}"
+        self.report.say("warning", "GWD0105", message, *server.where())
 
     def _say_clash(self, server: GatewayServer, address: tuple[str, int], other: GatewayServer) -> None:
         self.report.say(

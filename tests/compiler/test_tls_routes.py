@@ -313,3 +313,10 @@ def test_3_1_auto_passthrough_looks_at_no_virtual_service() -> None:
     assert compiled.connect(15443, "a.local", MESH) == "no chain"
     (finding,) = compiled.findings("GWD0103")
     assert finding.endswith("none of their servers has TLS mode PASSTHROUGH")
+
+
+def test_3_1_auto_passthrough_without_a_service_does_not_listen() -> None:
+    compiled = serve(servers=AUTO)
+    assert compiled.connect(15443) == "refused"
+    (finding,) = compiled.findings("GWD0105")
+    assert "spec.servers[0]: no service of the mesh is among the hosts of server 0 of Gateway" in finding
