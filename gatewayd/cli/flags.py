@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -9,11 +10,10 @@ from typing import Any, Final
 import click
 
 from gatewayd.cli import values
-from gatewayd.runtime.options import DEFAULT_BIND, RunOptions
+from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
 WITHOUT_EFFECT: Final = {
-    "secrets": "--secrets has no effect: servers with TLS are not served yet",
     "admin": "--admin has no effect: the admin API is not served yet",
     "metrics": "--metrics has no effect: metrics are not served yet",
 }
@@ -92,7 +92,12 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         help="Pin an endpoint of a host, or of one subset: reviews:v2=127.0.0.1:9081. Repeatable.",
     ),
     _flag(
-        "--secrets", default=None, metavar="DIR", help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}."
+        "--secrets",
+        type=click.Path(),
+        multiple=True,
+        metavar="DIR",
+        help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}; $CREDENTIALS_DIRECTORY is searched as well. "
+        f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
     ),
     _flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields."),
 )
@@ -150,7 +155,12 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         show_default=True,
         help="After TERM: how long requests under way may take; then exit 75.",
     ),
-    _flag("--watch/--no-watch", default=None, help="Reload when a file changes; not available yet."),
+    _flag(
+        "--watch/--no-watch",
+        default=True,
+        show_default=True,
+        help="Take in certificates, keys and Secrets that change; other changes need a restart.",
+    ),
     _flag(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
@@ -190,6 +200,7 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         cluster_domain=flags["cluster_domain"],
         unknown_hosts=flags["unknown_hosts"],
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
+        secrets=secret_folders(flags["secrets"], os.environ),
         mesh_config=flags["mesh_config"],
         without_effect=tuple(
             sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None
@@ -207,9 +218,16 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         access_log_format=flags["access_log_format"],
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
+        watch=flags["watch"],
         log_level=flags["log_level"],
         loop=flags["loop"],
     )
+
+
+def secret_folders(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where credentials are looked for by name: the folders given, else the default; then systemd's."""
+    own = environment.get("CREDENTIALS_DIRECTORY", "")
+    return tuple(dict.fromkeys((*(given or DEFAULT_SECRETS), *((own,) if own else ()))))
 
 
 def _refuse_unavailable(flags: Mapping[str, Any]) -> None:
@@ -221,8 +239,6 @@ def _refuse_unavailable(flags: Mapping[str, Any]) -> None:
         raise click.UsageError(
             f"--workers {workers}: more than one worker is not available yet; use --workers 1"
         )
-    if flags["watch"]:
-        raise click.UsageError("--watch: reloading is not available yet; restart to load a change")
 
 
 def _merged(flag: str, groups: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:

@@ -12,6 +12,7 @@ from gatewayd.compiler import CompileOptions, compile_snapshot
 from gatewayd.exit_codes import EXIT_INPUT, EXIT_REFUSED
 from gatewayd.findings import Finding, render, summary
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.runtime.certificates import Certificates
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
 from gatewayd.sources import load, load_mesh_config, release_texts
@@ -36,7 +37,7 @@ class Configuration:
     """What came of reading: the snapshot and what there is to say. The documents themselves are let go."""
 
     snapshot: Snapshot
-    #: of loading and of compiling, in that order
+    #: of loading, of compiling, and of certificates that end, in that order
     findings: tuple[Finding, ...]
     files: int
     #: files that could not be read or parsed
@@ -48,6 +49,7 @@ class Configuration:
     set_aside: tuple[str, ...]
     #: the mesh configuration has an error, so Istio's defaults stand in its place
     mesh_refused: bool
+    certificates: Certificates
     elapsed_s: float
 
     @property
@@ -64,17 +66,28 @@ def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
     if options.mesh_config is not None:
         mesh, mesh_findings = load_mesh_config(options.mesh_config)
     loaded = load(options.paths, getattr(sys.stdin, "buffer", None))  # None: started with it closed
-    snapshot = compile_snapshot(loaded.resources, compile_options(options, mesh), adopt)
+    certificates = Certificates(options, loaded.resources)
+    store = certificates.store
+    snapshot = compile_snapshot(
+        loaded.resources,
+        compile_options(options, mesh),
+        adopt,
+        server_tls=store.server,
+        client_tls=store.client,
+    )
+    store.settle()
+    expiring = certificates.findings(loaded.resources)
     release_texts()
     return Configuration(
         snapshot=snapshot,
-        findings=(*mesh_findings, *loaded.findings, *snapshot.findings),
+        findings=(*mesh_findings, *loaded.findings, *snapshot.findings, *expiring),
         files=loaded.files,
         unreadable=loaded.unreadable,
         resources=len(loaded.resources),
         kinds=frozenset(resource.kind for resource in loaded.resources),
         set_aside=(*map(str, loaded.set_aside), *snapshot.set_aside),
         mesh_refused=any(finding.level == "error" for finding in mesh_findings),
+        certificates=certificates,
         elapsed_s=time.monotonic() - began,
     )
 

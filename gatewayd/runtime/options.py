@@ -12,6 +12,7 @@ PinnedEndpoint = tuple[str, str, str, int]
 Address = tuple[str, int]
 
 DEFAULT_BIND: Final = ("0.0.0.0", "::")
+DEFAULT_SECRETS: Final = ("/etc/gatewayd/secrets",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class RunOptions:
     #: "dns" or "reject"
     unknown_hosts: str = "dns"
     endpoints: tuple[PinnedEndpoint, ...] = ()
+    #: folders of credentials by name, in the order in which they are searched
+    secrets: tuple[str, ...] = DEFAULT_SECRETS
     mesh_config: str | None = None
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
@@ -38,6 +41,8 @@ class RunOptions:
     access_log_format: str = "text"
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
+    #: take in files that change
+    watch: bool = True
     log_level: str = "info"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"

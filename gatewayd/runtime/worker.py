@@ -27,6 +27,7 @@ from gatewayd.observe import logs
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
+from gatewayd.runtime.certificates import CertificateKeeper
 from gatewayd.runtime.configuration import Refused, load_configuration
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import ListenerSpec
@@ -95,6 +96,7 @@ class Worker:
         self.access_log: AccessLog | NoAccessLog = NoAccessLog()
         self.registry = Registry(loop)
         self._proxy: Proxy | None = None
+        self._keeper: CertificateKeeper | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
         self._stopped = asyncio.Event()
@@ -141,6 +143,8 @@ class Worker:
             await listener.open(self.loop, entrance(proxy, listener), sockets)
         if self.state != LOADING:  # told to stop meanwhile
             return
+        self._keeper = CertificateKeeper(self.loop, configuration.certificates)
+        self._keeper.start(watch=self.options.watch)
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
@@ -272,6 +276,8 @@ class Worker:
         self._stopped.set()
 
     async def _clean_up(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
         for listener in self.listeners:
             listener.close()
         self._status.close()
@@ -283,6 +289,8 @@ class Worker:
             if not self.connections:
                 break
             await asyncio.sleep(0)
+        if self._keeper is not None:
+            await self._keeper.wait_closed()
         self.access_log.close()
         if self._sink is not None:
             self._sink.attach(None)

@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
 
     monkeypatch.setattr(worker, "run_worker", record)
     for name in list(os.environ):
-        if name.startswith("GATEWAYD_"):
+        if name.startswith("GATEWAYD_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
     return seen
 
@@ -44,12 +44,14 @@ def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None
             cluster_domain="cluster.local",
             unknown_hosts="dns",
             endpoints=(),
+            secrets=("/etc/gatewayd/secrets",),
             mesh_config=None,
             status=("127.0.0.1", 15021),
             access_log="-",
             access_log_format="text",
             drain_time_s=45.0,
             shutdown_time_s=60.0,
+            watch=True,
         )
     ]
 
@@ -69,6 +71,7 @@ FLAGS: list[tuple[str, str, str, Any]] = [
         (("a", "", "127.0.0.1", 1), ("a", "v2", "127.0.0.1", 2)),
     ),
     ("--mesh-config", "mesh.yaml", "mesh_config", "mesh.yaml"),
+    ("--secrets", "/etc/tls", "secrets", ("/etc/tls",)),
     ("--status", "127.0.0.1:9", "status", ("127.0.0.1", 9)),
     ("--status", "off", "status", None),
     ("--access-log", "/tmp/log", "access_log", "/tmp/log"),
@@ -95,6 +98,32 @@ def test_so_does_its_environment_variable(
     assert getattr(asked[0], name) == value
 
 
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [
+        ([], ("/etc/gatewayd/secrets", "/run/credentials/gatewayd.service")),
+        (["--secrets", "/a", "--secrets", "/b"], ("/a", "/b", "/run/credentials/gatewayd.service")),
+    ],
+)
+def test_credentials_of_systemd_are_searched_last(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, words: list[str], folders: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/gatewayd.service")
+    assert main(["run", "conf", *words]) == 0
+    assert asked[0].secrets == folders
+
+
+@pytest.mark.parametrize(("value", "watch"), [("0", False), ("false", False), ("1", True)])
+def test_watching_can_be_turned_off(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, value: str, watch: bool
+) -> None:
+    assert main(["run", "conf", "--no-watch"]) == 0
+    assert asked[0].watch is False
+    monkeypatch.setenv("GATEWAYD_WATCH", value)
+    assert main(["run", "conf"]) == 0
+    assert asked[1].watch is watch
+
+
 def test_a_flag_wins_over_the_environment(asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAYD_PORT_OFFSET", "1")
     assert main(["run", "conf", "--port-offset", "2"]) == 0
@@ -117,7 +146,7 @@ def test_flags_that_hold_several_values_may_be_repeated(asked: list[RunOptions])
     "words",
     [
         "--workers 1",
-        "--no-watch",
+        "--watch",
         "--mode gateway",
         "--admin 127.0.0.1:0 --metrics 127.0.0.1:0",
         "--admin unix:/run/admin",
@@ -129,8 +158,8 @@ def test_flags_of_the_contract_are_taken(asked: list[RunOptions], words: str) ->
 
 
 def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
-    main(["run", "conf", "--admin", "127.0.0.1:0", "--secrets", "/s", "--metrics", ":0"])
-    assert len(asked[0].without_effect) == 3
+    main(["run", "conf", "--admin", "127.0.0.1:0", "--metrics", ":0"])
+    assert len(asked[0].without_effect) == 2
     assert all("has no effect" in sentence for sentence in asked[0].without_effect)
     main(["run", "conf"])
     assert asked[1].without_effect == ()
@@ -152,7 +181,6 @@ def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
         ("conf --workers 2", "more than one worker is not available yet"),
         ("conf --workers auto", "more than one worker is not available yet"),
         ("conf --workers 0", "'0' is not a number of processes"),
-        ("conf --watch", "reloading is not available yet"),
         ("conf --mode sidecar", "--mode sidecar is not available yet"),
         ("conf --status here", "expected HOST:PORT"),
         ("conf --drain-time soon", "'soon' is not a duration"),

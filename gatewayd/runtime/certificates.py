@@ -1,0 +1,161 @@
+"""Certificates that change are put in use: watched files, Secrets among the configuration, the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+from gatewayd.findings import Finding
+from gatewayd.resources.meta import Resource, parse_path
+from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.secrets import SecretDocuments
+from gatewayd.sources.files import STDIN, SUFFIXES
+from gatewayd.sources.watch import Watch
+from gatewayd.tls.contexts import ClientContext, ServerContext
+from gatewayd.tls.credentials import CredentialSource
+from gatewayd.tls.store import Refreshed, TlsStore
+
+_log = logging.getLogger("gatewayd.tls")
+
+#: How often a process says that certificates end.
+_REMIND_S: Final = 24 * 3600.0
+_MAX_REMINDED: Final = 20
+
+
+class Certificates:
+    """The store of a configuration, and where its credentials come from."""
+
+    def __init__(self, options: RunOptions, resources: Iterable[Resource[Any]]) -> None:
+        self._options = options
+        self._documents = SecretDocuments(options.paths, resources)
+        credentials = CredentialSource(self._documents.merged(), options.secrets)
+        self.store = TlsStore(credentials, ServerContext, ClientContext)
+
+    def renew(self, changed: frozenset[str] | None = None) -> Refreshed:
+        """Take in what has changed; None: it is not known what. May take long: call it in a thread."""
+        if changed is not None:
+            others = any(not self._documents.is_configuration(file) for file in changed)
+            if self._documents.read_again(changed):
+                self.store.credentials.documents = self._documents.merged()
+            elif not others:
+                return Refreshed()
+        return self.store.refresh()
+
+    def watched(self) -> dict[str, tuple[str, ...]]:
+        """Paths to watch, with the suffixes of the files that count in folders."""
+        paths: dict[str, tuple[str, ...]] = dict.fromkeys(self._options.paths, SUFFIXES)
+        paths.pop(STDIN, None)
+        # Last: all files of such a folder count, even if it is one of the configuration.
+        paths.update(dict.fromkeys((*self.store.files(), *self._options.secrets), ()))
+        return paths
+
+    def findings(self, resources: Iterable[Resource[Any]]) -> list[Finding]:
+        """Certificates that have ended or soon will, at the fields of ``resources`` that name them.
+
+        One that has ended is an error and served all the same, as Envoy does; what cannot be used at all is said by
+        the compiler.
+        """
+        expiring = self.store.expiring()
+        if not expiring:
+            return []
+        by_name = {(resource.kind, resource.full_name): resource for resource in resources}
+        findings = []
+        for owner, remark in expiring:
+            kind, _, rest = owner.partition(" ")
+            full_name, _, path = rest.partition(" ")
+            finding = Finding(code=remark.code, level=remark.level, message=remark.message, help=remark.help)
+            about = by_name.get((kind, full_name))
+            findings.append(finding if about is None else _placed(finding, about, path))
+        return findings
+
+
+def _placed(finding: Finding, about: Resource[Any], owned: str) -> Finding:
+    path = f"spec.{owned}" if owned else "spec"
+    where = f"{path}.tls" if owned.startswith("servers[") else path
+    located = about.locator.locate(parse_path(where), key=False) if about.locator is not None else None
+    line, column, width, quote = located or (about.line, about.column, 1, "")
+    return Finding(
+        code=finding.code,
+        level=finding.level,
+        message=finding.message,
+        help=finding.help,
+        file=about.file,
+        line=line,
+        column=column,
+        kind=about.kind,
+        namespace=about.namespace,
+        name=about.name,
+        path=where,
+        quote=quote,
+        width=width,
+    )
+
+
+class CertificateKeeper:
+    """Renews ``certificates`` while a worker serves: in a thread, one renewal at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> None:
+        self._loop = loop
+        self._certificates = certificates
+        self._watch = Watch(loop, self._changed, self._watching)
+        #: changed since the last renewal began; None: everything may have
+        self._pending: frozenset[str] | None = frozenset()
+        self._renewal: asyncio.Task[None] | None = None
+        self._reminder: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self, *, watch: bool) -> None:
+        """Watch from now on, unless told not to; and remind of certificates that end."""
+        if watch:
+            self._watch.follow(self._certificates.watched())
+        self._reminder = self._loop.call_later(_REMIND_S, self._remind)
+
+    def close(self) -> None:
+        """No renewal begins after this."""
+        self._closed = True
+        self._watch.close()
+        if self._reminder is not None:
+            self._reminder.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing runs any more."""
+        await self._watch.wait_closed()
+        if self._renewal is not None:
+            await self._renewal
+
+    def _watching(self) -> None:
+        # Files were read before the watch began.
+        self._pending = None
+        self._begin()
+
+    def _changed(self, paths: frozenset[str]) -> None:
+        if self._pending is not None:
+            self._pending |= paths
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._renewal is None and not self._closed:
+            self._renewal = self._loop.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            while self._pending != frozenset() and not self._closed:
+                changed, self._pending = self._pending, frozenset()
+                try:
+                    await asyncio.to_thread(self._certificates.renew, changed)
+                except Exception:
+                    _log.exception("renewing certificates failed; those in use stay")
+        finally:
+            self._renewal = None
+
+    def _remind(self) -> None:
+        self._reminder = self._loop.call_later(_REMIND_S, self._remind)
+        expiring = self._certificates.store.expiring()
+        for owner, remark in expiring[:_MAX_REMINDED]:
+            _log.log(
+                logging.ERROR if remark.level == "error" else logging.WARNING, "%s: %s", owner, remark.message
+            )
+        if len(expiring) > _MAX_REMINDED:
+            _log.warning("and %d more certificates that end", len(expiring) - _MAX_REMINDED)
