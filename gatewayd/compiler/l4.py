@@ -73,7 +73,7 @@ class L4Compiler:
 
     def bound(self, server: GatewayServer) -> list[Prepared]:
         """The VirtualServices with a host in common with the server, in the order of 1.11."""
-        met = meetings(server, self._index.bound_to(server.name), self._matched)
+        met = meetings(server, self._index.near(server), self._matched)
         return [prepared for prepared, _ in met if prepared.resource.kind == "VirtualService"]
 
     def tcp_route(self, server: GatewayServer) -> TcpRoute | None:

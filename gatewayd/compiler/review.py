@@ -101,11 +101,11 @@ def _say_not_among(
 def review_gateways(servers: Sequence[GatewayServer], bound: set[str], report: Reporter) -> None:
     """Gateways no VirtualService is bound to: their HTTP ports answer 404 (2.5.1). Others have no route anyway,
     which is said of each."""
-    said: set[str] = set()
+    done = set(bound)
     for server in servers:
-        if server.routed_by != "http" or server.https_redirect or server.name in bound | said:
+        if server.name in done or server.routed_by != "http" or server.https_redirect:
             continue
-        said.add(server.name)
+        done.add(server.name)
         report.say(
             "info",
             "GWD0105",

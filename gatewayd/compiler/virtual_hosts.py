@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from gatewayd.compiler.gateways import GatewayServer
+from gatewayd.compiler.host_index import HostIndex
 from gatewayd.compiler.matches import Vantage
 from gatewayd.compiler.names import HostSet, hosts_open_to
 from gatewayd.compiler.ordering import age_key
@@ -18,12 +20,16 @@ from gatewayd.routing.table import RouteTable, VirtualHost
 #: (id of a prepared VirtualService, Gateway, host): some server of that Gateway takes the host.
 Matched = set[tuple[int, str, str]]
 
+#: So many VirtualServices are looked at one by one.
+_FEW: Final = 8
+
 
 class BindingIndex:
     """VirtualServices by the Gateways they name, in the order of 1.11."""
 
     def __init__(self) -> None:
         self._by_gateway: dict[str, list[tuple[tuple[int, tuple[str, str, str]], Prepared]]] = {}
+        self._hosts: dict[str, HostIndex] = {}
 
     def add(self, prepared: Prepared, export_to: Sequence[str], viewer: str, gateways: Iterable[str]) -> bool:
         """File ``prepared`` under ``gateways``; False when it is not exported to the viewer (1.10)."""
@@ -40,9 +46,15 @@ class BindingIndex:
         for entries in self._by_gateway.values():
             entries.sort(key=lambda entry: entry[0])
 
-    def bound_to(self, gateway: str) -> list[Prepared]:
-        """What is bound to a Gateway, ``namespace/name``."""
-        return [prepared for _, prepared in self._by_gateway.get(gateway, ())]
+    def near(self, server: GatewayServer) -> list[Prepared]:
+        """What is bound to the Gateway of a server and may have a host in common with the server."""
+        entries = self._by_gateway.get(server.name, [])
+        if len(entries) <= _FEW:
+            return [prepared for _, prepared in entries]
+        hosts = self._hosts.get(server.name)
+        if hosts is None:
+            hosts = self._hosts[server.name] = HostIndex(prepared.hosts for _, prepared in entries)
+        return [entries[at][1] for at in hosts.near(server.bare_hosts)]
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +95,7 @@ def build_table(
     hosts: dict[str, HostRoutes] = {}
     for server in servers:
         seen = Vantage(server.name, server.spec.port.number, namespace, labels)
-        for prepared, met in meetings(server, index.bound_to(server.name), matched):
+        for prepared, met in meetings(server, index.near(server), matched):
             bound = compiler.bind(prepared, seen)
             if not bound.origins:
                 continue  # nothing applies here: its hosts are not declared by it (4.8)
