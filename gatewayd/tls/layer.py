@@ -372,7 +372,8 @@ class TlsLayer(asyncio.Protocol):
         transport = self._transport
         if self._outgoing.pending and transport.can_write_eof() and not transport.is_closing():
             self._flush()
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # reset in this moment
+                transport.write_eof()
             asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
         else:
             transport.close()

@@ -13,6 +13,7 @@ from typing import Any
 from gatewayd.upstream.balancers import BALANCERS, Balancer
 from gatewayd.upstream.dns import Resolver, Watch
 from gatewayd.upstream.endpoint import Endpoint, address_key
+from gatewayd.upstream.outlier import Detector
 from gatewayd.upstream.spec import DNS_ROUND_ROBIN, STATIC, ClusterSpec, EndpointSpec
 
 
@@ -20,8 +21,8 @@ class Cluster:
     """One upstream cluster of a worker."""
 
     __slots__ = (
-        "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "endpoints", "name", "pick", "resolved",
-        "spec", "total",
+        "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "detector", "endpoints", "name", "pick",
+        "resolved", "spec", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -32,6 +33,8 @@ class Cluster:
         #: requests in progress
         self.active = 0
         self.total = 0
+        #: passive health, if the cluster's policy asks for it
+        self.detector: Detector | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]

@@ -135,7 +135,10 @@ async def _connect_tls(
     except asyncio.CancelledError:  # the time is up, or the process ends
         layer.abort()
         raise
-    return (errors.CONNECT_REFUSED, _tls_words(reason)) if reason else (None, "")
+    if reason:
+        layer.abort()  # its alert has left; an upstream that sent its flight has nothing that could reset us
+        return errors.CONNECT_REFUSED, _tls_words(reason)
+    return None, ""
 
 
 def _tls_words(reason: str) -> str:

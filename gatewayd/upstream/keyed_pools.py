@@ -56,6 +56,11 @@ class KeyedPools:
         return _NONE
 
     @property
+    def all_idle(self) -> list[ClientConnection]:
+        """Idle connections of all keys."""
+        return [connection for pool in self._pools.values() for connection in pool.idle]
+
+    @property
     def waiting(self) -> list[Waiter]:
         """Whoever waits for a connection."""
         return [waiter for pool in self._pools.values() for waiter in pool.waiting]

@@ -135,6 +135,11 @@ class Pool:
         self._close(self.idle.popleft())
 
     @property
+    def all_idle(self) -> list[ClientConnection]:
+        """Idle connections, as a view of the pools' state."""
+        return list(self.idle)
+
+    @property
     def unused(self) -> bool:
         """Whether there is nothing in the pool."""
         return not (self.connections or self.connecting or self.waiting)

@@ -35,8 +35,8 @@ def forward(cluster: Any, **fields: Any) -> Route:
 
 def cluster_spec(ports: Sequence[int], **fields: Any) -> ClusterSpec:
     """A cluster with an endpoint on the loopback for each port."""
-    endpoints = tuple(EndpointSpec("127.0.0.1", port) for port in ports)
-    return ClusterSpec("outbound|80||a.test", "a.test", 80, endpoints=endpoints, **fields)
+    fields.setdefault("endpoints", tuple(EndpointSpec("127.0.0.1", port) for port in ports))
+    return ClusterSpec("outbound|80||a.test", "a.test", 80, **fields)
 
 
 class InProcess:
@@ -122,9 +122,10 @@ class InProcess:
         for endpoint in self.cluster.endpoints:
             assert endpoint.active == 0, endpoint
             assert not endpoint.waiting, endpoint
-            assert len(set(endpoint.idle)) == len(endpoint.idle)
-            assert set(endpoint.idle) == endpoint.connections, "a connection without exchange is idle or gone"
-            for connection in endpoint.idle:
+            idle = endpoint.pools.all_idle
+            assert len(set(idle)) == len(idle)
+            assert set(idle) == endpoint.connections, "a connection without exchange is idle or gone"
+            for connection in idle:
                 assert connection.exchange is None
                 assert not connection.closed
                 assert not connection._buffer
