@@ -6,6 +6,7 @@ identities, and a gateway of its own has none (10.1).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.traffic_policy import ClientTLS, TrafficPolicy
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, Trust
+from gatewayd.tls.store import expiry
 from gatewayd.upstream.spec import ClusterSpec
 
 #: What a route sends to a cluster.
@@ -63,6 +65,7 @@ class UpstreamTlsCompiler:
         self._options = options
         self._load = load
         self._report = report
+        self._now_s = time.time()
 
     def of(
         self,
@@ -93,6 +96,11 @@ class UpstreamTlsCompiler:
                 resource,
                 field,
             )
+        for leaf in getattr(found.holder, "leaves", ()):
+            remark = expiry(leaf, self._now_s)
+            if remark is not None:
+                message = f"TLS towards {cluster.host}:{cluster.port}: {remark.message}"
+                self._report.say(remark.level, remark.code, message, resource, path, remark.help)
         return found
 
     def _spec(

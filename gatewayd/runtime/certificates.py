@@ -7,8 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gatewayd.findings import Finding
-from gatewayd.resources.meta import Resource, parse_path
+from gatewayd.resources.meta import Resource
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.secrets import SecretDocuments
 from gatewayd.sources.files import STDIN, SUFFIXES
@@ -50,47 +49,6 @@ class Certificates:
         # Last: all files of such a folder count, even if it is one of the configuration.
         paths.update(dict.fromkeys((*self.store.files(), *self._options.secrets), ()))
         return paths
-
-    def findings(self, resources: Iterable[Resource[Any]]) -> list[Finding]:
-        """Certificates that have ended or soon will, at the fields of ``resources`` that name them.
-
-        One that has ended is an error and served all the same, as Envoy does; what cannot be used at all is said by
-        the compiler.
-        """
-        expiring = self.store.expiring()
-        if not expiring:
-            return []
-        by_name = {(resource.kind, resource.full_name): resource for resource in resources}
-        findings = []
-        for owner, remark in expiring:
-            kind, _, rest = owner.partition(" ")
-            full_name, _, path = rest.partition(" ")
-            finding = Finding(code=remark.code, level=remark.level, message=remark.message, help=remark.help)
-            about = by_name.get((kind, full_name))
-            findings.append(finding if about is None else _placed(finding, about, path))
-        return findings
-
-
-def _placed(finding: Finding, about: Resource[Any], owned: str) -> Finding:
-    path = f"spec.{owned}" if owned else "spec"
-    where = f"{path}.tls" if owned.startswith("servers[") else path
-    located = about.locator.locate(parse_path(where), key=False) if about.locator is not None else None
-    line, column, width, quote = located or (about.line, about.column, 1, "")
-    return Finding(
-        code=finding.code,
-        level=finding.level,
-        message=finding.message,
-        help=finding.help,
-        file=about.file,
-        line=line,
-        column=column,
-        kind=about.kind,
-        namespace=about.namespace,
-        name=about.name,
-        path=where,
-        quote=quote,
-        width=width,
-    )
 
 
 class CertificateKeeper:

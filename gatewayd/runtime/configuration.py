@@ -37,7 +37,7 @@ class Configuration:
     """What came of reading: the snapshot and what there is to say. The documents themselves are let go."""
 
     snapshot: Snapshot
-    #: of loading, of compiling, and of certificates that end, in that order
+    #: of loading and of compiling, in that order
     findings: tuple[Finding, ...]
     files: int
     #: files that could not be read or parsed
@@ -76,11 +76,10 @@ def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any])
         client_tls=store.client,
     )
     store.settle()
-    expiring = certificates.findings(loaded.resources)
     release_texts()
     return Configuration(
         snapshot=snapshot,
-        findings=(*mesh_findings, *loaded.findings, *snapshot.findings, *expiring),
+        findings=(*mesh_findings, *loaded.findings, *snapshot.findings),
         files=loaded.files,
         unreadable=loaded.unreadable,
         resources=len(loaded.resources),

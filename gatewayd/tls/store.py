@@ -255,10 +255,14 @@ def expiry(leaf: Leaf, now_s: float, within_days: float = SOON_DAYS) -> Remark |
     the_certificate = f'the certificate of "{facts.title}"'
     if left <= 0:
         message = f"{the_certificate} has expired, on {when(facts.not_after)}"
-        return Remark("error", "GWD0107", message, "it is served all the same; clients will refuse it")
+        return Remark(
+            "error", "GWD0107", message, "it is used all the same; whoever checks it will refuse it"
+        )
     if leaf.not_before_s > now_s:
         message = f"{the_certificate} is not valid before {when(facts.not_before)}"
-        return Remark("warning", "GWD0107", message, "it is served all the same; clients will refuse it")
+        return Remark(
+            "warning", "GWD0107", message, "it is used all the same; whoever checks it will refuse it"
+        )
     days = round(left)
     time_left = "in less than a day" if left < 1 else "in a day" if days == 1 else f"in {days} days"
     message = f"{the_certificate} expires {time_left}, on {when(facts.not_after)}"
