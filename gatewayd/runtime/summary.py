@@ -11,6 +11,7 @@ from gatewayd.findings import count
 from gatewayd.listeners.listener import Listener
 from gatewayd.runtime.configuration import Configuration
 from gatewayd.runtime.options import RunOptions
+from gatewayd.snapshot import ListenerSpec
 
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
@@ -55,21 +56,39 @@ def serving(
 
 def _listener_lines(listener: Listener) -> list[str]:
     spec = listener.spec
+    scheme = _scheme(spec)
     bound = "  ".join(
-        address if address.startswith("unix:") else f"http://{address}" for address in listener.addresses
+        address if address.startswith("unix:") else f"{scheme}://{address}" for address in listener.addresses
     )
-    hosts = shortened(
-        domain
-        for chain in spec.chains
-        if chain.routes is not None
-        for host in chain.routes.virtual_hosts
-        for domain in host.domains
-    )
-    gateways = shortened(f"{namespace}/{name}" for namespace, name, _ in dict.fromkeys(spec.gateways))
+    gateways = shortened(dict.fromkeys(f"{namespace}/{name}" for namespace, name, _ in spec.gateways))
     lines = [f"  listener  {bound}"]
     if gateways:
         lines.append(f"            Gateway port {spec.port} of {gateways}")
-    lines.append(f"            hosts: {hosts}" if hosts else "            no hosts: every request gets 404")
+    return lines + [f"            {text}" for text in _served(spec)]
+
+
+def _scheme(spec: ListenerSpec) -> str:
+    if spec.protocol != "TLS":
+        return spec.protocol.lower()
+    return "https" if any(chain.routes is not None for chain in spec.chains) else "tls"
+
+
+def _served(spec: ListenerSpec) -> list[str]:
+    """What answers: hosts of requests, and where bytes go, by SNI where that chooses."""
+    lines: list[str] = []
+    http = [chain.routes for chain in spec.chains if chain.routes is not None]
+    if http:
+        domains = (domain for routes in http for host in routes.virtual_hosts for domain in host.domains)
+        hosts = shortened(dict.fromkeys(domains))
+        lines.append(f"hosts: {hosts}" if hosts else "no hosts: every request gets 404")
+    raw = [chain for chain in spec.chains if chain.tcp is not None]
+    for chain in raw[:_SHOWN_HOSTS]:
+        assert chain.tcp is not None
+        names = f"SNI {shortened(chain.server_names) or '*'} " if spec.protocol == "TLS" else ""
+        clusters = shortened(destination.cluster_name for destination in chain.tcp.destinations)
+        lines.append(f"{names}-> {clusters}")
+    if len(raw) > _SHOWN_HOSTS:
+        lines.append(f"and {len(raw) - _SHOWN_HOSTS} more")
     return lines
 
 
