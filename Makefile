@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
 
@@ -15,7 +16,8 @@ SOURCES := gatewayd tests benchmarks
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run [PORT=8080]      install and serve the bookinfo demo"
+	@echo "make run [PORT=8080] [HTTPS_PORT=8443]"
+	@echo "                          install and serve the bookinfo demo"
 	@echo "make test                 install with test extras; lint, types, all tests"
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
@@ -23,7 +25,7 @@ help:
 	@echo "make lint | types | clean"
 
 run: $(VENV)/.run
-	@$(BIN)/gatewayd demo --http-port $(PORT)
+	@$(BIN)/gatewayd demo --http-port $(PORT) --https-port $(HTTPS_PORT)
 
 test: lint types pytest
 

@@ -13,42 +13,54 @@ import os
 import signal
 import socket
 import sys
+import tempfile
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
 
 from gatewayd.demo.backends import BOOKINFO
+from gatewayd.demo.certificates import make_certificates, secrets_folder
 from gatewayd.demo.folders import example_folder
-from gatewayd.demo.tour import tour_text
+from gatewayd.demo.tour import Place, tour_text
 from gatewayd.demo.web import BadMessage, fetch
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 
-#: Server port of the example's Gateway.
+#: Server ports of the example's Gateway.
 GATEWAY_PORT: Final = 80
+GATEWAY_HTTPS_PORT: Final = 443
 _READY_S: Final = 30.0
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def serve_demo(http_port: int, bind: tuple[str, ...], run_flags: tuple[str, ...]) -> int:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked for."""
+
+    http_port: int
+    https_port: int
+    bind: tuple[str, ...]
+    run_flags: tuple[str, ...]
+
+
+def serve_demo(wish: Wish) -> int:
     """What :func:`gatewayd.demo.run_demo` promises."""
     folder = example_folder("bookinfo")
     if folder is None:
         print("demo: this installation came without examples/bookinfo", file=sys.stderr)
         return EXIT_RUNTIME
-    return asyncio.run(_Demo(folder, http_port, bind, run_flags).run())
+    with tempfile.TemporaryDirectory(prefix="gatewayd-demo-", ignore_cleanup_errors=True) as own:
+        return asyncio.run(_Demo(folder, Path(own), wish).run())
 
 
 class _Demo:
-    def __init__(
-        self, folder: Path, http_port: int, bind: tuple[str, ...], run_flags: tuple[str, ...]
-    ) -> None:
+    def __init__(self, folder: Path, own: Path, wish: Wish) -> None:
         self._folder = folder
-        self._http_port = http_port
-        self._bind = bind
-        self._run_flags = run_flags
+        self._own = own
+        self._wish = wish
         self._told = asyncio.Event()
         self._children: list[asyncio.subprocess.Process] = []
 
@@ -64,6 +76,7 @@ class _Demo:
     async def _serve(self) -> int:
         told = asyncio.create_task(self._told.wait())
         try:
+            trusted = make_certificates(self._own, self._wish.bind)
             backends, addresses = await self._start_backends()
             if not addresses:
                 return EXIT_OK if told.done() else EXIT_RUNTIME
@@ -76,7 +89,7 @@ class _Demo:
                 if not ready.result():
                     print(f"demo: the gateway is not ready after {_READY_S:g} s", file=sys.stderr)
                     return EXIT_RUNTIME
-                print(tour_text(self._url(), self._folder), flush=True)
+                print(tour_text(self._place(trusted), self._folder), flush=True)
                 await asyncio.wait({told, *ended}, return_when=asyncio.FIRST_COMPLETED)
             ready.cancel()
             return EXIT_OK if told.done() else await self._explain(gateway)
@@ -87,7 +100,7 @@ class _Demo:
         child = await self._start(
             "gatewayd.demo.backends",
             "--gateway",
-            f"{self._client_host()}:{self._http_port}",
+            f"{self._client_host()}:{self._wish.http_port}",
             *BOOKINFO,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -96,9 +109,10 @@ class _Demo:
         return child, json.loads(line) if line else {}
 
     async def _start_gateway(self, addresses: dict[str, str], status: int) -> asyncio.subprocess.Process:
-        arguments = ["run", str(self._folder), "--port-map", f"{GATEWAY_PORT}={self._http_port}"]
-        arguments += ["--status", f"127.0.0.1:{status}"]
-        for address in self._bind:
+        ports = f"{GATEWAY_PORT}={self._wish.http_port},{GATEWAY_HTTPS_PORT}={self._wish.https_port}"
+        arguments = ["run", str(self._folder), "--port-map", ports]
+        arguments += ["--secrets", str(secrets_folder(self._own)), "--status", f"127.0.0.1:{status}"]
+        for address in self._wish.bind:
             arguments += ["--bind", address]
         for name, address in addresses.items():
             service, _, version = name.partition("-")
@@ -106,7 +120,7 @@ class _Demo:
                 "--endpoint",
                 f"{service}:{version}={address}" if version else f"{service}={address}",
             ]
-        return await self._start("gatewayd", *arguments, *self._run_flags)
+        return await self._start("gatewayd", *arguments, *self._wish.run_flags)
 
     async def _start(
         self, module: str, *arguments: str, stdout: int | None = None
@@ -129,8 +143,8 @@ class _Demo:
             return EXIT_RUNTIME
         if gateway.returncode == EXIT_CANNOT_BIND:
             print(
-                f"demo: port {self._http_port} cannot be used; choose another, for example: "
-                f"gatewayd demo --http-port {_free_port()}",
+                f"demo: port {self._wish.http_port} or {self._wish.https_port} cannot be used; choose others, "
+                f"for example: gatewayd demo --http-port {_free_port()} --https-port {_free_port()}",
                 file=sys.stderr,
             )
         else:
@@ -149,11 +163,15 @@ class _Demo:
 
     def _client_host(self) -> str:
         """Where a client on this machine finds the gateway."""
-        first = self._bind[0] if self._bind else "127.0.0.1"
+        first = self._wish.bind[0] if self._wish.bind else "127.0.0.1"
         return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(first, f"[{first}]" if ":" in first else first)
 
-    def _url(self) -> str:
-        return f"http://{self._client_host()}:{self._http_port}"
+    def _place(self, trusted: Path) -> Place:
+        host = self._client_host()
+        name = "localhost" if host in ("127.0.0.1", "[::1]") else host
+        return Place(
+            f"http://{host}:{self._wish.http_port}", f"https://{name}:{self._wish.https_port}", trusted
+        )
 
 
 async def _wait_ready(status: int) -> bool:

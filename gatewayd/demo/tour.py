@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: (what it shows, the line). ``{url}`` is the gateway's. Each line does what it says: tests run them.
+#: (what it shows, the line). ``{url}`` is the gateway's, ``{https}`` the same with TLS, ``{ca}`` the file to trust.
+#: Each line does what it says: tests run them.
 TOUR: Final = (
     ("the page; its reviews come from v1, v2 and v3 in turn", "curl {url}/productpage"),
     (
@@ -27,18 +30,32 @@ TOUR: Final = (
     ("a body sent", "curl -H 'Host: httpbin.example' -d 'hello' {url}/anything/at/all"),
     ("the client's address", "curl -H 'Host: httpbin.example' {url}/ip"),
     ("a route timeout of 1 s: 504", "curl -i -H 'Host: hasty.example' {url}/delay/3"),
+    ("the page over HTTPS", "curl --cacert {ca} {https}/productpage"),
+    ("the same routes; the backend is told", "curl --cacert {ca} -H 'Host: httpbin.example' {https}/headers"),
 )
 
 
-def tour_lines(url: str) -> list[tuple[str, str]]:
-    """(what it shows, curl line) for a gateway at ``url``."""
-    return [(shows, line.format(url=url)) for shows, line in TOUR]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the gateway serves: ``url`` and ``https`` without a path, ``ca`` the authority's certificate."""
+
+    url: str
+    https: str
+    ca: Path
 
 
-def tour_text(url: str, folder: Path) -> str:
+def tour_lines(place: Place) -> list[tuple[str, str]]:
+    """(what it shows, curl line) for a gateway at ``place``."""
+    words = {"url": place.url, "https": place.https, "ca": shlex.quote(str(place.ca))}
+    return [(shows, line.format(**words)) for shows, line in TOUR]
+
+
+def tour_text(place: Place, folder: Path) -> str:
     """The table, ready to print."""
-    table = "\n".join(f"  {shows}\n      {line}" for shows, line in tour_lines(url))
+    table = "\n".join(f"  {shows}\n      {line}" for shows, line in tour_lines(place))
     return (
-        f"\nThe bookinfo gateway serves {url} (page: {url}/productpage)\n"
-        f"from the configuration in {folder}\n\nTry:\n{table}\n\nCtrl-C ends it. The access log follows.\n"
+        f"\nThe bookinfo gateway serves {place.url} and {place.https} (page: {place.url}/productpage)\n"
+        f"from the configuration in {folder}\n"
+        f"The authority of its certificate, made for this run: {place.ca}\n\n"
+        f"Try:\n{table}\n\nCtrl-C ends it. The access log follows.\n"
     )

@@ -22,16 +22,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 def test_the_defaults(asked: list[tuple[object, ...]]) -> None:
     assert main(["demo"]) == 77, "its exit code is the command's"
-    assert asked == [(8080, ("127.0.0.1",), ())]
+    assert asked == [(8080, 8443, ("127.0.0.1",), ())]
 
 
 def test_flags_and_what_is_handed_on_to_run(asked: list[tuple[object, ...]]) -> None:
-    words = "demo --http-port 9090 --bind 0.0.0.0,:: -- --access-log off"
+    words = "demo --http-port 9090 --https-port 9091 --bind 0.0.0.0,:: -- --access-log off"
     main(words.split())
-    assert asked == [(9090, ("0.0.0.0", "::"), ("--access-log", "off"))]
+    assert asked == [(9090, 9091, ("0.0.0.0", "::"), ("--access-log", "off"))]
 
 
-@pytest.mark.parametrize("words", ["demo --http-port 0", "demo --bind localhost", "demo --access-log off"])
+@pytest.mark.parametrize(
+    "words",
+    ["demo --http-port 0", "demo --https-port 65536", "demo --bind localhost", "demo --access-log off"],
+)
 def test_a_wrong_call_exits_64(asked: list[tuple[object, ...]], words: str) -> None:
     assert main(words.split()) == 64
     assert asked == []

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -127,8 +127,8 @@ def test_with_a_client_ca_only_clients_with_a_certificate_are_answered(certifica
     flags += ["--private-key", certificates / "up.key"]
     trust = ssl.create_default_context(cafile=certificates / "ca.crt")
     with running("qa:echo", *flags, "--client-ca", certificates / "ca.crt") as addresses:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            ask(addresses["qa"], trust)
+        with suppress(ssl.SSLError, ConnectionError):  # an alert, unless the end comes first
+            assert ask(addresses["qa"], trust) == b""
         trust.load_cert_chain(certificates / "up.crt", certificates / "up.key")
         assert b'"client": "up.test"' in ask(addresses["qa"], trust)
 

@@ -17,10 +17,12 @@ from typing import IO
 from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
 
+from gatewayd.demo.certificates import CREDENTIAL, make_certificates, secrets_folder
 from gatewayd.demo.folders import example_folder
-from gatewayd.demo.run import GATEWAY_PORT
-from gatewayd.demo.tour import TOUR, tour_lines
+from gatewayd.demo.run import GATEWAY_HTTPS_PORT, GATEWAY_PORT
+from gatewayd.demo.tour import TOUR, Place, tour_lines
 from tests.support.ports import PortReservation
 
 READY = "Ctrl-C ends it"
@@ -40,6 +42,8 @@ SHOWS = {
     "a body sent": r'"data": "hello"(.|\n)*"method": "POST"',
     "the client's address": r'"origin": "127\.0\.0\.1"',
     "a route timeout of 1 s: 504": r"HTTP/1.1 504 (.|\n)*upstream request timeout",
+    "the page over HTTPS": r"<title>Bookinfo(.|\n)*reviews v[123]<",
+    "the same routes; the backend is told": r'"X-Forwarded-Proto": "https"',
 }
 
 
@@ -67,6 +71,12 @@ class Demo:
             if READY in line:
                 return
         raise AssertionError(f"the demo ended:\n{self.text}")
+
+    def place(self, port: int, https_port: int) -> Place:
+        """Where it says it serves, once it is ready."""
+        trusted = re.search(r"made for this run: (.+)", self.text)
+        assert trusted is not None
+        return Place(f"http://127.0.0.1:{port}", f"https://localhost:{https_port}", Path(trusted[1]))
 
     def wait(self) -> int:
         self.text += self.output.read()
@@ -106,10 +116,15 @@ def running(*flags: str) -> Iterator[Demo]:
         demo.output.close()
 
 
-def free_port() -> int:
-    held = PortReservation()
-    held.release()
-    return held.port
+def free_ports() -> tuple[int, int]:
+    held = PortReservation(), PortReservation()
+    for reservation in held:
+        reservation.release()
+    return held[0].port, held[1].port
+
+
+def port_flags(ports: tuple[int, int]) -> tuple[str, ...]:
+    return "--http-port", str(ports[0]), "--https-port", str(ports[1])
 
 
 def fetch_page(port: int) -> None:
@@ -118,18 +133,20 @@ def fetch_page(port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Demo, int]]:
-    port = free_port()
-    with running("--http-port", str(port)) as demo:
+def served() -> Iterator[tuple[Demo, Place]]:
+    ports = free_ports()
+    with running(*port_flags(ports)) as demo:
         demo.wait_ready()
-        yield demo, port
+        place = demo.place(*ports)
+        yield demo, place
         os.killpg(demo.process.pid, signal.SIGINT)
         assert demo.wait() == 0
+    assert not place.ca.exists(), "its certificates go with it"
 
 
-def test_it_prints_a_table_of_lines_and_where_the_configuration_is(served: tuple[Demo, int]) -> None:
-    demo, port = served
-    for shows, line in tour_lines(f"http://127.0.0.1:{port}"):
+def test_it_prints_a_table_of_lines_and_where_the_configuration_is(served: tuple[Demo, Place]) -> None:
+    demo, place = served
+    for shows, line in tour_lines(place):
         assert f"\n  {shows}\n      {line}\n" in demo.text
     folder = re.search(r"configuration in (.+)", demo.text)
     assert folder is not None
@@ -137,16 +154,26 @@ def test_it_prints_a_table_of_lines_and_where_the_configuration_is(served: tuple
 
 
 @pytest.mark.parametrize("shows", [shows for shows, _ in TOUR])
-def test_each_line_does_what_it_says(served: tuple[Demo, int], shows: str) -> None:
-    line = dict(tour_lines(f"http://127.0.0.1:{served[1]}"))[shows]
+def test_each_line_does_what_it_says(served: tuple[Demo, Place], shows: str) -> None:
+    line = dict(tour_lines(served[1]))[shows]
     program = subprocess.run([*shlex.split(line), "-sS"], capture_output=True, timeout=60)
     assert re.search(SHOWS[shows], program.stdout.decode()), program
 
 
+def test_no_secret_is_printed_and_none_lies_open(served: tuple[Demo, Place]) -> None:
+    demo, place = served
+    assert "PRIVATE KEY" not in demo.text
+    keys = list(place.ca.parent.rglob("*.key"))
+    assert [key.name for key in keys] == ["tls.key"], "the authority's own key is nowhere"
+    assert keys[0].stat().st_mode & 0o077 == 0
+    assert place.ca.parent.stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_term_end_it_with_0_and_leave_no_process(number: signal.Signals) -> None:
-    port = free_port()
-    with running("--http-port", str(port)) as demo:
+    ports = free_ports()
+    port = ports[0]
+    with running(*port_flags(ports)) as demo:
         demo.wait_ready()
         assert len(_session(demo.process.pid)) == 3
         fetch_page(port)  # leaves idle connections behind everywhere
@@ -161,8 +188,9 @@ def test_ctrl_c_and_term_end_it_with_0_and_leave_no_process(number: signal.Signa
 
 
 def test_ctrl_c_with_a_request_under_way_does_not_wait_for_it() -> None:
-    port = free_port()
-    with running("--http-port", str(port)) as demo:
+    ports = free_ports()
+    port = ports[0]
+    with running(*port_flags(ports)) as demo:
         demo.wait_ready()
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /delay/10 HTTP/1.1\r\nhost: httpbin.example\r\n\r\n")
@@ -175,7 +203,7 @@ def test_ctrl_c_with_a_request_under_way_does_not_wait_for_it() -> None:
 
 
 def test_nothing_outlives_a_killed_demo() -> None:
-    with running("--http-port", str(free_port())) as demo:
+    with running(*port_flags(free_ports())) as demo:
         demo.wait_ready()
         demo.process.kill()
         demo.process.wait()
@@ -183,26 +211,28 @@ def test_nothing_outlives_a_killed_demo() -> None:
 
 
 def test_ctrl_c_at_once_is_quiet() -> None:
-    with running("--http-port", str(free_port())) as demo:
+    with running(*port_flags(free_ports())) as demo:
         time.sleep(0.25)  # somewhere in its start: imports, backends, gateway
         os.killpg(demo.process.pid, signal.SIGINT)
         demo.wait()
         assert demo.left() == []
 
 
-def test_a_taken_port_ends_with_77_and_says_how_to_choose_another() -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_taken_port_ends_with_77_and_says_how_to_choose_another(which: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with running("--http-port", str(port)) as demo:
+        ports = free_ports()
+        with running(*port_flags((port, ports[1]) if which == 0 else (ports[0], port))) as demo:
             assert demo.wait() == 77
             assert demo.left() == []
     assert str(port) in demo.text
-    assert re.search(r"gatewayd demo --http-port \d+", demo.text)
+    assert re.search(r"gatewayd demo --http-port \d+ --https-port \d+", demo.text)
     assert "Traceback" not in demo.text
 
 
 def test_a_gateway_that_refuses_its_flags_ends_the_demo_with_its_code() -> None:
-    with running("--http-port", str(free_port()), "--", "--no-such-flag") as demo:
+    with running(*port_flags(free_ports()), "--", "--no-such-flag") as demo:
         assert demo.wait() == 64
         assert demo.left() == []
     assert "no-such-flag" in demo.text
@@ -211,7 +241,10 @@ def test_a_gateway_that_refuses_its_flags_ends_the_demo_with_its_code() -> None:
 def test_the_example_is_found_in_a_checkout_and_in_a_package(tmp_path: Path) -> None:
     found = example_folder("bookinfo")
     assert found is not None
-    assert f"number: {GATEWAY_PORT}\n" in (found / "gateway.yaml").read_text()
+    gateway = (found / "gateway.yaml").read_text()
+    assert f"number: {GATEWAY_PORT}\n" in gateway
+    assert f"number: {GATEWAY_HTTPS_PORT}\n" in gateway
+    assert f"credentialName: {CREDENTIAL}\n" in gateway
     packaged = tmp_path / "package"
     (packaged / "bookinfo").mkdir(parents=True)
     places = (packaged, found.parent)
@@ -219,3 +252,15 @@ def test_the_example_is_found_in_a_checkout_and_in_a_package(tmp_path: Path) -> 
     (packaged / "bookinfo" / "gateway.yaml").touch()
     assert example_folder("bookinfo", places) == packaged / "bookinfo"
     assert example_folder("nothing", places) is None
+
+
+def test_the_certificate_is_for_every_address_a_client_can_name(tmp_path: Path) -> None:
+    trusted = make_certificates(tmp_path, ("0.0.0.0", "192.0.2.7", "::1"))
+    leaf = x509.load_pem_x509_certificate((secrets_folder(tmp_path) / CREDENTIAL / "tls.crt").read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    assert (names.get_values_for_type(x509.DNSName), addresses) == (
+        ["localhost"],
+        ["127.0.0.1", "::1", "192.0.2.7"],
+    )
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.read_bytes()))

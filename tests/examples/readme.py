@@ -1,6 +1,7 @@
 """Reads an example's README: what to start, which lines to run, and what each must print.
 
-A ``sh`` block starts things: backends (``python -m gatewayd.demo.backends ... &``) and one gatewayd command.
+A ``sh`` block starts things: backends (``python -m gatewayd.demo.backends ... &``) and one gatewayd command. What
+else stands in it (``openssl ...``) is run before; a block of nothing else belongs to all blocks after it.
 The ``console`` blocks after it, up to the next ``sh`` block, hold one ``$ command`` each and lines of its
 output, not necessarily all, in order (but the fields of a response head in any); ``...`` stands for the
 rest of a line. Below ``uniq -c`` the lines are counts, which are samples of the shares they show.
@@ -19,6 +20,7 @@ from pathlib import Path
 _BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: a port of this machine: the right side of NAME=PORT, or the value of --http-port
 _OWN_PORT = re.compile(r"(?:=|--http-port )(\d{4,5})(?=[,\s]|$)")
+_STARTED = ("python ", "gatewayd run ", "gatewayd demo")
 _SIGMAS = 4.0
 
 
@@ -32,8 +34,9 @@ class Shown:
 
 @dataclass
 class Scene:
-    """One ``sh`` block and the console blocks under it."""
+    """One ``sh`` block and the console blocks under it. ``prepare``: lines for the shell, run first."""
 
+    prepare: list[str]
     commands: list[list[str]]
     ports: list[str]
     shown: list[Shown] = field(default_factory=list)
@@ -42,9 +45,14 @@ class Scene:
 def scenes(readme: Path) -> list[Scene]:
     """The scenes of a page, in order."""
     found: list[Scene] = []
+    prepare: list[str] = []
     for kind, text in _BLOCK.findall(readme.read_text(encoding="utf-8")):
         if kind == "sh":
-            found.append(Scene([shlex.split(line) for line in _commands(text)], _ports(text)))
+            lines = list(_commands(text))
+            started = [line for line in lines if line.startswith(_STARTED)]
+            prepare = prepare + [line for line in lines if line not in started]
+            if started:
+                found.append(Scene(prepare, [shlex.split(line) for line in started], _ports(text)))
             continue
         first, *lines = text.splitlines()
         assert first.startswith("$ "), f"{readme}: a console block begins with '$ command': {first}"

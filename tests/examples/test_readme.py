@@ -11,6 +11,13 @@ from tests.examples.readme import Shown, difference, scenes, with_ports
 PAGE = """# A page
 
 ```sh
+mkdir -p certs
+openssl req -x509 -subj '/CN=An authority' \\
+  -keyout certs/ca.key
+```
+
+```sh
+touch here
 python -m gatewayd.demo.backends a=7001 b:echo=7002 &
 gatewayd run a --port-map 80=8080,9080=8081 \\
   --endpoint a=127.0.0.1:7001
@@ -31,6 +38,8 @@ def test_a_page_is_read_into_scenes(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(PAGE)
     first, second = scenes(page)
+    made = ["mkdir -p certs", "openssl req -x509 -subj '/CN=An authority'    -keyout certs/ca.key"]
+    assert (first.prepare, second.prepare) == ([*made, "touch here"], [*made, "touch here"])
     assert first.commands == [
         ["python", "-m", "gatewayd.demo.backends", "a=7001", "b:echo=7002"],
         [

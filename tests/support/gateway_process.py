@@ -43,7 +43,7 @@ class GatewayProcess:
 
     paths: what to serve. listen: Gateway server ports, each mapped to a free port by ``--port-map``.
     flags: further flags. env: further environment. hosts: addresses the ports must be free on.
-    log_format: "json" or "text" for the access log, which is a file of its own.
+    log_format: "json" or "text" for the access log, which is a file of its own. cwd: where it is started.
     Raises GatewayError from ``__aenter__`` when it ends, or is not ready within ``ready_s`` seconds.
     """
 
@@ -59,6 +59,7 @@ class GatewayProcess:
         hosts: Sequence[str] = ("0.0.0.0",),
         log_format: str = "json",
         ready_s: float = 60.0,
+        cwd: Path = _REPOSITORY,
     ) -> None:
         self.status_port = self.admin_port = self.metrics_port = 0
         self._paths = [str(path) for path in paths]
@@ -68,6 +69,7 @@ class GatewayProcess:
         self._hosts = hosts
         self._log_format = log_format
         self._ready_s = ready_s
+        self._cwd = cwd
         self._ports: dict[int, int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="gatewayd-test-")
         self._stderr = Path(self._folder.name, "stderr")
@@ -184,7 +186,7 @@ class GatewayProcess:
                 stdout=output,
                 stderr=output,
                 env=self._env,
-                cwd=_REPOSITORY,
+                cwd=self._cwd,
             )
 
     async def _wait_ready(self) -> bool:
