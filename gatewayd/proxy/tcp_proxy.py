@@ -12,7 +12,7 @@ looked at in :meth:`TcpSession.tick`, about once a second, oftener for those sho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableSet
+from collections.abc import MutableSet
 from time import monotonic
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.proxy.closing import end_and_close, pending_error, reset
 from gatewayd.proxy.connection_record import ConnectionRecord
 from gatewayd.proxy.forwarding import Client
+from gatewayd.proxy.tcp_leg import Leg
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.upstream.dialer import Hints
 
@@ -47,88 +48,6 @@ _SHORT_S: Final = 8.0
 _LOOKS: Final = 8
 
 _ANY: Final = HttpOptions()
-
-
-def _drop(data: bytes) -> None:
-    """Where bytes go that nobody can take any more."""
-
-
-class Leg(asyncio.Protocol):
-    """One of a session's two connections."""
-
-    __slots__ = ("ended", "forward", "lost", "other", "paused", "received", "session", "transport")
-
-    other: Leg
-
-    def __init__(self, session: TcpSession) -> None:
-        self.session = session
-        self.transport: Any = None
-        #: takes the bytes that arrive here: the other leg's ``write``
-        self.forward: Callable[[bytes], object] = _drop
-        self.received = 0
-        self.ended = False  # no more bytes will come
-        self.paused = False
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is connected."""
-        self.transport = transport
-        self.session.on_connected(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes, for the other side."""
-        self.received += len(data)
-        self.forward(data)
-
-    def eof_received(self) -> bool:
-        """The peer has nothing more to send; we may have."""
-        if not self.ended:  # uvloop tells it again when reading resumes
-            self.ended = True
-            self.session.on_end(self)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, broken if there is an exception."""
-        if not self.lost:
-            self.lost = True
-            self.session.on_lost(self, broken=exc is not None)
-
-    def pause_writing(self) -> None:
-        """The peer reads too slowly: read no more from the other one."""
-        self.other.pause()
-
-    def resume_writing(self) -> None:
-        """The peer caught up."""
-        self.other.resume()
-
-    def pause(self) -> None:
-        """Stop reading."""
-        transport = self.transport
-        if not self.paused and transport is not None and not self.ended and not transport.is_closing():
-            self.paused = True
-            transport.pause_reading()
-
-    def resume(self) -> None:
-        """Go on reading."""
-        if self.paused:
-            self.paused = False
-            if not self.ended and not self.transport.is_closing():
-                self.transport.resume_reading()
-
-    def end(self) -> bool:
-        """Pass on the other's end of stream; False when this transport cannot end without closing."""
-        transport = self.transport
-        if transport.is_closing():
-            return True  # its loss will be told
-        if not transport.can_write_eof():
-            return False
-        transport.write_eof()
-        return True
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait for the peer."""
-        return 0 if self.lost or self.transport is None else self.transport.get_write_buffer_size()
 
 
 class TcpPort:
@@ -190,8 +109,10 @@ class TcpSession(ConnectionRecord):
             self._begin()
         elif self.state == CONNECTING:
             self._join()
-        else:  # nobody waits for it any more
+        else:  # nobody waits for it any more, and uvloop may not tell when it is gone
             leg.transport.abort()
+            leg.transport = None
+            leg.lost = True
 
     def _begin(self) -> None:
         """Find the upstream, or turn the client away (semantics 7.8, 7.10)."""
@@ -317,11 +238,20 @@ class TcpSession(ConnectionRecord):
                     other.transport.close()
         self._settle()
 
-    def close(self) -> None:
-        """Close both sides once everything written has left."""
+    def on_broken(self, leg: Leg) -> None:
+        """``leg`` broke and its transport does not know it."""
         self._enter_closing()
+        if leg is self.upstream:
+            self.flags = "UR"
+        for each in (self.client, self.upstream):
+            if each.transport is not None and not each.lost:
+                reset(each.transport)
+
+    def close(self) -> None:
+        """Close both sides once everything that was read has left."""
+        self._enter_closing(flush=True)
         for leg in (self.client, self.upstream):
-            if leg.transport is not None and not leg.lost:
+            if leg.transport is not None and not leg.lost and leg.other.splice is None:
                 leg.transport.close()
 
     def abort(self) -> None:
@@ -331,12 +261,13 @@ class TcpSession(ConnectionRecord):
             if leg.transport is not None and not leg.lost:
                 leg.transport.abort()
 
-    def _enter_closing(self) -> None:
-        """Nothing is read from here on."""
+    def _enter_closing(self, *, flush: bool = False) -> None:
+        """Nothing is read from here on; ``flush``: what was read still goes out."""
+        self.client.stop(flush=flush)
+        self.upstream.stop(flush=flush)
         if self.state in (CLOSING, DONE):
             return
         self.state = CLOSING
-        self.client.forward = self.upstream.forward = _drop
         self._progress = -1
         if self._dialling is not None:
             self._dialling.cancel()
@@ -398,8 +329,9 @@ class TcpSession(ConnectionRecord):
             for leg in (client, upstream):
                 # Of what is not read no loop tells us that it broke.
                 if (leg.paused or leg.ended) and not leg.lost and pending_error(leg.transport):
-                    reset(leg.transport)
-                    self.on_lost(leg, broken=True)
+                    self.on_broken(leg)
+                elif leg.splice is not None:
+                    leg.splice.look()
 
     # --- what a listener asks of a connection
 

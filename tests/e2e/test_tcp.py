@@ -183,7 +183,7 @@ async def test_a_reset_after_a_half_close_is_noticed_with_the_next_tick(who: str
             leaver.half_close()
             assert await stayer.rest() == b""
             leaver.reset()
-            await proxy.until(lambda: bool(proxy.proxy.tick() or proxy.records))
+            await proxy.until_ticking(lambda: bool(proxy.records))
             with pytest.raises(BrokenPipeError):  # a reset, to who has read the end of stream
                 stayer.send(b"late")
 
@@ -234,7 +234,7 @@ async def test_a_client_that_leaves_meanwhile_ends_the_attempt() -> None:
             client = await net.connect(proxy.port)
             await proxy.until(lambda: proxy.cluster.active == 1)
             client.reset()
-            await proxy.until(lambda: bool(proxy.proxy.tick() or proxy.records))
+            await proxy.until_ticking(lambda: bool(proxy.records))
             assert proxy.cluster.active == 0
 
 
@@ -532,7 +532,7 @@ async def test_storms_of_resets_and_half_closes_leave_nothing() -> None:
 
             for _ in range(15):
                 await asyncio.gather(*(one() for _ in range(24)), return_exceptions=True)
-            await proxy.until(lambda: bool(proxy.proxy.tick() or not proxy.connections))
+            await proxy.until_ticking(lambda: not proxy.connections)
             await proxy.until(lambda: descriptors() <= before)
             assert len(proxy.records) == 360
             proxy.failures.clear()  # of the upstream's own streams

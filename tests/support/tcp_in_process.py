@@ -82,6 +82,15 @@ class TcpInProcess:
             await asyncio.sleep(POLL_S)
         raise TimeoutError
 
+    async def until_ticking(self, condition: Callable[[], bool]) -> None:
+        """:meth:`until`, with what a worker does once a second done all the time."""
+
+        def ticked() -> bool:
+            self.proxy.tick()
+            return condition()
+
+        await self.until(ticked)
+
     async def logged(self, count: int = 1) -> StreamInfo:
         """The last record, once there are ``count``."""
         await self.until(lambda: len(self.records) >= count)

@@ -1,0 +1,201 @@
+"""HOT: one connection of a TCP session: hands its bytes to the other one's transport, in one call.
+
+A stream that has become bulk, plain on both sides, moves to the kernel (:mod:`gatewayd.proxy.splice`) and comes
+back when it is bulk no more. The transports stay as they are meanwhile, this one paused and the other one empty,
+so that closing, resetting and half-closing go on as without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from gatewayd.proxy import splice
+from gatewayd.proxy.splice import Splice
+
+#: So many reads of this size, and a stream is bulk.
+_BIG_READ: Final = 1 << 15
+_BIG_READS: Final = 6
+#: After it was given back it takes so many more.
+_BIG_READS_AGAIN: Final = 64
+_PLAIN: Final = (socket.AF_INET, socket.AF_INET6)
+
+
+def _drop(data: bytes) -> None:
+    """Where bytes go that nobody can take any more."""
+
+
+class Leg(asyncio.Protocol):
+    """One of a session's two connections."""
+
+    __slots__ = (
+        "_big_reads", "_wants_splice", "ended", "forward", "lost", "other", "paused", "received", "session", "splice",
+        "transport",
+    )  # fmt: skip
+
+    other: Leg
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.transport: Any = None
+        #: takes the bytes that arrive here: the other leg's ``write``
+        self.forward: Callable[[bytes], object] = _drop
+        self.received = 0
+        self.ended = False  # no more bytes will come
+        self.paused = False
+        self.lost = False
+        #: what moves the bytes that arrive here, while they are many
+        self.splice: Splice | None = None
+        self._big_reads = 0
+        self._wants_splice = False  # as soon as the other transport is empty
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is connected."""
+        self.transport = transport
+        self.session.on_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes, for the other side."""
+        size = len(data)
+        self.received += size
+        self.forward(data)
+        if size >= _BIG_READ:
+            self._big_reads += 1
+            if self._big_reads == _BIG_READS:
+                self._become_bulk()
+
+    def eof_received(self) -> bool:
+        """The peer has nothing more to send; we may have."""
+        if not self.ended:  # uvloop tells it again when reading resumes
+            self.ended = True
+            self.session.on_end(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, broken if there is an exception."""
+        if not self.lost:
+            self.lost = True
+            self.session.on_lost(self, broken=exc is not None)
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly: read no more from the other one."""
+        self.other.pause()
+
+    def resume_writing(self) -> None:
+        """The peer caught up."""
+        self.other.resume()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        transport = self.transport
+        if not self.paused and transport is not None and not self.ended and not transport.is_closing():
+            self.paused = True
+            transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        if self._wants_splice:
+            self._begin_splice()
+        elif self.paused and self.splice is None:
+            self.paused = False
+            if not self.ended and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def end(self) -> bool:
+        """Pass on the other's end of stream; False when this transport cannot end without closing."""
+        transport = self.transport
+        if transport.is_closing():
+            return True  # its loss will be told
+        if not transport.can_write_eof():
+            return False
+        transport.write_eof()
+        return True
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the peer."""
+        if self.lost or self.transport is None:
+            return 0
+        moving = self.other.splice
+        waiting: int = self.transport.get_write_buffer_size()
+        return waiting if moving is None else waiting + moving.waiting
+
+    def stop(self, *, flush: bool = False) -> None:
+        """Nothing that arrives is wanted any more; with ``flush`` what has arrived is."""
+        self.forward = _drop
+        self._wants_splice = False
+        self._big_reads = _BIG_READS  # never again
+        moving = self.splice
+        if moving is None:
+            return
+        if flush and moving.waiting:
+            moving.finish()
+        else:
+            self.splice = None
+            moving.stop()
+
+    # --- bulk
+
+    def _become_bulk(self) -> None:
+        """Move to the kernel once everything written to the other side has left."""
+        other = self.other.transport
+        if self.forward is _drop or not (splice.AVAILABLE and _is_plain(self.transport) and _is_plain(other)):
+            return
+        self._wants_splice = True
+        other.set_write_buffer_limits(
+            high=0
+        )  # if there is something left we are paused, and told when it is gone
+        if self._wants_splice and not other.get_write_buffer_size():
+            self._begin_splice()
+
+    def _begin_splice(self) -> None:
+        self._wants_splice = False
+        pool = splice.pipes()
+        pipe = pool.take()
+        if pipe is None:
+            self.on_splice_calm()
+            return
+        self.pause()
+        source = self.transport.get_extra_info("socket")
+        target = self.other.transport.get_extra_info("socket")
+        loop = asyncio.get_running_loop()
+        try:
+            self.splice = Splice(loop, pool, pipe, source.fileno(), target.fileno(), self)
+        except OSError:
+            pool.give_back(pipe, empty=True)
+            self.on_splice_calm()
+
+    def on_spliced(self, count: int) -> None:
+        """Bytes went by."""
+        self.received += count
+
+    def on_splice_end(self) -> None:
+        """The peer has nothing more to send, or nothing more is wanted."""
+        self.splice = None
+        if self.forward is _drop:
+            self.other.transport.close()
+            return
+        self.ended = True
+        self.session.on_end(self)
+
+    def on_splice_broken(self, *, at_source: bool) -> None:
+        """Here, or on the other side."""
+        self.splice = None
+        self.session.on_broken(self if at_source else self.other)
+
+    def on_splice_calm(self) -> None:
+        """Bulk no more, or no pipe to be had: as before."""
+        self.splice = None
+        self._big_reads = _BIG_READS - _BIG_READS_AGAIN
+        self.other.transport.set_write_buffer_limits()
+        self.resume()
+
+
+def _is_plain(transport: Any) -> bool:
+    """Whether ``transport`` is a TCP socket and nothing else."""
+    if transport.get_extra_info("tls") is not None or transport.get_extra_info("sslcontext") is not None:
+        return False
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.family in _PLAIN
