@@ -43,3 +43,15 @@ _BY_HTTP_STATUS: Final = {
 def of_http_status(status: int) -> int:
     """The gRPC status of an answer made here with HTTP ``status``; UNKNOWN for most."""
     return _BY_HTTP_STATUS.get(status, 2)
+
+
+#: What gRPC statuses are to those who count HTTP statuses (passive health), as Envoy has it.
+_TO_HTTP_STATUS: Final = {
+    0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429,
+    9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
+}  # fmt: skip
+
+
+def http_status_of(grpc_status: bytes) -> int:
+    """The HTTP status that stands for a ``grpc-status`` field; 500 for what is none."""
+    return _TO_HTTP_STATUS.get(int(grpc_status), 500) if grpc_status.isdigit() else 500

@@ -91,6 +91,16 @@ JOINED_IN_REQUESTS: Final = frozenset(
     }
 )
 
+def joined_lines(line: bytes, value: bytes) -> bytes:
+    """A field line (``name: value CR LF``) with the ``value CR LF`` of another joined to it, as Envoy does it:
+    an empty one adds nothing, not even the comma.
+    """
+    if value == b"\r\n":
+        return line
+    before = line[:-2]
+    return before + value if before.endswith(b": ") else b"%b,%b" % (before, value)
+
+
 #: Response fields whose repeated lines are joined with "," (semantics 14.7.2).
 JOINED_IN_RESPONSES: Final = frozenset(
     {

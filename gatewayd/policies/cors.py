@@ -50,10 +50,10 @@ class CorsPolicy:
         if methods:
             out.append((b"access-control-allow-methods", methods))
         headers = self.headers
-        if headers == b"*":
-            headers = fields.get(_REQUEST_HEADERS) or b""
         if headers:
-            out.append((b"access-control-allow-headers", headers))
+            # A lone star echoes what was asked for, also when that is nothing: then the field is empty.
+            echoed = fields.get(_REQUEST_HEADERS) or b""
+            out.append((b"access-control-allow-headers", echoed if headers == b"*" else headers))
         if self.max_age:
             out.append((b"access-control-max-age", self.max_age))
         if self.expose:

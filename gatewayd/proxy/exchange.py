@@ -19,10 +19,17 @@ from gatewayd.http.message import Pair
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy.forwarding import Client, new_request_id
-from gatewayd.proxy.local_reply import direct_reply, failure_reply, redirect_reply
+from gatewayd.proxy.local_reply import (
+    Reply,
+    direct_reply,
+    failure_reply,
+    grpc_reply,
+    is_grpc,
+    redirect_reply,
+)
 from gatewayd.proxy.plan import Plan, is_chunked
 from gatewayd.proxy.upstream_head import built_head, plain_head
-from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, RetryPolicy
+from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, Destination, RetryPolicy
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
@@ -149,6 +156,12 @@ class Exchange(StreamInfo):
         if destination is None:
             assert route.pick is not None
             destination = route.pick()
+        self._forward_to(destination)
+
+    def _forward_to(self, destination: Destination) -> None:
+        """The destination is chosen; is there anybody?"""
+        route = self.route
+        assert route is not None
         self.destination = destination
         cluster = destination.cluster
         if cluster is None:
@@ -156,7 +169,7 @@ class Exchange(StreamInfo):
             return
         self.cluster = cluster
         self.upstream_cluster = cluster.name
-        endpoint = cluster.pick()
+        endpoint = self._pick(cluster)
         if endpoint is None:
             self._reply(errors.NO_HEALTHY_UPSTREAM)
             return
@@ -165,6 +178,10 @@ class Exchange(StreamInfo):
         if route.timeout_s and self.stream.request_done:
             self._arm_timeout()
         self._attempt(endpoint)
+
+    def _pick(self, cluster: Any) -> Any:
+        """The endpoint of a first attempt, or None."""
+        return cluster.pick()
 
     def _arm_timeout(self) -> None:
         """The route timeout runs from the moment the request is complete (semantics 6.6.2)."""
@@ -277,12 +294,13 @@ class Exchange(StreamInfo):
         retry = self.route.retry
         if retry is not None and (head.status >= 400 or head.grpc_status) and _asks_for_retry(retry, head):
             if self._may_retry():
-                if not end:
-                    self.upstream.close()
-                    self._endpoint.gone(self.upstream)
-                self._retry()
-                return
-            if self.attempts > 1 and self._retries_spent():
+                if self._take_retry():
+                    if not end:
+                        self.upstream.close()
+                        self._endpoint.gone(self.upstream)
+                    self._retry()
+                    return
+            elif self.attempts > 1 and self._retries_spent():
                 self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
         if self._per_try is not None:
             self._per_try.cancel()
@@ -428,7 +446,7 @@ class Exchange(StreamInfo):
             self._retry(at_once=True)
             return
         if retry is not None and self._may_retry():
-            if retries_failure(retry, failure, head_sent=head_sent):
+            if retries_failure(retry, failure, head_sent=head_sent) and self._take_retry():
                 self._retry()
                 return
         elif retry is not None and self.attempts > 1 and self._retries_spent():
@@ -442,6 +460,10 @@ class Exchange(StreamInfo):
     def _may_retry(self) -> bool:
         """Whether another attempt is allowed and possible at all (semantics 15.5)."""
         return self._replayable and not self._retries_spent()
+
+    def _take_retry(self) -> bool:
+        """Whether the cluster has room for a retry that is wanted and possible; then it is counted."""
+        return True
 
     def _retry(self, *, at_once: bool = False) -> None:
         """Try again, on another endpoint where there is one."""
@@ -470,7 +492,7 @@ class Exchange(StreamInfo):
         if retry is None or retry.ignore_previous_hosts:
             endpoint = cluster.balancer.pick_other(self._tried)
         else:
-            endpoint = cluster.pick()
+            endpoint = self._pick(cluster)
         if endpoint is None:
             self._reply(errors.NO_HEALTHY_UPSTREAM)
             return
@@ -555,8 +577,7 @@ class Exchange(StreamInfo):
         self.details = failure.details
         if transport and failure.reset_reason and failure.details.endswith("}"):
             self.details = f"{failure.details[:-1]}|{transport.replace(' ', '_')}}}"
-        head_only = self.method == b"HEAD"
-        reply = failure_reply(failure, retried=self.attempts > 1, head_only=head_only)
+        reply = failure_reply(failure, retried=self.attempts > 1)
         operations = self.destination.response_ops if self.destination is not None else None
         self._send_reply(reply, operations, close=failure.close)
 
@@ -565,14 +586,22 @@ class Exchange(StreamInfo):
         route = self.route
         head = self.request
         assert head is not None
-        if route.action == DIRECT_RESPONSE:
-            reply = direct_reply(route, head, head_only=self.method == b"HEAD")
-        else:
-            reply = redirect_reply(route, head)
+        make = direct_reply if route.action == DIRECT_RESPONSE else redirect_reply
         self.details = "direct_response"
-        self._send_reply(reply, route.response_ops, close=False)
+        self._send_reply(make(route, head), route.response_ops, close=False)
 
-    def _send_reply(self, reply: tuple[int, list[Pair], bytes], operations: Any, *, close: bool) -> None:
+    def _send_reply(
+        self, reply: Reply, operations: Any, *, close: bool, grpc_status: int | None = None
+    ) -> None:
+        if self.method == b"HEAD":
+            reply = (*reply[:2], b"")
+        request = self.request
+        if request is not None and is_grpc(request.fields.get(b"content-type")):
+            reply = grpc_reply(reply, grpc_status)
+        self._send_answer(reply, operations, close=close)
+
+    def _send_answer(self, reply: Reply, operations: Any, *, close: bool) -> None:
+        """Answer here with ``reply`` as it stands."""
         status, pairs, body = reply
         self.status = status
         self.bytes_sent = len(body)

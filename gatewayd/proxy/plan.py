@@ -24,7 +24,8 @@ class Plan:
     """The routing decision for one head. It does not point back at the head: no cycles on the data path."""
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "failure", "plain", "prefix", "route", "suffix", "upgrade",
+        "client_plain", "cluster", "destination", "extra", "failure", "plain", "policed", "prefix", "route", "suffix",
+        "upgrade",
     )  # fmt: skip
 
     def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
@@ -33,6 +34,8 @@ class Plan:
         self.route = route
         #: True: ``prefix`` + client lines + request id + ``suffix`` is the whole upstream head
         self.plain = False
+        #: True: a PolicyExchange serves it
+        self.policed = False
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
         self.destination: Any = None
@@ -60,6 +63,7 @@ def make_plan(
     plan = Plan(None, route)
     if route.action != FORWARD:
         return plan
+    plan.policed = route.policed
     block = request.block
     method = head.method
     if block.upgrade or method not in _BODILESS or not options.request_id:

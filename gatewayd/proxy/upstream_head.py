@@ -36,6 +36,11 @@ def plain_head(exchange: Exchange) -> bytes:
 
 def built_head(exchange: Exchange) -> bytes:
     """A head with rewrites, operations, time-outs or another attempt's count."""
+    return request_head(*built_parts(exchange)) + b"\r\n"
+
+
+def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
+    """Method, target, authority and fields of such a head."""
     plan = exchange.plan
     route = exchange.route
     head = exchange.parsed.head
@@ -76,7 +81,7 @@ def built_head(exchange: Exchange) -> bytes:
             fields.append((b"x-envoy-original-host", head.authority))
     if destination.request_ops is not None or destination.authority is not None:
         _note_as_sent(exchange, authority, fields)
-    return request_head(head.method, target, authority, fields) + b"\r\n"
+    return head.method, target, authority, fields
 
 
 def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> None:

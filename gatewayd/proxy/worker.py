@@ -22,6 +22,7 @@ from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.plan import make_plan
+from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
@@ -125,7 +126,10 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
         if request.plan_for is not chain:
             request.plan = make_plan(request, table, options, suffixes)
             request.plan_for = chain
-        Exchange(proxy, stream, request).begin()
+        if request.plan.policed:
+            PolicyExchange(proxy, stream, request).begin()
+        else:
+            Exchange(proxy, stream, request).begin()
 
     return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
 

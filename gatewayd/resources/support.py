@@ -22,6 +22,8 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.http[].match[].<name|uri|scheme|method|authority|headers|withoutHeaders|queryParams>",
     "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways>",
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
+    "VirtualService.spec.http[].<fault|corsPolicy|mirror|mirrors>",
+    "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>",
     "VirtualService.spec.http[].retries.<attempts|perTryTimeout|retryOn|backoff|retryIgnorePreviousHosts>",
     # DestinationRule
     "DestinationRule.spec.<host|exportTo|workloadSelector>",
@@ -53,7 +55,6 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultTrafficPolicy.connectionPool.http.<idleTimeout|maxRequestsPerConnection>",
 )
 
-_MIRROR = "requests are not mirrored yet"
 _NO_IDENTITIES = "mutual TLS is not used of its own accord; say ISTIO_MUTUAL in a DestinationRule"
 _POOL = "this limit is not enforced yet"
 _LOCALITY = "localities do not influence load balancing yet"
@@ -68,10 +69,6 @@ NOT_YET: dict[str, str] = {
     "Gateway.spec.servers[].port.targetPort": "it is deprecated and has no effect in Istio either",
     "Gateway.spec.servers[].defaultEndpoint": "it has no effect in Istio either",
     # VirtualService
-    "VirtualService.spec.http[].fault": "faults are not injected yet",
-    "VirtualService.spec.http[].<mirror|mirrors>": _MIRROR,
-    "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>": _MIRROR,
-    "VirtualService.spec.http[].corsPolicy": "CORS is not handled yet: preflights go to the upstream",
     "VirtualService.spec.http[].retries.retryRemoteLocalities": _LOCALITY,
     "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (

@@ -168,15 +168,20 @@ class Route:
     #: no operations, one known destination, no timeout, no further policies. Set by
     #: :meth:`seal`.
     plain: bool = False
+    #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
+    policed: bool = False
 
     def seal(self) -> Route:
-        """Work out ``plain``; the compiler calls it last."""
+        """Work out ``plain`` and ``policed``; the compiler calls it last."""
+        self.policed = self.policies is not None or any(
+            getattr(destination.cluster, "policed", False) for destination in self.destinations
+        )
         first = self.destinations[0] if len(self.destinations) == 1 else None
         self.plain = (
             self.action == FORWARD
             and first is not None
             and first.cluster is not None
-            and self.policies is None
+            and not self.policed
             and first.authority is None
             and first.request_ops is None
             and first.response_ops is None

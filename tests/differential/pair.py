@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -24,6 +26,9 @@ _REQUEST_NOISE: Final = frozenset(
         "x-envoy-expected-rq-timeout-ms",
     }
 )
+
+_COPY_S: Final = 10.0
+_POLL_S: Final = 0.002
 
 GATEWAY: Final = """
 apiVersion: networking.istio.io/v1
@@ -75,6 +80,8 @@ class Request:
     body: bytes = b""
     #: behaviours of the upstreams, one per attempt, the last repeating; the same for all of them
     script: Sequence[Mapping[str, Any]] = ()
+    #: upstreams that get it without the client waiting for them: it is waited for here
+    copied_to: Sequence[str] = ()
 
     def wire(self, case: str) -> bytes:
         """The bytes to send; ``case`` goes into the user-agent, by which log lines are found again."""
@@ -156,6 +163,8 @@ class Pair:
             recorder.seen.clear()
             recorder.play(request.script)
         outcome = await RawClient(port).http(request.wire(case), observe_s=0.0)
+        for name in request.copied_to:
+            await self._reached(name)
         seen = [one for recorder in self.recorders.values() for one in recorder.seen]
         attempts = sorted((self._attempt(one) for one in seen), key=repr)
         if not outcome.responses:
@@ -170,6 +179,13 @@ class Pair:
             self._anonymous(response.body),
             attempts,
         )
+
+    async def _reached(self, name: str) -> None:
+        deadline = time.monotonic() + _COPY_S
+        recorder = self.recorders[name]
+        while not (recorder.seen and recorder.seen[-1].settled):
+            assert time.monotonic() < deadline, f"no copy reached {name}"
+            await asyncio.sleep(_POLL_S)
 
     def _attempt(self, seen: Seen) -> tuple[str, str, list[tuple[str, str]], bytes]:
         headers = sorted(

@@ -7,7 +7,7 @@ import pytest
 from gatewayd import errors
 from gatewayd.errors import FAILURES, Failure
 from gatewayd.http.message import Fields, RequestHead
-from gatewayd.proxy.local_reply import direct_reply, failure_reply, redirect_reply
+from gatewayd.proxy.local_reply import direct_reply, failure_reply, grpc_reply, redirect_reply
 from gatewayd.routing.route import (
     DIRECT_RESPONSE,
     REDIRECT,
@@ -22,7 +22,7 @@ HEAD = RequestHead(b"GET", b"/a?b", b"a.test:80", b"http", Fields([]))
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
 @pytest.mark.parametrize("retried", [False, True])
 def test_a_reply_declares_exactly_its_body(failure: Failure, retried: bool) -> None:
-    status, fields, body = failure_reply(failure, retried=retried, head_only=False)
+    status, fields, body = failure_reply(failure, retried=retried)
     assert status == failure.status
     found = dict(fields)
     if body:
@@ -34,19 +34,22 @@ def test_a_reply_declares_exactly_its_body(failure: Failure, retried: bool) -> N
         assert b"retried and the latest reset reason" in body
 
 
-@pytest.mark.parametrize("failure", [errors.NO_HEALTHY_UPSTREAM, errors.NO_ROUTE])
-def test_a_reply_to_head_has_the_fields_only(failure: Failure) -> None:
-    """14.7.5."""
-    full = failure_reply(failure, retried=False, head_only=False)
-    status, fields, body = failure_reply(failure, retried=False, head_only=True)
-    assert (status, fields, body) == (full[0], full[1], b"")
+@pytest.mark.parametrize(("http", "grpc"), [(404, b"12"), (503, b"14"), (403, b"7"), (418, b"2")])
+def test_a_grpc_client_is_told_in_fields(http: int, grpc: bytes) -> None:
+    """6.8.3, and Envoy's mapping."""
+    status, fields, body = grpc_reply((http, [(b"content-length", b"3"), (b"x-own", b"1")], b"a%b\n"))
+    assert (status, body) == (200, b"")
+    assert fields == [
+        (b"x-own", b"1"),
+        (b"content-type", b"application/grpc"),
+        (b"grpc-status", grpc),
+        (b"grpc-message", b"a%25b%0A"),
+    ]
 
 
 def test_an_overflow_says_so() -> None:
     """14.7.4."""
-    assert (b"x-envoy-overloaded", b"true") in failure_reply(errors.OVERFLOW, retried=False, head_only=False)[
-        1
-    ]
+    assert (b"x-envoy-overloaded", b"true") in failure_reply(errors.OVERFLOW, retried=False)[1]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_an_overflow_says_so() -> None:
 def test_a_direct_response_gets_a_location_for_some_statuses(status: int, located: bool) -> None:
     """6.5.3."""
     route = Route("r", DIRECT_RESPONSE, direct=DirectResponseAction(status, b"x"))
-    fields = dict(direct_reply(route, HEAD, head_only=False)[1])
+    fields = dict(direct_reply(route, HEAD)[1])
     assert fields.get(b"location") == (b"http://a.test:80/a?b" if located else None)
 
 
@@ -64,7 +67,7 @@ def test_a_direct_response_gets_a_location_for_some_statuses(status: int, locate
 def test_a_direct_response_that_can_have_no_body_has_none(status: int) -> None:
     """Hardening 1: it would be read as the next answer."""
     route = Route("r", DIRECT_RESPONSE, direct=DirectResponseAction(status, b"body"))
-    _, fields, body = direct_reply(route, HEAD, head_only=False)
+    _, fields, body = direct_reply(route, HEAD)
     assert body == b""
     assert b"content-length" not in dict(fields)
 

@@ -111,7 +111,7 @@ def _singles(head: PlainHead) -> None:
     head.forwarded_for = b",".join(forwarded) if forwarded and b",".join(forwarded) else None
     ids = _all(head, b"x-request-id")
     head.request_id = ids[-1] if ids else None
-    head.user_agent = b",".join(_all(head, b"user-agent"))
+    head.user_agent = b",".join(value for value in _all(head, b"user-agent") if value)
 
 
 def _dropped(name: bytes) -> bool:
@@ -132,7 +132,8 @@ def _forward(head: PlainHead) -> None:
             continue
         earlier = [at for at, pair in enumerate(head.forward) if pair[0] == name]
         if earlier and name in JOINED_IN_REQUESTS:
-            head.forward[earlier[0]] = (name, head.forward[earlier[0]][1] + b"," + value)
+            both = [part for part in (head.forward[earlier[0]][1], value) if part]
+            head.forward[earlier[0]] = (name, b",".join(both))
         else:
             head.forward.append((name, value))
     if b"trailers" in _tokens(_all(head, b"te")):

@@ -342,7 +342,7 @@ def _join_repeated(block: RequestBlock, out: list[bytes]) -> None:
         name, _, value = text.partition(b": ")
         first = at.get(name)
         if first is not None and name in _BITS:
-            joined[first] = b"%b,%b" % (joined[first][:-2], value)
+            joined[first] = headers.joined_lines(joined[first], value)
             if name == b"user-agent":
                 block.user_agent = joined[first].partition(b": ")[2][:-2]
         else:
@@ -376,10 +376,10 @@ def _special_fields(
             if b"trailers" in [t.strip(b" \t").lower() for t in value.split(b",")]:
                 out.append(b"te: trailers\r\n")
         elif kind == _UPGRADE:
-            upgrade = upgrade + b"," + value if upgrade else value
+            upgrade = upgrade + b"," + value if upgrade and value else upgrade or value
         elif kind == _XFF:
             before = block.forwarded_for
-            block.forwarded_for = before + b"," + value if before is not None else value
+            block.forwarded_for = before + b"," + value if before and value else before or value
         elif kind == _XFP:
             if options.trusted_proxies:
                 block.forwarded_proto = value

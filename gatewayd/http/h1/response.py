@@ -210,7 +210,7 @@ def _join_repeated(out: list[bytes]) -> bool:
             continue
         first = at.setdefault(name, index)
         if first != index:
-            out[first] = b"%b,%b" % (out[first][:-2], value)
+            out[first] = headers.joined_lines(out[first], value)
             out[index] = b""
             repeated = True
     return repeated

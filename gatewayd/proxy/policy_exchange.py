@@ -1,0 +1,172 @@
+"""HOT for routes that ask for it: an exchange with faults, CORS, mirrors, hashing, limits and passive health.
+
+A route without any of these gets a plain :class:`~gatewayd.proxy.exchange.Exchange` and pays nothing; which of the
+two serves a request is decided when its plan is made. The order is Envoy's: fault, then CORS, then the router
+(semantics 6.8.1, 6.8.5).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from random import random
+from time import monotonic
+from typing import Any
+
+from gatewayd import errors
+from gatewayd.errors import Failure
+from gatewayd.grpc_status import http_status_of
+from gatewayd.http.h1.response import ResponseHead
+from gatewayd.http.message import Pair
+from gatewayd.policies.cors import apply_answer
+from gatewayd.policies.fault import MILLION
+from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
+from gatewayd.proxy.local_reply import abort_reply
+from gatewayd.proxy.mirroring import Mirroring
+from gatewayd.routing.route import Destination, RoutePolicies
+
+#: What the outlier detection hears of an attempt without an answer (semantics 9.11).
+_TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONNECT_TIMEOUT})
+
+
+class PolicyExchange(Exchange):
+    """An exchange on a route, or towards a cluster, with policies."""
+
+    __slots__ = ("_cors", "_mirroring", "_retrying")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        #: what CORS adds to every answer, local ones included (6.10.6)
+        self._cors: list[Pair] | None = None
+        self._mirroring: Mirroring | None = None
+        #: whether this exchange counts as a retry in progress (8.3.6)
+        self._retrying = False
+
+    # --- before the router
+
+    def _begin_general(self) -> None:
+        assert self.route is not None
+        policies = self.route.policies
+        if policies is None:
+            super()._begin_general()
+            return
+        if policies.fault is not None:
+            delay_s, abort = policies.fault.draw()
+            if delay_s:
+                self._flag("DI")
+                after = self._abort if abort else self._after_fault
+                self._retry_timer = self.proxy.wheel.arm(delay_s, partial(self._after_delay, after))
+                return
+            if abort:
+                self._abort()
+                return
+        self._after_fault()
+
+    def _after_delay(self, then: Any) -> None:
+        self._retry_timer = None
+        then()
+
+    def _abort(self) -> None:
+        """``fault.abort``: the upstream is never asked (6.8.3)."""
+        assert self.route is not None
+        assert self.route.policies is not None
+        self._flag("FI")
+        self.details = "fault_filter_abort"
+        fault = self.route.policies.fault
+        reply = abort_reply(fault.abort_status, fault.grpc_status)
+        self._send_reply(reply, None, close=False, grpc_status=fault.grpc_status)
+
+    def _after_fault(self) -> None:
+        assert self.route is not None
+        policies = self.route.policies
+        assert policies is not None
+        if policies.cors is not None and self._answered_preflight(policies):
+            return
+        if policies.mirrors and not self.plan.upgrade:
+            drawn = [
+                mirror.cluster
+                for mirror in policies.mirrors
+                if mirror.millionths >= MILLION or random() * MILLION < mirror.millionths
+            ]
+            if drawn:
+                self._mirroring = Mirroring(self, drawn)
+        super()._begin_general()
+
+    def _answered_preflight(self, policies: RoutePolicies) -> bool:
+        request = self.request
+        assert request is not None
+        preflight = policies.cors.preflight(self.method, request.fields)
+        if preflight is None:
+            self._cors = policies.cors.answer(request.fields) or None
+            return False
+        self.details = "cors_response"
+        self._send_answer((200, preflight, b""), None, close=False)
+        return True
+
+    # --- towards the upstream
+
+    def _forward_to(self, destination: Destination) -> None:
+        if self._cors is not None:
+            destination = _with_cors(destination, self._cors)
+        super()._forward_to(destination)
+
+    def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
+        super()._attempt(endpoint, fresh=fresh)
+        if self._mirroring is not None and self.attempts == 1 and self.phase != DONE:
+            self._mirroring.begin()
+
+    def on_request_data(self, data: bytes, end: bool) -> None:
+        """Request body bytes; see RequestHandler."""
+        if self._mirroring is not None:
+            self._mirroring.data(data, end)
+        super().on_request_data(data, end)
+
+    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """The upstream's answer begins; see ResponseHandler."""
+        detector = self.cluster.detector
+        if detector is not None:
+            status = head.status
+            if head.grpc_status:
+                status = http_status_of(head.grpc_status)
+            detector.response(self._endpoint.health, status, monotonic())
+        super().on_response(head, data, end)
+
+    def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
+        detector = self.cluster.detector
+        if detector is not None and failure is not errors.OVERFLOW and not unread:
+            status = 504 if failure in _TIMEOUTS else 503
+            detector.local_failure(self._endpoint.health, monotonic(), status=status)
+        super()._attempt_failed(failure, transport, unread=unread)
+
+    def _on_timeout(self) -> None:
+        detector = self.cluster.detector
+        if detector is not None and self._endpoint is not None and self.phase != CONNECTING:
+            detector.local_failure(self._endpoint.health, monotonic(), status=504)
+        super()._on_timeout()
+
+
+class _CorsOps:
+    """Response operations of a destination with those of CORS behind them: the router is further in (6.10.6)."""
+
+    __slots__ = ("_added", "_inner")
+
+    def __init__(self, inner: Any, added: list[Pair]) -> None:
+        self._inner = inner
+        self._added = added
+
+    def apply(self, pairs: list[Pair], exchange: Any) -> list[Pair]:
+        """As :meth:`gatewayd.policies.header_ops.HeaderOps.apply`."""
+        if self._inner is not None:
+            pairs = self._inner.apply(pairs, exchange)
+        return apply_answer(pairs, self._added)
+
+
+def _with_cors(destination: Destination, added: list[Pair]) -> Destination:
+    """``destination`` for one request whose answers get ``added``."""
+    return Destination(
+        destination.cluster,
+        destination.cluster_name,
+        destination.weight,
+        destination.authority,
+        destination.request_ops,
+        _CorsOps(destination.response_ops, added),
+    )
