@@ -125,7 +125,7 @@ def compile_snapshot(
 
     # Together
     compiler = RuleCompiler(clusters)
-    matched: Matched = set()
+    matched = Matched()
     l4 = L4Compiler(index, clusters, registry, rules, options, matched, report)
     tls = ServerTlsCompiler(options, server_tls, report)
     making = ListenerCompiler(index, compiler, l4, tls, clusters, registry, rules, options, matched, report)
@@ -139,7 +139,7 @@ def compile_snapshot(
         servers, {name for item in visible for name in item.gateways} | _names(ingresses.gateways), report
     )
     review_rules(making.tables, compiler, report)
-    l4.usage.review(visible, servers)
+    l4.usage.review(visible, matched)
     return Snapshot(
         listeners=tuple(listeners),
         clusters=clusters.specs,

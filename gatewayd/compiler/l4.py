@@ -138,7 +138,7 @@ class L4Compiler:
             made.append(Destination(target.cluster, target.name, 1 if single else share.weight))
         if not made:
             reason = "every weight is 0" if written else "it has no route"
-            self._report.say("error", "GWD0104", f"{block}[{index}] is left out: {reason}", resource, path)
+            self.usage.left_out(resource, block, index, reason)
             return None
         tcp = self.settings(written[0].destination.host, prepared.namespace)
         lines = resource.rule_lines.get(block, ())

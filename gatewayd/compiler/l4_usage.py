@@ -9,6 +9,7 @@ from gatewayd.compiler.findings import Reporter, place
 from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.names import MESH
 from gatewayd.compiler.prepared import Prepared
+from gatewayd.compiler.virtual_hosts import Matched
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import L4MatchAttributes, TLSMatchAttributes, VirtualService
 
@@ -37,10 +38,17 @@ class Usage:
         self._report = report
         self._used: set[_Key] = set()
         self._hidden: dict[_Key, str] = {}
+        self._left_out: set[_Key] = set()
 
     def used(self, resource: Resource[Any], path: str) -> None:
         """The rule or match at ``path`` routes something."""
         self._used.add((resource.full_name, path))
+
+    def left_out(self, resource: Resource[Any], block: str, index: int, reason: str) -> None:
+        """A rule names no destination (7.7)."""
+        path = f"spec.{block}[{index}]"
+        self._left_out.add((resource.full_name, path))
+        self._report.say("error", "GWD0104", f"{block}[{index}] is left out: {reason}", resource, path)
 
     def hidden(
         self, resource: Resource[Any], path: str, server: GatewayServer, taker: tuple[Resource[Any], str]
@@ -76,49 +84,47 @@ class Usage:
                     f"{path}.match[{at}]",
                 )
 
-    def review(self, prepared: Iterable[Prepared], servers: Iterable[GatewayServer]) -> None:
-        """Say which rules have no effect, and why."""
-        kinds: dict[str, set[str]] = {}
-        for server in servers:
-            kinds.setdefault(server.name, set()).update(() if server.routes_itself else (server.routed_by,))
+    def review(self, prepared: Iterable[Prepared], matched: Matched) -> None:
+        """Say which rules have no effect, and why. A VirtualService no server takes a host of has been named."""
         for item in prepared:
-            if item.resource.kind != "VirtualService":
-                continue
-            here = [kinds[name] for name in item.gateways if name in kinds]
-            if here:
-                self._review(item, set().union(*here))
+            blocks = matched.blocks.get(id(item))
+            if item.resource.kind == "VirtualService" and blocks is not None:
+                self._review(item, blocks)
 
-    def _review(self, item: Prepared, kinds: set[str]) -> None:
+    def _review(self, item: Prepared, blocks: set[str]) -> None:
         spec: VirtualService = item.resource.spec
         for block in ("http", "tls", "tcp"):
-            if getattr(spec, block) and block not in kinds and MESH not in item.gateways:
+            if getattr(spec, block) and block not in blocks and MESH not in item.gateways:
                 self._report.say(
                     "warning",
                     "GWD0103",
                     f"{block} of VirtualService {item.resource.full_name} has no effect on its gateways: "
-                    f"none of their servers {_SERVERS[block]}",
+                    f"none of the servers that take its hosts {_SERVERS[block]}",
                     item.resource,
                     f"spec.{block}",
                 )
-        if "tcp" in kinds:
+        if "tcp" in blocks:
             for index in range(len(spec.tcp)):
-                self._say_unused(item, f"spec.tcp[{index}]")
-        if "tls" in kinds:
-            for index, rule in enumerate(spec.tls):
-                for at in range(len(rule.match)):
-                    self._say_unused(item, f"spec.tls[{index}].match[{at}]")
+                rule = f"spec.tcp[{index}]"
+                self._say_unused(item, rule, rule)
+        if "tls" in blocks:
+            for index, route in enumerate(spec.tls):
+                rule = f"spec.tls[{index}]"
+                for at in range(len(route.match)):
+                    self._say_unused(item, rule, f"{rule}.match[{at}]")
 
-    def _say_unused(self, item: Prepared, path: str) -> None:
-        key = (item.resource.full_name, path)
-        reason = self._hidden.get(key)
-        if reason is not None and key not in self._used:
-            self._report.say(
-                "warning",
-                "IST0130",
-                f"{path.removeprefix('spec.')} can never match: {reason}",
-                item.resource,
-                path,
-            )
+    def _say_unused(self, item: Prepared, rule: str, path: str) -> None:
+        name = item.resource.full_name
+        if (name, path) in self._used or (name, rule) in self._left_out:
+            return
+        title = path.removeprefix("spec.")
+        reason = self._hidden.get((name, path))
+        if reason is not None:
+            message = f"{title} can never match: {reason}"
+            self._report.say("warning", "IST0130", message, item.resource, path)
+        else:
+            message = f"{title} applies nowhere: its port and gateways fit no server this VirtualService is bound to"
+            self._report.say("info", "GWD0105", message, item.resource, path)
 
 
 def _rule(resource: Resource[Any], path: str) -> str:

@@ -64,12 +64,12 @@ def _review_hosts(
     """Gateways that take none of the hosts, as Istio's analyzer says it; then hosts that none takes."""
     useful = []
     for reference in dict.fromkeys(served):
-        if any((id(item), reference, host) in matched for host in item.hosts):
+        if any((id(item), reference, host) in matched.hosts for host in item.hosts):
             useful.append(reference)
         else:
             _say_not_among(item, range(len(item.hosts)), [reference], hosts_of, report)
     for index, host in enumerate(item.hosts):
-        if useful and not any((id(item), reference, host) in matched for reference in useful):
+        if useful and not any((id(item), reference, host) in matched.hosts for reference in useful):
             _say_not_among(item, [index], useful, hosts_of, report)
 
 

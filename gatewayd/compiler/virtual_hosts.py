@@ -17,11 +17,27 @@ from gatewayd.compiler.visibility import visibility
 from gatewayd.routing.index import Rule
 from gatewayd.routing.table import RouteTable, VirtualHost
 
-#: (id of a prepared VirtualService, Gateway, host): some server of that Gateway takes the host.
-Matched = set[tuple[int, str, str]]
-
 #: So many VirtualServices are looked at one by one.
 _FEW: Final = 8
+
+
+@dataclass(slots=True, eq=False)
+class Matched:
+    """Which servers take what of which VirtualService, for the findings."""
+
+    #: (id of a prepared VirtualService, Gateway, host): some server of that Gateway takes the host
+    hosts: set[tuple[int, str, str]] = field(default_factory=set)
+    #: id of a prepared VirtualService -> which of its blocks some server that takes its hosts looks at
+    blocks: dict[int, set[str]] = field(default_factory=dict)
+
+    def note(self, server: GatewayServer, prepared: Prepared, own: HostSet) -> None:
+        """``server``, whose hosts are ``own``, takes some host of ``prepared``."""
+        blocks = self.blocks.setdefault(id(prepared), set())
+        if not server.routes_itself:
+            blocks.add(server.routed_by)
+        for host in prepared.hosts:
+            if len(prepared.hosts) == 1 or own.meet((host,)):
+                self.hosts.add((id(prepared), server.name, host))
 
 
 class BindingIndex:
@@ -133,11 +149,5 @@ def meetings(
             own = open_to[prepared.namespace] = HostSet(hosts_open_to(server.hosts, prepared.namespace))
         met = own.meet(prepared.hosts)
         if met:
-            _note(matched, server.name, prepared, own)
+            matched.note(server, prepared, own)
             yield prepared, met
-
-
-def _note(matched: Matched, gateway: str, prepared: Prepared, own: HostSet) -> None:
-    for host in prepared.hosts:
-        if len(prepared.hosts) == 1 or own.meet((host,)):
-            matched.add((id(prepared), gateway, host))

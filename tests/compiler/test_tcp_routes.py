@@ -191,7 +191,9 @@ def test_7_11_behind_terminated_tls_tcp_rules_count_and_tls_rules_do_not() -> No
     assert finding.startswith(
         "warning VirtualService default/routes spec.tls: tls of VirtualService default/routes "
     )
-    assert finding.endswith("has no effect on its gateways: none of their servers has TLS mode PASSTHROUGH")
+    assert finding.endswith(
+        "has no effect on its gateways: none of the servers that take its hosts has TLS mode PASSTHROUGH"
+    )
 
 
 # -- where to (7.5, 7.8) --------------------------------------------------------------------------------------
@@ -352,7 +354,8 @@ def test_blocks_no_server_of_the_gateway_looks_at_are_named() -> None:
     http = virtual_service(f"- {to('alpha.test')}", name="web")
     compiled = serve(http, tcp(f"- {to('alpha.test')}"))
     assert [f.partition(": ")[2] for f in compiled.findings("GWD0103")] == [
-        "http of VirtualService default/web has no effect on its gateways: none of their servers speaks HTTP"
+        "http of VirtualService default/web has no effect on its gateways: none of the servers that take "
+        "its hosts speaks HTTP"
     ]
 
 
@@ -366,3 +369,12 @@ def test_what_is_for_sidecars_too_is_not_named() -> None:
 def test_a_virtual_service_bound_by_tcp_alone_is_in_use() -> None:
     compiled = serve(tcp(f"- {to('alpha.test')}", hosts="[db.example]"))
     assert compiled.findings() == []
+
+
+def test_a_rule_whose_conditions_fit_no_server_is_named() -> None:
+    rules = f"- match: [{{port: 1}}]\n  {to('beta.test')}\n- {to('alpha.test')}"
+    compiled = serve(tcp(rules))
+    assert compiled.findings("GWD0105") == [
+        "info VirtualService default/routes spec.tcp[0]: tcp[0] applies nowhere: its port and gateways fit no server "
+        "this VirtualService is bound to"
+    ]

@@ -90,6 +90,10 @@ def test_7_1_port_and_gateways_of_a_match() -> None:
     assert compiled.connect(444, "b.test") == "gamma.test:80"
     assert compiled.connect(444, "c.test") == "no chain"
     assert compiled.findings("IST0130") == []
+    (nowhere,) = compiled.findings("GWD0105")
+    assert nowhere.startswith(
+        "info VirtualService default/routes spec.tls[3].match[0]: tls[3].match[0] applies nowhere"
+    )
 
 
 def test_7_1_source_and_subnets_are_not_looked_at_and_that_is_said() -> None:
@@ -220,6 +224,23 @@ def test_7_7_a_tcp_rule_without_a_destination_is_skipped() -> None:
     ]
 
 
+def test_3_2_tls_rules_for_a_host_whose_server_ends_tls_are_named() -> None:
+    """Another server of the port passes TLS through, but not for this host."""
+    compiled = serve(
+        tls((sni("p.test"), "alpha.test"), name="p", hosts="[p.test]"),
+        tls((sni("t.test"), "beta.test"), name="t", hosts="[t.test]"),
+        servers=(
+            server(443, "TLS", "[p.test]", PASS, "p"),
+            server(443, "HTTPS", "[t.test]", "mode: SIMPLE, credentialName: c", "t"),
+        ),
+    )
+    assert compiled.call("https://t.test/") == "404"
+    (finding,) = compiled.findings("GWD0103")
+    assert finding.startswith(
+        "warning VirtualService default/t spec.tls: tls of VirtualService default/t has no effect"
+    )
+
+
 # -- AUTO_PASSTHROUGH ---------------------------------------------------------------------------------------
 
 AUTO = (server(15443, "TLS", '["*.local"]', "mode: AUTO_PASSTHROUGH"),)
@@ -312,7 +333,7 @@ def test_3_1_auto_passthrough_looks_at_no_virtual_service() -> None:
     compiled = serve(REVIEWS, tls((sni("a.local"), "alpha.test"), hosts="[a.local]"), servers=AUTO)
     assert compiled.connect(15443, "a.local", MESH) == "no chain"
     (finding,) = compiled.findings("GWD0103")
-    assert finding.endswith("none of their servers has TLS mode PASSTHROUGH")
+    assert finding.endswith("none of the servers that take its hosts has TLS mode PASSTHROUGH")
 
 
 def test_3_1_auto_passthrough_without_a_service_does_not_listen() -> None:
