@@ -44,7 +44,7 @@ HONOURED: tuple[str, ...] = (
     # MeshConfig
     "MeshConfig.pathNormalization",
     "MeshConfig.<ingressClass|ingressControllerMode|ingressSelector|ingressService>",
-    "MeshConfig.tlsDefaults",
+    "MeshConfig.tlsDefaults",  # of servers
     "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|proxyProtocol>",
     "MeshConfig.defaultConfig.proxyHeaders.<requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
@@ -86,7 +86,9 @@ NOT_YET: dict[str, str] = {
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".<warmup|warmupDurationSecs>": "new endpoints get their full share at once",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
-    ".<maxConnections|tcpKeepalive|maxConnectionDuration>": _POOL,
+    ".<maxConnections|tcpKeepalive>": _POOL,
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
+    ".maxConnectionDuration": "connections of TCP and TLS routes end by it, those of HTTP do not yet",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<http1MaxPendingRequests|http2MaxRequests|maxRetries|maxConcurrentStreams>": _POOL,
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
