@@ -110,7 +110,10 @@ class L4Compiler:
                     if not applies(match, server, prepared.namespace):
                         continue
                     self.usage.note_conditions(prepared.resource, f"spec.tls[{index}]", rule.match)
-                    names = tuple(dict.fromkeys(name.lower() for name in match.sni_hosts))
+                    names = self._sni_names(prepared.resource, path, match.sni_hosts)
+                    if not names:
+                        self.usage.named(prepared.resource, path)
+                        continue
                     double = next((name for name in names if name in taken), None)
                     if double is not None:
                         self.usage.double(prepared.resource, path, double, taken[double])
@@ -121,6 +124,18 @@ class L4Compiler:
                     taken.update(dict.fromkeys(names, (prepared.resource, path)))
                     self.usage.used(prepared.resource, path)
                     yield SniRoute(names, made)
+
+    def _sni_names(self, resource: Resource[Any], path: str, written: Sequence[str]) -> tuple[str, ...]:
+        """Lower case, each once, without what can be no server name: a wildcard that is not a whole label."""
+        names: dict[str, None] = {}
+        for at, name in enumerate(written):
+            if "*" in name and name != "*" and not (name.startswith("*.") and "*" not in name[1:]):
+                message = f'SNI host "{name}" is left out: a wildcard stands for whole labels only'
+                where = f"{path}.sniHosts[{at}]"
+                self._report.say("error", "GWD0104", message, resource, where, "it looks like *.example.com")
+            else:
+                names[name.lower()] = None
+        return tuple(names)
 
     def _route(
         self, prepared: Prepared, block: str, index: int, written: Sequence[RouteDestination], port: int

@@ -38,16 +38,20 @@ class Usage:
         self._report = report
         self._used: set[_Key] = set()
         self._hidden: dict[_Key, str] = {}
-        self._left_out: set[_Key] = set()
+        self._named: set[_Key] = set()
 
     def used(self, resource: Resource[Any], path: str) -> None:
         """The rule or match at ``path`` routes something."""
         self._used.add((resource.full_name, path))
 
+    def named(self, resource: Resource[Any], path: str) -> None:
+        """Why the rule or match at ``path`` has no effect is said elsewhere."""
+        self._named.add((resource.full_name, path))
+
     def left_out(self, resource: Resource[Any], block: str, index: int, reason: str) -> None:
         """A rule names no destination (7.7)."""
         path = f"spec.{block}[{index}]"
-        self._left_out.add((resource.full_name, path))
+        self.named(resource, path)
         self._report.say("error", "GWD0104", f"{block}[{index}] is left out: {reason}", resource, path)
 
     def hidden(
@@ -115,7 +119,7 @@ class Usage:
 
     def _say_unused(self, item: Prepared, rule: str, path: str) -> None:
         name = item.resource.full_name
-        if (name, path) in self._used or (name, rule) in self._left_out:
+        if (name, path) in self._used or not self._named.isdisjoint(((name, rule), (name, path))):
             return
         title = path.removeprefix("spec.")
         reason = self._hidden.get((name, path))

@@ -61,6 +61,7 @@ class ServerTlsCompiler:
             holder = Held(None, str(error))
         tls = server.spec.tls
         assert tls is not None
+        self._check_versions(server, tls)
         where = server.where(f"tls.{_source(tls)}")
         if holder.problem:
             if holder.context is None:
@@ -75,6 +76,20 @@ class ServerTlsCompiler:
                 message = f"{server.title}: {remark.message}"
                 self._report.say(remark.level, remark.code, message, *where, remark.help)
         return holder
+
+    def _check_versions(self, server: GatewayServer, tls: ServerTLS) -> None:
+        """The mesh may leave none of a server's versions; what one Gateway says has been checked before."""
+        low, high = self._defaults.min_protocol_version, tls.max_protocol_version
+        if _AUTO in (low, high) or tls.min_protocol_version != _AUTO or MODES[tls.mode].mesh_identity:
+            return
+        if low > high:  # their names sort as they follow each other
+            self._report.say(
+                "warning",
+                "GWD0104",
+                f"{server.title} speaks no version of TLS: at most {high}, and tlsDefaults of the mesh at least {low}",
+                *server.where("tls.maxProtocolVersion"),
+                help="set minProtocolVersion",
+            )
 
     def spec(self, server: GatewayServer) -> ServerTlsSpec:
         """The server's settings, with the mesh's below them. Raises CredentialError."""

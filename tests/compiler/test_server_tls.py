@@ -215,6 +215,20 @@ def test_3_6_nothing_of_it_is_for_the_mesh_identity() -> None:
     assert tuned(spec(f"mode: ISTIO_MUTUAL, {OWN}", mesh=MESH)) == DEFAULTS
 
 
+def test_3_6_a_server_the_mesh_leaves_no_version_is_named() -> None:
+    compiled = serve("mode: SIMPLE, credentialName: c, maxProtocolVersion: TLSV1_2", mesh=MESH)
+    assert compiled.findings("GWD0104") == [
+        "warning Gateway shop/edge spec.servers[0].tls.maxProtocolVersion: server 0 of Gateway shop/edge speaks no "
+        "version of TLS: at most TLSV1_2, and tlsDefaults of the mesh at least TLSV1_3"
+    ]
+    for good in (
+        "mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_2, maxProtocolVersion: TLSV1_2",
+        "mode: ISTIO_MUTUAL, maxProtocolVersion: TLSV1_2",
+        "mode: SIMPLE, credentialName: c",
+    ):
+        assert serve(good, mesh=MESH).findings("GWD0104") == []
+
+
 def test_3_7_unknown_and_repeated_names_do_not_count() -> None:
     made = spec("mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA, RC4, AES128-SHA, '-AES256-SHA']")
     assert made.cipher_suites == ("AES128-SHA", "-AES256-SHA")

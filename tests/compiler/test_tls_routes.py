@@ -52,6 +52,21 @@ def test_7_1_a_star_is_every_name_and_none_at_all() -> None:
     assert compiled.connect(443) == "alpha.test:80"
 
 
+def test_7_1_a_wildcard_that_is_no_whole_label_is_left_out_and_named() -> None:
+    """Envoy takes no such server name and would refuse the listener for it."""
+    compiled = serve(
+        tls((sni("*-a.test", "b.test"), "alpha.test"), (sni("*c.test"), "beta.test"), hosts='["*"]')
+    )
+    assert compiled.connect(443, "b.test") == "alpha.test:80"
+    assert compiled.connect(443, "x-a.test") == "no chain"
+    assert compiled.connect(443, "xc.test") == "no chain"
+    assert [finding.partition(": ")[0] for finding in compiled.findings("GWD0104")] == [
+        "error VirtualService default/routes spec.tls[0].match[0].sniHosts[0]",
+        "error VirtualService default/routes spec.tls[1].match[0].sniHosts[0]",
+    ]
+    assert compiled.findings("GWD0105") == []
+
+
 def test_7_2_the_names_of_the_match_count_not_the_servers_hosts() -> None:
     narrow = (server(443, "TLS", "[a.test]", PASS),)
     compiled = serve(tls((sni("z.test"), "alpha.test"), hosts='["*.test"]'), servers=narrow)
