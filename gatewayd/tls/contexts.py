@@ -1,4 +1,4 @@
-"""What OpenSSL is told of one Gateway server or one cluster, from its spec and its PEM (semantics 3, 10).
+"""What handshakes of one Gateway server, or towards one cluster, are made with (semantics 3, 10).
 
 Each server has a context of its own, and with it ticket keys of its own: a session of one server means nothing to
 another, so resuming never leads past a client certificate.
@@ -6,139 +6,173 @@ another, so resuming never leads past a client certificate.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import ssl
 import time
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from gatewayd.tls import reasons
-from gatewayd.tls.material import KeyPair, Material, MaterialError
+from gatewayd.tls import reasons, standard
+from gatewayd.tls.inspect import Leaf
+from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.modes import MODES
-from gatewayd.tls.peer import PeerTls, peer_certificate
+from gatewayd.tls.peer import PeerCertificate, PeerTls, peer_certificate
+from gatewayd.tls.pem import PemChecks
 from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
 
 #: (the connection, the buffer for what arrives, the buffer of what shall leave)
 Opened = tuple[Any, Any, Any]
 
-_VERSIONS: Final = {
-    "TLSV1_0": ssl.TLSVersion.TLSv1,
-    "TLSV1_1": ssl.TLSVersion.TLSv1_1,
-    "TLSV1_2": ssl.TLSVersion.TLSv1_2,
-    "TLSV1_3": ssl.TLSVersion.TLSv1_3,
-}
-#: Envoy's own list: forward secrecy and AEAD only (hardening: TLS).
-DEFAULT_CIPHERS: Final = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256"
-    ":ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
-)
-_OPTIONS: Final = (
-    ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_SINGLE_ECDH_USE
-)
+#: Sessions kept towards the endpoints of a cluster, one per server name.
+_MAX_SESSIONS: Final = 256
+#: RSA keys below this are refused, as by Envoy.
+_MIN_RSA_BITS: Final = 2048
 
 
 class ServerContext:
     """Handshakes of a terminating server."""
 
-    __slots__ = ("_context", "_own_uri", "_wants_certificate")
+    __slots__ = ("_context", "_extended", "_material", "_own_uri", "_spec", "_wants_certificate")
 
     #: the client does
     speaks_first: Final = False
 
     def __init__(self, spec: ServerTlsSpec, material: Material) -> None:
         """Raises MaterialError when the material cannot be used."""
-        mode = MODES[spec.mode].client_certificate
-        self._wants_certificate = mode != "none"
-        context = self._context = _bare(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = _VERSIONS[spec.min_version]
-        context.maximum_version = _VERSIONS[spec.max_version]
-        context.set_ciphers(":".join(spec.cipher_suites) or DEFAULT_CIPHERS)
-        if spec.alpn:
-            context.set_alpn_protocols(list(spec.alpn))
+        asked = MODES[spec.mode].client_certificate
+        self._wants_certificate = asked != "none"
         if not material.pairs:
             raise MaterialError("no certificate")
-        for pair in material.pairs:
-            _load_pair(context, pair)
-        self._own_uri = _own_uri(material.pairs[0].certificate)
-        if self._wants_certificate:
-            context.verify_mode = ssl.CERT_REQUIRED if mode == "required" else ssl.CERT_OPTIONAL
-            _load_trust(context, material)
+        leaves = _check(material)
+        if self._wants_certificate and not material.ca and not spec.accept_untrusted:
+            raise MaterialError("no certificate authority to check client certificates with")
+        self._own_uri = next(iter(peer_certificate(leaves[0].der).uri_names), "")
+        self._spec = spec
+        self._material: Material | None = material
+        self._context: Any = None
+        #: whether the standard library cannot do what is asked
+        self._extended = bool(
+            any(pair.ocsp_staple for pair in material.pairs)
+            or len(spec.ecdh_curves) > 1
+            or (
+                self._wants_certificate
+                and (
+                    spec.accept_untrusted
+                    or spec.subject_alt_names
+                    or spec.spki_hashes
+                    or spec.certificate_hashes
+                )
+            )
+        )
 
     def open(self, server_name: str) -> Opened:
-        """A connection that waits for a ClientHello."""
+        """A connection that waits for a ClientHello. Raises MaterialError if OpenSSL will not have the material."""
+        context = self._context or self._make()
+        if self._extended:
+            opened: Opened = context.open()
+            return opened
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        return self._context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing
+        return context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing
 
-    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls, str]:
+    def _make(self) -> Any:
+        assert self._material is not None
+        if self._extended:
+            from gatewayd.tls.extended import ExtendedServer
+
+            self._context = ExtendedServer(self._spec, self._material)
+        else:
+            self._context = standard.server_context(self._spec, self._material)
+        self._material = None
+        return self._context
+
+    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls | None, str]:
         """What a finished handshake came to, and why it is refused ("" = it is not)."""
         der = connection.getpeercert(True) or b"" if self._wants_certificate else b""
         peer = _peer(connection, server_name, der, self._own_uri)
-        if der and connection.session_reused:
-            certificate = peer_certificate(der)  # it may have expired since the session began
-            if not certificate.not_before_s <= time.time() <= certificate.not_after_s:
-                return peer, reasons.unverified("certificate has expired")
-        return peer, ""
+        if not der:
+            return peer, ""
+        certificate = _readable(der)
+        if certificate is None:
+            return None, reasons.unverified("the certificate cannot be read")
+        # In a resumed session nobody looked at the dates.
+        if self._spec.accept_untrusted or certificate.not_before_s <= time.time() <= certificate.not_after_s:
+            return peer, ""
+        return None, reasons.unverified(reasons.EXPIRED)
+
+    def ended(self, connection: Any, server_name: str) -> None:
+        """A connection is over; sessions are the client's to keep."""
 
 
 class ClientContext:
     """Handshakes towards the endpoints of a cluster."""
 
-    __slots__ = ("_context", "_names", "_skip", "_verify_host")
+    __slots__ = ("_context", "_material", "_sessions", "_spec")
 
     speaks_first: Final = True
 
     def __init__(self, spec: ClientTlsSpec, material: Material) -> None:
         """Raises MaterialError when the material cannot be used."""
-        context = self._context = _bare(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.maximum_version = ssl.TLSVersion.TLSv1_3
-        if spec.alpn:
-            context.set_alpn_protocols(list(spec.alpn))
-        for pair in material.pairs:
-            _load_pair(context, pair)
-        self._names = spec.subject_alt_names
-        self._verify_host = spec.verify_host
-        self._skip = spec.insecure_skip_verify
-        if self._skip:
-            context.verify_mode = ssl.CERT_NONE
-        else:
-            context.verify_mode = ssl.CERT_REQUIRED
-            if material.ca:
-                _load_trust(context, material)
-            else:
-                context.set_default_verify_paths()
+        if spec.mode == "MUTUAL" and not material.pairs:
+            raise MaterialError("no client certificate")
+        _check(material)
+        self._spec = spec
+        self._material: Material | None = material
+        self._context: ssl.SSLContext | None = None
+        self._sessions: dict[str, ssl.SSLSession] = {}
 
     def open(self, server_name: str) -> Opened:
-        """A connection that will say ``server_name`` ("" = nothing)."""
+        """A connection that will say ``server_name`` ("" or an address: nothing); raises like a server's."""
+        context = self._context
+        if context is None:
+            assert self._material is not None
+            context = self._context = standard.client_context(self._spec, self._material)
+            self._material = None
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        said = None if is_address(server_name) else server_name or None
-        made = self._context.wrap_bio(incoming, outgoing, server_hostname=said)
-        return made, incoming, outgoing
+        said = None if not server_name or is_address(server_name) else server_name
+        connection = context.wrap_bio(
+            incoming, outgoing, server_hostname=said, session=self._sessions.get(server_name)
+        )
+        return connection, incoming, outgoing
 
-    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls, str]:
-        """What a finished handshake came to, and why it is refused ("" = it is not)."""
+    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls | None, str]:
+        """What a finished handshake came to, and why it is refused ("" = it is not); semantics 10.3."""
+        spec = self._spec
         der = connection.getpeercert(True) or b""
         peer = _peer(connection, server_name, der, "")
-        if self._skip:
+        if spec.insecure_skip_verify:
             return peer, ""
-        certificate = peer_certificate(der)
-        if self._names:
-            good = certificate.carries_any(self._names)
-        else:
-            good = not (self._verify_host and server_name) or certificate.is_for(server_name)
-        return peer, "" if good else reasons.unverified("verify SAN list")
+        certificate = _readable(der)
+        if certificate is None:
+            return None, reasons.unverified("the certificate cannot be read")
+        if spec.subject_alt_names:
+            if not certificate.carries_any(spec.subject_alt_names):
+                return None, reasons.unverified(reasons.wrong_names(certificate.names))
+        elif spec.verify_host and not certificate.carries_any((server_name,)):
+            return None, reasons.unverified(reasons.wrong_host(server_name, certificate.names))
+        return peer, ""
+
+    def ended(self, connection: Any, server_name: str) -> None:
+        """A connection is over: its session, if it may be resumed, saves the next one half of the work.
+
+        The certificate was verified when the session began, and its names are looked at again; a session lives
+        no longer than this context, so a new authority starts afresh.
+        """
+        session = connection.session
+        if session is not None and session.has_ticket:
+            if len(self._sessions) >= _MAX_SESSIONS and server_name not in self._sessions:
+                self._sessions.pop(next(iter(self._sessions)))
+            self._sessions[server_name] = session
 
 
-def _bare(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.options |= _OPTIONS
-    return context
+def is_address(name: str) -> bool:
+    """Whether ``name`` is an IP address, which is never said as SNI (semantics 10.2)."""
+    if ":" not in name and not name[-1:].isdigit():
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _peer(connection: Any, server_name: str, der: bytes, own_uri: str) -> PeerTls:
@@ -148,48 +182,34 @@ def _peer(connection: Any, server_name: str, der: bytes, own_uri: str) -> PeerTl
     )
 
 
-def is_address(name: str) -> bool:
-    """Whether ``name`` is an IP address, which is never said as SNI (semantics 10.2)."""
+def _readable(der: bytes) -> PeerCertificate | None:
     try:
-        ip_address(name)
+        return peer_certificate(der)
     except ValueError:
-        return False
-    return True
+        return None
 
 
-def _no_password() -> bytes:
-    raise MaterialError("key: it is encrypted; only keys without a password can be used")
+def _check(material: Material) -> list[Leaf]:
+    """Look at everything before a client does. Raises MaterialError; returns the leaf of each pair."""
+    checks = PemChecks()
+    leaves = []
+    for pair in material.pairs:
+        leaf = checks.pair(pair.certificate, pair.private_key)
+        kind, _, bits = leaf.facts.key.partition(" ")
+        if kind == "RSA" and int(bits) < _MIN_RSA_BITS:
+            raise MaterialError(f"certificate: RSA keys need {_MIN_RSA_BITS} bits, this one has {bits}")
+        if pair.ocsp_staple:
+            checks.staple(pair.ocsp_staple)
+        leaves.append(leaf)
+    _check_trust(material.ca, material.crl)
+    return leaves
 
 
-def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
-    """Certificate and key from memory: load_cert_chain wants a path, so it gets one without a disk."""
-    descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError), open(descriptor, "wb", closefd=False) as file:
-            file.write(pair.private_key.rstrip() + b"\n" + pair.certificate)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_password)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise MaterialError("the key does not fit the certificate") from None
-        raise MaterialError(f"certificate or key cannot be used: {error.reason or 'no PEM'}") from None
-    finally:
-        os.close(descriptor)
-
-
-def _load_trust(context: ssl.SSLContext, material: Material) -> None:
-    if not material.ca:
-        raise MaterialError("no certificate authority")
-    try:
-        context.load_verify_locations(cadata=material.ca.decode("ascii", "replace"))
-        if material.crl:
-            context.load_verify_locations(cadata=material.crl.decode("ascii", "replace"))
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-    except (ssl.SSLError, ValueError) as error:
-        raise MaterialError(f"certificate authorities: {error}") from None
-
-
-@lru_cache(maxsize=256)
-def _own_uri(pem: bytes) -> str:
-    """The first URI among a server certificate's names."""
-    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-    return next(iter(peer_certificate(der).uri_names), "")
+@lru_cache(maxsize=64)
+def _check_trust(ca: bytes, crl: bytes) -> None:
+    """Once for all servers that share it."""
+    checks = PemChecks()
+    if ca:
+        checks.authorities(ca)
+    if crl:
+        checks.revocation_lists(crl)

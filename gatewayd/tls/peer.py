@@ -59,13 +59,13 @@ class PeerCertificate:
         self.ip_names = tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress))
         self.email_names = tuple(names.get_values_for_type(x509.RFC822Name))
 
+    def names(self) -> tuple[str, ...]:
+        """All subject alternative names."""
+        return (*self.dns_names, *self.uri_names, *self.ip_names, *self.email_names)
+
     def carries_any(self, wanted: tuple[str, ...]) -> bool:
         """Whether a subject alternative name equals one of ``wanted`` (semantics 3.14)."""
-        return any(
-            name in wanted
-            for names in (self.dns_names, self.uri_names, self.ip_names, self.email_names)
-            for name in names
-        )
+        return any(name in wanted for name in self.names())
 
     def is_for(self, host: str) -> bool:
         """Whether it was issued for ``host``, a DNS name or an address; wildcards stand for one label."""

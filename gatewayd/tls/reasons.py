@@ -6,7 +6,9 @@ OpenSSL's reasons have the same names; the codes of those that occur in handshak
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 CLOSED: Final = "connection closed during the TLS handshake"
@@ -47,6 +49,12 @@ _CODES: Final = {
 }
 
 
+#: How much of a certificate's names is shown.
+_MAX_NAMES: Final = 20
+_MAX_NAME: Final = 100
+_UNPRINTABLE: Final = re.compile(r"[^!-~]")
+
+
 def text(reason: str, details: str = "") -> str:
     """Envoy's line for one error of the library."""
     code = _CODES.get(reason)
@@ -58,6 +66,23 @@ def text(reason: str, details: str = "") -> str:
 def unverified(what: str) -> str:
     """The line for a certificate that was not believed; ``what`` says why not."""
     return text("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {what}")
+
+
+def no_name_set(names: Sequence[str]) -> str:
+    """The line for a certificate with none of the names that were asked for (semantics 10.3)."""
+    return unverified(f"SAN matcher, certificate SANs are [{_listed(names)}]")
+
+
+def not_for(host: str, names: Sequence[str]) -> str:
+    """The line for a certificate that is not for ``host`` (semantics 10.3)."""
+    return unverified(
+        f"verify SAN list, expected SANs: [{_listed([host])}], certificate SANs: [{_listed(names)}]"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of a stranger's certificate, fit for a log: few, and nothing that could end a line."""
+    return ", ".join(_UNPRINTABLE.sub("?", name[:_MAX_NAME]) for name in names[:_MAX_NAMES])
 
 
 def of(error: ssl.SSLError) -> str:

@@ -155,9 +155,14 @@ async def test_10_3_or_carry_one_of_the_names_that_are_set(certificates: Certifi
         assert (await get(proxy, "notincert.test")).status == 200
         assert (up.seen[0].tls or {})["sni"] == "notincert.test"
     names = {"subject_alt_names": ("other.test",)}
-    async with secure(certificates) as up, InProcess([up.port], **holder(certificates, **names)) as proxy:
+    async with (
+        secure(certificates, "wrong") as up,
+        InProcess([up.port], route=once, **holder(certificates, **names)) as proxy,
+    ):
         assert (await get(proxy)).status == 503
         assert up.seen == []
+        (record,) = await proxy.logged(1)
+        assert "SAN_matcher,_certificate_SANs_are_[wrong.test]" in record.transport_failure
 
 
 @BOTH_LOOPS
@@ -166,7 +171,7 @@ async def test_10_3_or_carry_one_of_the_names_that_are_set(certificates: Certifi
     [
         ("expired", "certificate_has_expired"),
         ("rogue", "unable_to_get_local_issuer_certificate"),
-        ("wrong", ""),
+        ("wrong", "verify_SAN_list,_expected_SANs:_[shop.test],_certificate_SANs:_[wrong.test]"),
     ],
 )
 async def test_10_9_a_certificate_that_is_not_believed(

@@ -7,20 +7,24 @@ costs more: weight / (active + 1) is its share at that moment.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from gatewayd.upstream.balancers.base import BalancedEndpoint, Balancer, weights_of
+from gatewayd.upstream.balancers.base import BalancedEndpoint, FlatBalancer, weights_of
 from gatewayd.upstream.balancers.deadline_order import deadline_order
+from gatewayd.upstream.balancers.warm_order import anybody_warms, warm_order
 
 E = TypeVar("E", bound=BalancedEndpoint)
 
 
-class LeastRequest(Balancer[E]):
+class LeastRequest(FlatBalancer[E]):
     """Power of two choices on ``active``."""
 
     __slots__ = ()
 
     def _choice(self, ready: tuple[E, ...], random: Callable[[], float]) -> Callable[[], E]:
+        warm_up, warming = self._slow_start, cast(Any, ready)
+        if warm_up is not None and anybody_warms(warming, warm_up, self._clock()):
+            return cast(Callable[[], E], warm_order(warming, random, warm_up, self._clock, cost=_busy))
         if len(set(weights_of(ready))) > 1:
             return deadline_order(ready, random, cost=_busy)
         count = len(ready)
