@@ -3,7 +3,7 @@
 set -eu
 
 # program:Debian package
-wanted='curl:curl openssl:openssl nginx:nginx-light'
+wanted='curl:curl openssl:openssl nginx:nginx-light testssl:testssl.sh'
 
 missing=
 for pair in $wanted; do
