@@ -216,7 +216,7 @@ def merge_servers(
                     other = taken[double]
                     _drop(
                         server,
-                        f'host "{double}" is already served with TLS on port {port} by Gateway {other.name} '
+                        f'host "{double}" is already served with TLS on port {port} by {other.title} '
                         f"({place(*other.where())})",
                         report,
                         "IST0145",

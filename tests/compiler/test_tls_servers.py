@@ -74,6 +74,28 @@ def test_3_3_a_server_for_every_host_has_no_names(hosts: str) -> None:
     assert chain.server_names == ()
 
 
+def test_2_2_2_a_namespace_before_a_host_says_who_may_bind_and_is_no_part_of_the_name() -> None:
+    def routes(namespace: str, cluster: str, host: str) -> str:
+        return virtual_service(
+            f"- {to(cluster)}",
+            name=namespace,
+            namespace=namespace,
+            hosts=f"[{host}]",
+            gateways="[istio-system/edge]",
+        )
+
+    compiled = serve(
+        server(9443, "HTTPS", '["test/*.bookinfo.com"]', SIMPLE),
+        routes=routes("test", "alpha.test", "a.bookinfo.com")
+        + "---"
+        + routes("other", "beta.test", "b.bookinfo.com"),
+    )
+    assert compiled.call("https://a.bookinfo.com:9443/") == "alpha.test:80"
+    assert compiled.call("https://b.bookinfo.com:9443/") == "404"
+    assert compiled.connect(9443, "bookinfo.com") == "no chain"
+    assert len(compiled.findings("IST0132")) == 1
+
+
 # -- what routes it ---------------------------------------------------------------------------------------
 
 
