@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayd.tls import reasons
+from gatewayd.tls.material import MaterialError
 
 #: A handshake must be over after this long (semantics 3.17).
 HANDSHAKE_TIMEOUT_S: Final = 15.0
@@ -100,11 +101,7 @@ class TlsLayer(asyncio.Protocol):
         self._ahead: list[bytes] = []  # decrypted before the inner protocol wanted it
         self._failure: ssl.SSLError | None = None  # met behind what is delivered first
         self._since = monotonic()
-        self._ssl, self._incoming, self._outgoing = context.open(server_name)
-        self._feed = self._incoming.write
-        self._take = self._outgoing.read
-        self._decrypt = self._ssl.read
-        self._encrypt = self._ssl.write
+        self._ssl: Any = None
 
     @classmethod
     def client(
@@ -121,7 +118,17 @@ class TlsLayer(asyncio.Protocol):
         self._send = transport.write  # type: ignore[attr-defined]
         if self._state == CLOSED:  # given up before it stood
             transport.abort()  # type: ignore[attr-defined]
-        elif self._context.speaks_first:
+            return
+        try:
+            self._ssl, self._incoming, self._outgoing = self._context.open(self._server_name)
+        except MaterialError as error:
+            self._fail(str(error))
+            return
+        self._feed = self._incoming.write
+        self._take = self._outgoing.read
+        self._decrypt = self._ssl.read
+        self._encrypt = self._ssl.write
+        if self._context.speaks_first:
             self._shake()
 
     def data_received(self, data: bytes) -> None:
@@ -153,6 +160,8 @@ class TlsLayer(asyncio.Protocol):
         inner, self._inner = self._inner, None
         shaken, self._shaken = self._shaken, None
         self._ahead = []
+        if self._ssl is not None and self._peer is not None:
+            self._context.ended(self._ssl, self._server_name)
         if shaken is not None:
             shaken(self, reasons.CLOSED if exc is None else reasons.of_os(exc))
         elif inner is not None:
@@ -427,7 +436,7 @@ class TlsLayer(asyncio.Protocol):
         self._inner = None
         shaken, self._shaken = self._shaken, None
         transport = self._transport
-        if self._outgoing.pending and not transport.is_closing():
+        if self._ssl is not None and self._outgoing.pending and not transport.is_closing():
             self._flush()
             transport.write_eof()
             asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)

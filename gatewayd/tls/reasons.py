@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 CLOSED: Final = "connection closed during the TLS handshake"
@@ -54,6 +54,25 @@ _MAX_NAMES: Final = 20
 _MAX_NAME: Final = 100
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
+_SELF_SIGNED_IN_CHAIN: Final = 19
+EXPIRED: Final = "X509_verify_cert: certificate verification error at depth 0: certificate has expired"
+#: BoringSSL's words for what OpenSSL counts.
+_VERIFICATION: Final = {
+    3: "unable to get certificate CRL",
+    7: "certificate signature failure",
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    12: "CRL has expired",
+    18: "self signed certificate",
+    19: "self signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    22: "certificate chain too long",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    26: "unsupported certificate purpose",
+}
+
 
 def text(reason: str, details: str = "") -> str:
     """Envoy's line for one error of the library."""
@@ -68,21 +87,20 @@ def unverified(what: str) -> str:
     return text("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {what}")
 
 
-def no_name_set(names: Sequence[str]) -> str:
-    """The line for a certificate with none of the names that were asked for (semantics 10.3)."""
-    return unverified(f"SAN matcher, certificate SANs are [{_listed(names)}]")
+def verification(number: int, depth: int, said: str = "") -> str:
+    """What X509_verify_cert found wrong at ``depth`` of a chain; ``said``: OpenSSL's words, for rare errors."""
+    words = _VERIFICATION.get(number) or said or f"error {number}"
+    return f"X509_verify_cert: certificate verification error at depth {depth}: {words}"
 
 
-def not_for(host: str, names: Sequence[str]) -> str:
-    """The line for a certificate that is not for ``host`` (semantics 10.3)."""
-    return unverified(
-        f"verify SAN list, expected SANs: [{_listed([host])}], certificate SANs: [{_listed(names)}]"
-    )
+def wrong_names(names: Iterable[str]) -> str:
+    """No name of a certificate is among those asked for (semantics 3.14, 10.3)."""
+    return f"SAN matcher, certificate SANs are [{', '.join(names)}]"
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Names of a stranger's certificate, fit for a log: few, and nothing that could end a line."""
-    return ", ".join(_UNPRINTABLE.sub("?", name[:_MAX_NAME]) for name in names[:_MAX_NAMES])
+def wrong_host(host: str, names: Iterable[str]) -> str:
+    """A certificate is not for the host that was asked for (semantics 10.3)."""
+    return f"verify SAN list, expected SANs: [{host}], certificate SANs: [{', '.join(names)}]"
 
 
 def of(error: ssl.SSLError) -> str:
@@ -90,8 +108,11 @@ def of(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return CLOSED
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = error.verify_message
-        return unverified(f"X509_verify_cert: certificate verification error at depth 0: {said}")
+        if not error.verify_code:  # our own check
+            return unverified(error.verify_message)
+        # The module does not tell the depth: nearly always the leaf's, which is 0.
+        depth = 1 if error.verify_code == _SELF_SIGNED_IN_CHAIN else 0
+        return unverified(verification(error.verify_code, depth, error.verify_message))
     return text(error.reason) if error.reason else f"TLS_error: {error.strerror or error}"
 
 
