@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.tls.layer import TlsLayer
-from gatewayd.tls.reasons import CLOSED, not_for
+from gatewayd.tls.reasons import CLOSED, unverified
 from gatewayd.upstream.proxy_header import proxy_header
 from gatewayd.upstream.spec import ClusterSpec
 
@@ -33,7 +33,7 @@ _LOCAL_ERRORS: Final = frozenset(
 
 #: Envoy's words for a reset in the handshake.
 _RESET: Final = "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
-_NO_NAME: Final = not_for("", ()).replace(" ", "_")
+_NO_NAME: Final = unverified("verify SAN list, expected SANs: []").replace(" ", "_")
 #: Envoy's words for a credential that is not there (semantics 3.13).
 NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
 
