@@ -6,14 +6,17 @@ another, so resuming never leads past a client certificate.
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from gatewayd.tls import reasons, standard
-from gatewayd.tls.inspect import Leaf
 from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.modes import MODES
 from gatewayd.tls.peer import PeerCertificate, PeerTls, peer_certificate
@@ -27,6 +30,7 @@ Opened = tuple[Any, Any, Any]
 _MAX_SESSIONS: Final = 256
 #: RSA keys below this are refused, as by Envoy.
 _MIN_RSA_BITS: Final = 2048
+_FIRST: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class ServerContext:
@@ -43,10 +47,10 @@ class ServerContext:
         self._wants_certificate = asked != "none"
         if not material.pairs:
             raise MaterialError("no certificate")
-        leaves = _check(material)
+        _check(material)
         if self._wants_certificate and not material.ca and not spec.accept_untrusted:
             raise MaterialError("no certificate authority to check client certificates with")
-        self._own_uri = next(iter(peer_certificate(leaves[0].der).uri_names), "")
+        self._own_uri = ""
         self._spec = spec
         self._material: Material | None = material
         self._context: Any = None
@@ -76,6 +80,7 @@ class ServerContext:
 
     def _make(self) -> Any:
         assert self._material is not None
+        self._own_uri = _first_uri(self._material.pairs[0].certificate)
         if self._extended:
             from gatewayd.tls.extended import ExtendedServer
 
@@ -147,7 +152,7 @@ class ClientContext:
         if spec.subject_alt_names:
             if not certificate.carries_any(spec.subject_alt_names):
                 return None, reasons.unverified(reasons.wrong_names(certificate.names))
-        elif spec.verify_host and not certificate.carries_any((server_name,)):
+        elif spec.verify_host and server_name and not certificate.carries_any((server_name,)):
             return None, reasons.unverified(reasons.wrong_host(server_name, certificate.names))
         return peer, ""
 
@@ -189,20 +194,22 @@ def _readable(der: bytes) -> PeerCertificate | None:
         return None
 
 
-def _check(material: Material) -> list[Leaf]:
-    """Look at everything before a client does. Raises MaterialError; returns the leaf of each pair."""
+def _first_uri(pem: bytes) -> str:
+    certificate = _readable(ssl.PEM_cert_to_DER_cert(_FIRST.search(pem)[0].decode()))  # type: ignore[index]
+    return next(iter(certificate.uri_names), "") if certificate is not None else ""
+
+
+def _check(material: Material) -> None:
+    """Look at everything before a client does. Raises MaterialError."""
     checks = PemChecks()
-    leaves = []
     for pair in material.pairs:
         leaf = checks.pair(pair.certificate, pair.private_key)
-        kind, _, bits = leaf.facts.key.partition(" ")
-        if kind == "RSA" and int(bits) < _MIN_RSA_BITS:
-            raise MaterialError(f"certificate: RSA keys need {_MIN_RSA_BITS} bits, this one has {bits}")
+        key = x509.load_der_x509_certificate(leaf.der).public_key()
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+            raise MaterialError(f"certificate: RSA keys need {_MIN_RSA_BITS} bits, not {key.key_size}")
         if pair.ocsp_staple:
             checks.staple(pair.ocsp_staple)
-        leaves.append(leaf)
     _check_trust(material.ca, material.crl)
-    return leaves
 
 
 @lru_cache(maxsize=64)
