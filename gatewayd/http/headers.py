@@ -91,6 +91,7 @@ JOINED_IN_REQUESTS: Final = frozenset(
     }
 )
 
+
 def joined_lines(line: bytes, value: bytes) -> bytes:
     """A field line (``name: value CR LF``) with the ``value CR LF`` of another joined to it, as Envoy does it:
     an empty one adds nothing, not even the comma.

@@ -12,7 +12,8 @@ from typing import Final
 
 #: Bytes that stay as they are wherever they stand in a path.
 _PLAIN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/!$&'()*+,;=:@"
-_UNUSUAL: Final = re.compile(b"[^?%s]" % re.escape(_PLAIN_BYTES)).search
+#: Leaves a target of these as it is and changes any other byte.
+_USUAL: Final = bytes(b if b in _PLAIN_BYTES + b"?" else 0x41 for b in range(256))
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
@@ -23,7 +24,8 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f-\xff]").search
 
 def is_canonical(target: bytes) -> bool:
     """Whether nothing about ``target`` can change under BASE; a quick look that may say no to canonical ones."""
-    return _UNUSUAL(target) is None and b"/." not in target
+    # bytes.translate returns its very argument if nothing changed
+    return target.translate(_USUAL) is target and b"/." not in target
 
 
 def normalize_target(target: bytes, mode: str) -> bytes | None:

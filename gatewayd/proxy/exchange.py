@@ -222,7 +222,9 @@ class Exchange(StreamInfo):
         if plan.plain and self.attempts == 1:
             if plan.client_plain:
                 self.x_forwarded_for = client.appended
-                message = b"".join((plan.prefix, client.lines, self.request_id, plan.suffix))
+                message = b"".join(
+                    (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
+                )
             else:
                 message = plain_head(self)
         else:

@@ -1,7 +1,8 @@
 """HOT: what can be worked out about a request from its head alone, under one listener configuration.
 
-A plan is made when a head is first seen and kept beside the parsed head (``ParsedRequest.plan``), so a
-repeated head goes straight to its cluster. It dies with the listener's spec.
+A plan is chosen when a head is first seen and kept beside the parsed head (``ParsedRequest.plan``), so a
+repeated head goes straight to its cluster. Most heads need nothing of their own and share their route's. Plans
+die with the listener's spec.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
 
 class Plan:
-    """The routing decision for one head. It does not point back at the head: no cycles on the data path."""
+    """The routing decision for a head, or for all that need nothing of their own on one route.
+
+    It does not point back at a head: no cycles on the data path.
+    """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "failure", "plain", "policed", "prefix", "route", "suffix",
-        "upgrade",
+        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "route",
+        "suffix", "upgrade",
     )  # fmt: skip
 
     def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
         #: why the request is answered here at once, or None
         self.failure = failure
         self.route = route
-        #: True: ``prefix`` + client lines + request id + ``suffix`` is the whole upstream head
+        #: True: the block's prefix + ``extra_lines`` + client lines + request id + ``suffix`` is the whole
+        #: upstream head
         self.plain = False
         #: True: a PolicyExchange serves it
         self.policed = False
@@ -42,47 +47,69 @@ class Plan:
         self.cluster: Any = None
         #: fields to send on besides those received; None = no more
         self.extra: list[Pair] | None = None
+        self.extra_lines = b""
         self.upgrade = b""
-        self.prefix = b""
         self.suffix = b""
 
 
-def make_plan(
-    request: ParsedRequest, table: RouteTable, options: HttpOptions, suffixes: dict[Route, bytes]
-) -> Plan:
-    """Route ``request`` and prepare what every request with this head has in common.
+class Planner:
+    """Makes the plans of a listener under one configuration."""
 
-    ``suffixes`` keeps, for the listener, what ends a plain head on each route.
-    """
-    head = request.head
-    if request.error is not None or head is None:
-        return Plan(request.error)
-    _, route = table.lookup(head)
-    if route is None:
-        return Plan(errors.NO_ROUTE)
+    __slots__ = ("_options", "_plans", "_table")
+
+    def __init__(self, table: RouteTable, options: HttpOptions) -> None:
+        self._table = table
+        self._options = options
+        #: of the routes met so far, for requests that need nothing of their own
+        self._plans: dict[Route, Plan] = {}
+
+    def plan(self, request: ParsedRequest) -> Plan:
+        """Route ``request`` and prepare what every request with this head has in common."""
+        head = request.head
+        if request.error is not None or head is None:
+            return Plan(request.error)
+        _, route = self._table.lookup(head)
+        if route is None:
+            return Plan(errors.NO_ROUTE)
+        options = self._options
+        block = request.block
+        if (
+            block.forwarded_for is not None
+            or block.forwarded_proto is not options.scheme
+            or block.upgrade
+            or not options.request_id
+            or (request.method not in _BODILESS and block.content_length < 0 and not block.chunked)
+        ):
+            plan = _make_plan(route, options, request)
+        else:
+            known = self._plans.get(route)
+            if known is None:
+                known = self._plans[route] = _make_plan(route, options, request)
+            plan = known
+        if plan.plain and not block.prefix:
+            block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
+                head.method, head.target, head.authority, block.forward_bytes,
+            )  # fmt: skip
+        return plan
+
+
+def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Plan:
     plan = Plan(None, route)
     if route.action != FORWARD:
         return plan
     plan.policed = route.policed
-    block = request.block
-    method = head.method
-    if block.upgrade or method not in _BODILESS or not options.request_id:
-        _extra_fields(plan, request, options)
+    _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
     if not route.plain or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
         return plan
+    block = request.block
     plan.plain = True
     plan.client_plain = block.forwarded_for is None and block.forwarded_proto is options.scheme
-    received = block.forward_bytes
     if plan.extra is not None:
-        received += b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
-    plan.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, head.target, head.authority, received)
-    suffix = suffixes.get(route)
-    if suffix is None:
-        suffix = suffixes[route] = _suffix(route, options)
-    plan.suffix = suffix
+        plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
+    plan.suffix = _suffix(route, options)
     return plan
 
 

@@ -25,7 +25,7 @@ def plain_head(exchange: Exchange) -> bytes:
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
         exchange.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
     )
-    out = [plan.prefix]
+    out = [block.prefix, plan.extra_lines]
     for name, value in pairs:
         out += (name, b": ", value, b"\r\n")
     if options.request_id:

@@ -21,10 +21,9 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
-from gatewayd.proxy.plan import make_plan
+from gatewayd.proxy.plan import Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
-from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -120,11 +119,11 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    suffixes: dict[Route, bytes] = {}
+    plan = Planner(table, options).plan
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
-            request.plan = make_plan(request, table, options, suffixes)
+            request.plan = plan(request)
             request.plan_for = chain
         if request.plan.policed:
             PolicyExchange(proxy, stream, request).begin()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewayd.http.h1.fields import BlockParser, RequestBlock
-from gatewayd.http.h1.head import RequestParser
+from gatewayd.http.h1 import head as request_heads
+from gatewayd.http.h1 import response as response_heads
+from gatewayd.http.h1.fields import RequestBlock, parse_lines
+from gatewayd.http.h1.head import ParsedRequest, RequestParser
 from gatewayd.http.h1.response import ResponseHead, ResponseParser
+from gatewayd.http.h1.shapes import MAX_SHAPES
 from gatewayd.http.options import HttpOptions
 from tests.reference.h1_head import PlainHead, Refused, read_fields
 
@@ -67,28 +71,90 @@ def _agree(block: RequestBlock, lines: list[bytes]) -> None:
         assert block.user_agent == plain.user_agent
 
 
-_PARSER = BlockParser(HttpOptions())
-
-
 @settings(max_examples=400)
 @given(LINES)
 def test_a_block_means_what_the_plain_twin_reads(lines: list[bytes]) -> None:
-    data = b"".join(line + b"\r\n" for line in lines)
-    _agree(BlockParser(HttpOptions()).parse(data), lines)
-    _agree(_PARSER.parse(data), lines)  # has seen many others: by the template where it fits
+    _agree(parse_lines(lines, HttpOptions()), lines)
 
 
-@settings(max_examples=400)
-@given(LINES, st.lists(st.tuples(st.integers(0, 8), LINES.filter(bool)), max_size=4))
-def test_a_block_like_the_last_but_for_some_lines_means_the_same(
-    lines: list[bytes], changes: list[tuple[int, list[bytes]]]
+def _request_facts(request: ParsedRequest) -> object:
+    head, block = request.head, request.block
+    if request.error is not None or head is None:
+        return request.error
+    return (
+        request.method, request.body, head.method, head.target, head.path, head.query, head.authority, head.scheme,
+        head.user_agent, list(head.fields.pairs), block.authority, block.chunked, block.close, block.content_length,
+        block.forward, block.forward_bytes, block.forwarded_for, block.forwarded_proto, block.request_id,
+        block.upgrade, block.user_agent,
+    )  # fmt: skip
+
+
+TARGETS = st.sampled_from(
+    ["/", "/a", "/a?b=c", "/a?b?c", "//a", "/./a", "/a/..", "/%41", "/a b", "a", "*", "http://b.test/a", "/\x7f",
+     "/\xff", "/a#b", "/?", "/a\tb", "/a\r\nx:y"]
+)  # fmt: skip
+#: Names as a client sends them; each may occur more than once.
+SENT_NAMES = st.sampled_from(
+    ["Cookie", "cookie", "User-Agent", "Accept", "X-A", "Content-Length", "Transfer-Encoding", "Connection", "TE",
+     "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-ID", "Upgrade", "x-envoy-internal", "Content_Length"]
+)  # fmt: skip
+SENT_VALUES = st.sampled_from(
+    ["a", "b", "", " a ", "5", "7", "05", "+5", "999999999999999999", "9223372036854775808", "chunked", "close", "x-a",
+     "keep-alive", "upgrade", "websocket", "trailers", "1.2.3.4", "https", "http", "x\ty", "\xff", "x\x00", "x\ry",
+     "x\ny", "x\r\ny: z", "x\r\n\r\ny", "\ta"]
+)  # fmt: skip
+HOSTS = st.sampled_from(["a.test", "b.test:80", "A.test", "", "a@b", "a b", "[::1]", "\xff"])
+
+
+@settings(max_examples=600)
+@given(
+    st.lists(st.tuples(SENT_NAMES, st.sampled_from([":", ": ", ":  "])), max_size=5),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "POST", "CONNECT", "QUERY", "get"]), TARGETS, HOSTS,
+            st.lists(SENT_VALUES, min_size=5, max_size=5),
+        ),
+        min_size=2, max_size=8,
+    ),
+    st.integers(0, 5),
+    st.sampled_from([
+        HttpOptions(), HttpOptions(trusted_proxies=1), HttpOptions(path_normalization="MERGE_SLASHES"),
+        HttpOptions(path_normalization="NONE"), HttpOptions(scheme=b"https"),
+    ]),
+)  # fmt: skip
+def test_a_request_head_built_like_one_before_means_what_it_means_to_a_parser_that_saw_none(
+    names: list[tuple[str, str]],
+    heads: list[tuple[str, str, str, list[str]]],
+    host_at: int,
+    options: HttpOptions,
 ) -> None:
-    parser = BlockParser(HttpOptions())
-    for at, other in [(0, lines[:1]), *changes]:
-        lines = [*lines]
-        if lines and other:
-            lines[at % len(lines)] = other[0]
-        _agree(parser.parse(b"".join(line + b"\r\n" for line in lines)), lines)
+    parser = RequestParser(options)
+    with patch.object(request_heads, "LEARN_ONE_IN", 1):
+        for method, target, host, values in heads:
+            lines = [f"{name}{colon}{value}" for (name, colon), value in zip(names, values, strict=False)]
+            lines.insert(host_at, f"Host: {host}")
+            data = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+            expected = _request_facts(RequestParser(options).parse(data))
+            assert _request_facts(parser.parse(data)) == expected, data
+
+
+def test_heads_that_differ_in_a_value_or_two_are_soon_read_by_their_shape() -> None:
+    parser = RequestParser(HttpOptions())
+    head = b"GET /%d HTTP/1.1\r\nHost: a.test\r\nCookie: %d\r\nX-A: b\r\n\r\n"
+    for number in range(20):
+        parser.parse(head % (number, number))
+    with patch.object(RequestParser, "_parse", side_effect=AssertionError):
+        request = parser.parse(head % (99, 99))
+    assert request.head is not None
+    assert request.head.target == b"/99"
+    assert request.block.forward == [(b"cookie", b"99"), (b"x-a", b"b")]
+
+
+def test_heads_that_are_all_built_differently_leave_a_bounded_memory() -> None:
+    parser = RequestParser(HttpOptions())
+    for number in range(200):
+        parser.parse(b"GET / HTTP/1.1\r\nHost: a.test\r\nX-%d: a\r\n\r\n" % number)
+    assert [len(shapes) for shapes in parser._shapes.values()] == [MAX_SHAPES]
 
 
 @settings(max_examples=100)
@@ -149,5 +215,17 @@ def test_a_response_head_like_the_last_but_for_some_lines_means_the_same(
         elif at < len(head):
             head = [*head[:at], line, *head[at + 1 :]]
         data = b"\r\n".join(head) + b"\r\n\r\n"
-        for _ in range(2):
-            assert _facts(parser.parse(data)) == _facts(ResponseParser(options).parse(data)), data
+        with patch.object(response_heads, "LEARN_ONE_IN", 1):
+            for _ in range(2):
+                assert _facts(parser.parse(data)) == _facts(ResponseParser(options).parse(data)), data
+
+
+def test_response_heads_that_differ_in_a_value_or_two_are_soon_read_by_their_shape() -> None:
+    parser = ResponseParser(HttpOptions())
+    data = b'HTTP/1.1 200 OK\r\nServer: x\r\nETag: "%d"\r\nContent-Length: %d\r\n\r\n'
+    for number in range(20):
+        parser.parse(data % (number, number))
+    with patch.object(ResponseParser, "_parse", side_effect=AssertionError):
+        head = parser.parse(data % (99, 99))
+    assert head.content_length == 99
+    assert head.pairs == [(b"etag", b'"99"'), (b"content-length", b"99")]

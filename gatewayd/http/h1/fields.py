@@ -43,50 +43,49 @@ is_authority: Final = re.compile(
 ).fullmatch
 
 # What a request field name means to the parser.
-# Up to _USER_AGENT a line goes upstream as it is.
+# Up to USER_AGENT a line goes upstream as it is.
 (
-    _PLAIN, _JOINED, _USER_AGENT, _HOST_FIELD, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _TE, _UPGRADE,
-    _XFF, _XFP, _REQUEST_ID, _DROP, _REMOVE, _H2C,
+    PLAIN, JOINED, USER_AGENT, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE,
+    FORWARDED_FOR, FORWARDED_PROTO, REQUEST_ID, DROP, REMOVE, H2C,
 ) = range(15)  # fmt: skip
 
 _KINDS: Final[dict[bytes, int]] = {
-    **dict.fromkeys(headers.JOINED_IN_REQUESTS, _JOINED),
-    **dict.fromkeys(headers.HOP_BY_HOP, _DROP),
-    **dict.fromkeys(headers.REMOVED_AT_EDGE, _REMOVE),
-    b"user-agent": _USER_AGENT,
-    b"host": _HOST_FIELD,
-    b"content-length": _CONTENT_LENGTH,
-    b"transfer-encoding": _TRANSFER_ENCODING,
-    b"connection": _CONNECTION,
-    b"te": _TE,
-    b"upgrade": _UPGRADE,
-    b"http2-settings": _H2C,
-    b"x-forwarded-for": _XFF,
-    b"x-forwarded-proto": _XFP,
-    b"x-request-id": _REQUEST_ID,
+    **dict.fromkeys(headers.JOINED_IN_REQUESTS, JOINED),
+    **dict.fromkeys(headers.HOP_BY_HOP, DROP),
+    **dict.fromkeys(headers.REMOVED_AT_EDGE, REMOVE),
+    b"user-agent": USER_AGENT,
+    b"host": HOST,
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"connection": CONNECTION,
+    b"te": TE,
+    b"upgrade": UPGRADE,
+    b"http2-settings": H2C,
+    b"x-forwarded-for": FORWARDED_FOR,
+    b"x-forwarded-proto": FORWARDED_PROTO,
+    b"x-request-id": REQUEST_ID,
 }
 
 
-def _name_kind(lower: bytes) -> int:
+def kind_of(name: bytes) -> int:
+    """What a field name, received in whatever case, means to the parser."""
+    lower = name.lower()
     kind = _KINDS.get(lower)
     if kind is not None:
         return kind
-    return _REMOVE if b"_" in lower and lower.replace(b"_", b"-") in headers.OWN_NAMES else _PLAIN
+    return REMOVE if b"_" in lower and lower.replace(b"_", b"-") in headers.OWN_NAMES else PLAIN
 
 
 class RequestBlock:
-    """A request's field block, parsed. Shared by every request with the same bytes."""
+    """A request's field block, parsed."""
 
     __slots__ = (
-        "_forward", "authority", "chunked", "close", "content_length", "error", "forward_bytes",
-        "forwarded_for", "forwarded_proto", "request_id", "template", "upgrade", "user_agent",
+        "_forward", "_forward_bytes", "authority", "chunked", "close", "content_length", "error", "forwarded_for",
+        "forwarded_proto", "prefix", "request_id", "texts", "upgrade", "user_agent",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.error: Failure | None = None
-        #: the lines that go upstream, each ended by CRLF: without host, hop-by-hop and edge fields
-        self.forward_bytes = b""
-        self._forward: list[Pair] | None = None
         self.authority: bytes | None = None
         self.content_length = -1
         self.chunked = False
@@ -98,23 +97,25 @@ class RequestBlock:
         self.forwarded_proto = b"http"
         self.request_id: bytes | None = None
         self.user_agent = b""
-        #: the outgoing text of each line, while the block may serve as a template
-        self.template: list[bytes] | None = None
+        #: request line, host and the lines that go upstream, as a route without operations sends them; b"" until
+        #: somebody made it
+        self.prefix = b""
+        self._forward_bytes: bytes | None = None
+        self._forward: list[Pair] | None = None
+        #: what of each line goes upstream (b"" where nothing does), while a shape may be made of them
+        self.texts: list[bytes] | None = None
 
-    def copy(self) -> RequestBlock:
-        """Another block of the same special fields; what is the line's own is to be set."""
-        block = _new_block(RequestBlock)
-        block.error = None
-        block._forward = None
-        block.template = None
-        block.content_length = self.content_length
-        block.chunked = self.chunked
-        block.close = self.close
-        block.upgrade = self.upgrade
-        block.forwarded_for = self.forwarded_for
-        block.forwarded_proto = self.forwarded_proto
-        block.request_id = self.request_id
-        return block
+    @property
+    def forward_bytes(self) -> bytes:
+        """The lines that go upstream, each ended by CRLF: without host, hop-by-hop and edge fields."""
+        text = self._forward_bytes
+        if text is None:
+            text = self._forward_bytes = self.prefix.split(b"\r\n", 2)[2]
+        return text
+
+    @forward_bytes.setter
+    def forward_bytes(self, text: bytes) -> None:
+        self._forward_bytes = text
 
     @property
     def forward(self) -> list[Pair]:
@@ -134,9 +135,6 @@ class RequestBlock:
         return Fields(pairs)
 
 
-_new_block: Final = RequestBlock.__new__
-
-
 def _fail(failure: Failure) -> RequestBlock:
     block = RequestBlock()
     block.error = failure
@@ -144,18 +142,10 @@ def _fail(failure: Failure) -> RequestBlock:
 
 
 #: A field line, parsed: what it means, name and value, the line as it goes upstream, the bit of its name.
-_Line = tuple[int, Pair, bytes, int]
+Line = tuple[int, Pair, bytes, int]
 
 #: Lines seen more than once. Most of a head repeats even when the head does not.
-_LINES: Final[Memo[_Line]] = Memo(generation=4096, max_key_bytes=512)
-
-_CHUNKED_LINE: Final[_Line] = (
-    _PLAIN,
-    (b"transfer-encoding", b"chunked"),
-    b"transfer-encoding: chunked\r\n",
-    0,
-)
-_TE_LINE: Final[_Line] = (_PLAIN, (b"te", b"trailers"), b"te: trailers\r\n", 0)
+_LINES: Final[Memo[Line]] = Memo(generation=4096, max_key_bytes=512)
 
 #: name as received -> (kind, lower-case name, start of its line, bit); only valid tokens, bounded.
 _NAMES: Final[dict[bytes, tuple[int, bytes, bytes, int]]] = {}
@@ -168,7 +158,7 @@ def _learn_name(name: bytes) -> tuple[int, bytes, bytes, int] | None:
     if not name or name.translate(None, headers.TOKEN_BYTES):
         return None
     lower = name.lower()
-    meaning = (_name_kind(lower), lower, lower + b": ", _BITS.get(lower, 0))
+    meaning = (kind_of(lower), lower, lower + b": ", _BITS.get(lower, 0))
     if len(name) <= 64:
         if len(_NAMES) >= _MAX_NAMES:
             _NAMES.clear()
@@ -176,7 +166,7 @@ def _learn_name(name: bytes) -> tuple[int, bytes, bytes, int] | None:
     return meaning
 
 
-def _new_line(line: bytes) -> _Line | Failure:
+def _new_line(line: bytes) -> Line | Failure:
     """Parse a line that is not in the young generation of the memo, and offer it."""
     known = _LINES.recall(line)
     if known is not None:
@@ -195,78 +185,7 @@ def _new_line(line: bytes) -> _Line | Failure:
     return entry
 
 
-class BlockParser:
-    """Parses field blocks under one set of options.
-
-    Clients send blocks that differ from one another in a line or two. The last ordinary block is kept as a
-    template: a block with as many lines of the same fields only has its other lines looked at.
-    """
-
-    __slots__ = ("_block", "_lines", "_names", "_options", "_texts")
-
-    def __init__(self, options: HttpOptions) -> None:
-        self._options = options
-        self._lines: list[bytes] = []
-        self._names: list[bytes] = []
-        self._texts: list[bytes] = []  # one for each line, b"" where nothing goes upstream
-        self._block = RequestBlock()
-
-    def parse(self, data: bytes) -> RequestBlock:
-        """Parse ``data``: field lines, each ended by CRLF, without the empty line that ends the head.
-
-        Every violation of hardening section 2 gives a block whose ``error`` says how to answer.
-        """
-        lines = data.split(b"\r\n")
-        lines.pop()  # empty: data ends with CRLF
-        template = self._lines
-        if len(lines) == len(template):
-            changed = [at for at, line in enumerate(lines) if line != template[at]]
-            if len(changed) <= _MAX_CHANGED:
-                block = self._changed(lines, changed)
-                if block is not None:
-                    return block
-        return self._whole(lines)
-
-    def _changed(self, lines: list[bytes], changed: list[int]) -> RequestBlock | None:
-        """The template's block with some lines replaced; None if one of them needs the long way."""
-        names = self._names
-        texts = self._texts[:]
-        agent = self._block.user_agent
-        authority = self._block.authority
-        for at in changed:
-            line = lines[at]
-            entry = _LINES.get(line) or _new_line(line)
-            if isinstance(entry, Failure):
-                return None
-            kind, (lower, value), text, _ = entry
-            if kind > _HOST_FIELD or names[at] != lower:
-                return None
-            if kind == _HOST_FIELD:
-                if not _is_known_authority(value):
-                    return None
-                authority = value
-                continue
-            texts[at] = text
-            if kind == _USER_AGENT:
-                agent = value
-        block = self._block.copy()
-        block.user_agent = agent
-        block.authority = authority
-        block.forward_bytes = b"".join(texts)
-        return block
-
-    def _whole(self, lines: list[bytes]) -> RequestBlock:
-        block = parse_lines(lines, self._options)
-        if block.template is not None and len(lines) > 2:
-            self._lines = lines
-            self._names = [line.partition(b":")[0].lower() for line in lines]
-            self._texts = block.template
-            self._block = block
-            block.template = None
-        return block
-
-
-def _is_known_authority(authority: bytes) -> bool:
+def is_known_authority(authority: bytes) -> bool:
     """``is_authority``, remembered."""
     if authority in _AUTHORITIES:
         return True
@@ -278,10 +197,6 @@ def _is_known_authority(authority: bytes) -> bool:
     return True
 
 
-#: More changed lines than this are looked at in the ordinary way.
-_MAX_CHANGED: Final = 4
-
-
 def parse_lines(lines: list[bytes], options: HttpOptions) -> RequestBlock:
     """Parse field ``lines``, without their line ends, one by one."""
     if len(lines) > options.limits.max_request_fields:
@@ -291,7 +206,7 @@ def parse_lines(lines: list[bytes], options: HttpOptions) -> RequestBlock:
     out: list[bytes] = []  # one for each line, b"" where nothing goes upstream
     append = out.append
     known = _LINES.get
-    special: list[_Line] = []
+    special: list[Line] = []
     names = 0
     repeated = False
     for line in lines:
@@ -302,32 +217,32 @@ def parse_lines(lines: list[bytes], options: HttpOptions) -> RequestBlock:
                 return _fail(parsed)
             entry = parsed
         kind, pair, text, bit = entry
-        if kind <= _USER_AGENT:
+        if kind <= USER_AGENT:
             append(text)
             if bit:
                 if names & bit:
                     repeated = True
                 names |= bit
-                if kind == _USER_AGENT:
+                if kind == USER_AGENT:
                     block.user_agent = pair[1]
-        elif kind == _HOST_FIELD:
+        elif kind == HOST:
             if block.authority is not None:
                 return _fail(errors.BAD_REQUEST)  # two Host lines: two readings
             block.authority = pair[1]
             append(b"")
         else:
             special.append(entry)
-            append(text if kind == _CONTENT_LENGTH else b"")
-    if block.authority is not None and not _is_known_authority(block.authority):
+            append(text if kind == CONTENT_LENGTH else b"")
+    if block.authority is not None and not is_known_authority(block.authority):
         return _fail(errors.BAD_HOST)
     if repeated:
         _join_repeated(block, out)
+    else:
+        block.texts = out
     if special:
         failure = _special_fields(block, out, special, options)
         if failure is not None:
             return _fail(failure)
-    elif not repeated:
-        block.template = out
     block.forward_bytes = b"".join(out)
     return block
 
@@ -352,38 +267,38 @@ def _join_repeated(block: RequestBlock, out: list[bytes]) -> None:
 
 
 def _special_fields(
-    block: RequestBlock, out: list[bytes], special: list[_Line], options: HttpOptions
+    block: RequestBlock, out: list[bytes], special: list[Line], options: HttpOptions
 ) -> Failure | None:
     """Fields that frame or that are hop-by-hop; extends ``out``, the lines that go upstream."""
     nominated: set[bytes] = set()
     upgrade = b""
     for entry in special:
         kind, (_, value), _, _ = entry
-        if kind == _CONTENT_LENGTH:
+        if kind == CONTENT_LENGTH:
             if block.content_length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 return errors.BAD_REQUEST
             block.content_length = int(value)
             if block.content_length >> 63:
                 return errors.BAD_REQUEST
-        elif kind == _TRANSFER_ENCODING:
+        elif kind == TRANSFER_ENCODING:
             if value.lower() != b"chunked" or block.chunked:
                 return errors.UNKNOWN_TRANSFER_CODING
             block.chunked = True
             out.append(b"transfer-encoding: chunked\r\n")
-        elif kind == _CONNECTION:
+        elif kind == CONNECTION:
             nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
-        elif kind == _TE:
+        elif kind == TE:
             if b"trailers" in [t.strip(b" \t").lower() for t in value.split(b",")]:
                 out.append(b"te: trailers\r\n")
-        elif kind == _UPGRADE:
+        elif kind == UPGRADE:
             upgrade = upgrade + b"," + value if upgrade and value else upgrade or value
-        elif kind == _XFF:
+        elif kind == FORWARDED_FOR:
             before = block.forwarded_for
             block.forwarded_for = before + b"," + value if before and value else before or value
-        elif kind == _XFP:
+        elif kind == FORWARDED_PROTO:
             if options.trusted_proxies:
                 block.forwarded_proto = value
-        elif kind == _REQUEST_ID:
+        elif kind == REQUEST_ID:
             block.request_id = value
     if block.chunked and block.content_length >= 0:
         return errors.LENGTH_AND_CHUNKED
@@ -396,6 +311,7 @@ def _special_fields(
         nominated -= headers.NOT_NOMINABLE
         if nominated:
             # what a client may not nominate stays (hardening section 4)
+            block.texts = None
             out[:] = [text for text in out if not _is_nominated(text.partition(b": ")[0], nominated)]
     return None
 

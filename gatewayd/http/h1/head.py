@@ -1,8 +1,8 @@
 """HOT: HTTP/1.1 request heads, parsed strictly once and remembered by their exact bytes.
 
-Three steps, each dearer than the one before: the whole head was seen before (one look-up), its field block
-was (a request line to parse), or everything is new (:mod:`gatewayd.http.h1.fields`). ``tests/reference/``
-keeps a plain twin that random tests compare this with.
+Three steps, each dearer than the one before: the whole head was seen before (one look-up), it is built like
+one seen before (:mod:`gatewayd.http.h1.shapes`), or it is read line by line (:mod:`gatewayd.http.h1.fields`).
+``tests/reference/`` keeps a plain twin that random tests compare this with.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.fields import BlockParser, RequestBlock, is_authority
+from gatewayd.http.h1.fields import RequestBlock, is_authority, parse_lines
 from gatewayd.http.h1.memo import Memo
+from gatewayd.http.h1.request_shapes import RequestShape, learn
+from gatewayd.http.h1.shapes import LEARN_ONE_IN
 from gatewayd.http.message import RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.paths import is_canonical, normalize_target
@@ -72,21 +74,35 @@ def refused(failure: Failure) -> ParsedRequest:
     return ParsedRequest(_EMPTY_BLOCK, error=failure)
 
 
+class _BareRequest(ParsedRequest):
+    """One whose attributes are all set by who makes it: without a call of ``__init__``."""
+
+    __slots__ = ()
+    __init__ = object.__init__
+
+
+class _BareHead(RequestHead):
+    """The same for a head."""
+
+    __slots__ = ()
+    __init__ = object.__init__
+
+
 class RequestParser:
     """Parses heads under one set of options; holds the memo. One per distinct options and process."""
 
-    __slots__ = ("_blocks", "_normalization", "_options", "_ordinary", "_parse_block", "_scheme", "heads")
+    __slots__ = ("_merges", "_misses", "_normalization", "_options", "_shapes", "heads")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._normalization = options.path_normalization
-        self._scheme = options.scheme
-        #: nothing but the connection decides about scheme and path
-        self._ordinary = options.path_normalization == "BASE" and not options.trusted_proxies
+        #: "//" in a path may become "/"
+        self._merges = options.path_normalization not in ("BASE", "NONE")
         #: whole heads; a connection asks ``heads.get`` first
         self.heads: Memo[ParsedRequest] = Memo(generation=16_384)
-        self._blocks: Memo[RequestBlock] = Memo()
-        self._parse_block = BlockParser(options).parse
+        #: by method
+        self._shapes: dict[bytes, list[RequestShape]] = {}
+        self._misses = 0
 
     def parse(self, head: bytes) -> ParsedRequest:
         """Parse ``head``, which ends with its empty line (``CRLF CRLF``) and holds no other."""
@@ -94,11 +110,63 @@ class RequestParser:
 
     def parse_new(self, head: bytes) -> ParsedRequest:
         """The same, when ``heads.get`` was asked in vain."""
-        request = self.heads.recall(head)
+        heads = self.heads
+        request = heads.recall(head)
         if request is None:
-            request = self._parse(head)
-            self.heads.offer(head, request)
+            request = self._by_shape(head) or self._parse(head)
+            heads.offer(head, request)
         return request
+
+    def _by_shape(self, head: bytes) -> ParsedRequest | None:
+        """The request if its head has a known shape and an ordinary target."""
+        parts = head.split(b" ", 2)
+        if len(parts) < 3:
+            return None
+        method, target, rest = parts
+        shapes = self._shapes.get(method)
+        if shapes is None:
+            return None
+        if not is_canonical(target) or target[:1] != b"/" or (self._merges and b"//" in target):
+            return None
+        position = 0
+        for shape in shapes:
+            block = shape.block(rest, target)
+            if block is not None:
+                break
+            position += 1
+        else:
+            return None
+        if position:  # what fits often comes to the front
+            shapes[position] = shapes[position - 1]
+            shapes[position - 1] = shape
+        request: ParsedRequest = _BareRequest()
+        request.block = block
+        request.method = method
+        request.error = request.plan = request.plan_for = None
+        request.body = CHUNKED if block.chunked else LENGTH if block.content_length > 0 else NO_BODY
+        request.head = parsed = _BareHead()
+        parsed.method = method
+        parsed.target = target
+        if b"?" in target:
+            parsed.path, _, parsed.query = target.partition(b"?")
+        else:
+            parsed.path = target
+            parsed.query = None
+        parsed.authority = block.authority or b""
+        parsed.scheme = shape.scheme
+        parsed.user_agent = block.user_agent
+        parsed._source = block
+        parsed._fields = parsed.shown = None
+        return request
+
+    def _learn(self, head: bytes, request: ParsedRequest) -> None:
+        """Learn the shape of a head that had none, when it is of the ordinary kind."""
+        block = request.block
+        if request.error is None and request.head is not None and block.texts is not None:
+            if self._misses % LEARN_ONE_IN == 0:
+                shapes = self._shapes.setdefault(request.method, [])
+                learn(shapes, head, block, request.head.scheme)
+            self._misses += 1
 
     def _parse(self, head: bytes) -> ParsedRequest:
         line_end = head.find(b"\r\n")
@@ -112,12 +180,9 @@ class RequestParser:
             return refused(errors.LOW_VERSION if low else errors.BAD_REQUEST)
         if method not in METHODS:
             return refused(errors.BAD_REQUEST)
-        fields = head[line_end + 2 : -2]
-        blocks = self._blocks
-        block = blocks.get(fields) or blocks.recall(fields)
-        if block is None:
-            block = self._parse_block(fields)
-            blocks.offer(fields, block)
+        lines = head[line_end + 2 : -2].split(b"\r\n")
+        lines.pop()  # empty: the field block ends with CRLF
+        block = parse_lines(lines, self._options)
         if block.error is not None:
             return refused(block.error)
         request = ParsedRequest(block, method)
@@ -125,19 +190,10 @@ class RequestParser:
             request.body = CHUNKED
         elif block.content_length > 0:
             request.body = LENGTH
-        authority = block.authority
-        if (
-            self._ordinary
-            and authority is not None
-            and target[:1] == b"/"
-            and is_canonical(target)
-            and method != b"QUERY"
-            and not block.upgrade
-        ):
-            # What _control_data comes to for an ordinary request.
-            request.head = RequestHead(method, target, authority, self._scheme, block, block.user_agent)
-            return request
         self._control_data(request, method, target)
+        if target[:1] == b"/" and method != b"QUERY" and not block.upgrade:
+            self._learn(head, request)
+        block.texts = None
         return request
 
     def _control_data(self, request: ParsedRequest, method: bytes, target: bytes) -> None:

@@ -7,12 +7,14 @@ but the service time, ``date`` when the upstream sent none, and ``connection: cl
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
 from gatewayd.http import headers
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.h1.memo import Memo
+from gatewayd.http.h1.shapes import LEARN_ONE_IN, Shape, keep, widened
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Fields, Pair
 from gatewayd.http.options import HttpOptions
@@ -91,22 +93,6 @@ class ResponseHead:
         #: how many bytes at the end of ``relay`` are ours
         self.tail_bytes = 0
 
-    def copy(self) -> ResponseHead:
-        """Another head of the same status and special fields; ``relay`` is to be set."""
-        head = _new_head(ResponseHead)
-        head.error = ""
-        head.status = self.status
-        head.content_length = self.content_length
-        head.chunked = self.chunked
-        head.close = self.close
-        head.has_date = self.has_date
-        head.upgrade = self.upgrade
-        head.grpc_status = self.grpc_status
-        head.simple = self.simple
-        head._pairs = None
-        head.tail_bytes = self.tail_bytes
-        return head
-
     @property
     def pairs(self) -> list[Pair]:
         """The fields for downstream, hop-by-hop ones and an overwritten ``server`` left out; not to be changed."""
@@ -132,10 +118,12 @@ class ResponseHead:
         return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
 
 
-_new_head: Final = ResponseHead.__new__
+class _BareHead(ResponseHead):
+    """One whose attributes are all set by who makes it: without a call of ``__init__``."""
 
-#: More changed lines than this are looked at in the ordinary way.
-_MAX_CHANGED: Final = 4
+    __slots__ = ()
+    __init__ = object.__init__
+
 
 # What a response field name means to the parser. Up to _GRPC_STATUS a line goes downstream as it is, from
 # _SERVER on it is dropped unless the options say otherwise, _DROP always.
@@ -154,6 +142,14 @@ _KINDS: Final[dict[bytes, int]] = {
     b"connection": _CONNECTION,
     b"upgrade": _UPGRADE,
 }
+
+#: Lines of these may differ between heads of one shape.
+_MAY_VARY: Final = frozenset({_PLAIN, _DATE, _JOINED, _CONTENT_LENGTH})
+
+
+def _kind_of(name: bytes) -> int:
+    return _KINDS.get(name.lower(), _PLAIN)
+
 
 #: A field line, parsed: what it means, name and value, the line as it goes downstream.
 _Line = tuple[int, Pair, bytes]
@@ -187,7 +183,7 @@ def _learn_name(name: bytes) -> tuple[int, bytes, bytes] | None:
     if not name or name.translate(None, headers.TOKEN_BYTES):
         return None
     lower = name.lower()
-    meaning = (_KINDS.get(lower, _PLAIN), lower, lower + b": ")
+    meaning = (_kind_of(name), lower, lower + b": ")
     if len(name) <= 64:
         if len(_MEANINGS) >= _MAX_MEANINGS:
             _MEANINGS.clear()
@@ -222,32 +218,71 @@ def _refuse(reason: str) -> ResponseHead:
     return head
 
 
+class _ResponseShape(Shape):
+    """What simple heads have in common; ``head`` and ``texts`` are those of the head that ``lines`` came from."""
+
+    __slots__ = ("_head", "_length", "_pieces")
+
+    def __init__(
+        self, lines: Sequence[bytes], varying: Sequence[int], head: ResponseHead, texts: Sequence[bytes]
+    ) -> None:
+        super().__init__(lines, varying)
+        self._head = head
+        #: where the length stands among the values; -1: it does not vary
+        self._length = -1
+        #: what goes downstream, in pieces: every other one is a value
+        self._pieces = [b""]
+        for line, text in enumerate(texts):
+            if line in varying:
+                if _kind_of(self.names[line - 1]) == _CONTENT_LENGTH:
+                    self._length = varying.index(line)
+                self._pieces[-1] += text[: text.find(b": ") + 2]
+                self._pieces += [b"", b"\r\n"]
+            else:
+                self._pieces[-1] += text
+
+    def head(self, data: bytes) -> ResponseHead | None:
+        """The head of ``data``; None: it does not fit."""
+        values = self.values(data)
+        if values is None:
+            return None
+        common = self._head
+        head: ResponseHead = _BareHead()
+        if self._length < 0:
+            head.content_length = common.content_length
+        else:
+            length = values[self._length]
+            if not _is_length(length):
+                return None
+            head.content_length = int(length)
+        head.error = ""
+        head.status = common.status
+        head.chunked = common.chunked
+        head.close = common.close
+        head.has_date = common.has_date
+        head.upgrade = common.upgrade
+        head.grpc_status = common.grpc_status
+        head.simple = common.simple
+        head.tail_bytes = common.tail_bytes
+        head._pairs = None
+        pieces = self._pieces[:]
+        pieces[1::2] = values
+        head.relay = b"".join(pieces)
+        return head
+
+
 class ResponseParser:
     """Parses response heads under one set of options; holds the memo."""
 
-    __slots__ = (
-        "_drop_from",
-        "_head",
-        "_keep_server",
-        "_limits",
-        "_lines",
-        "_names",
-        "_options",
-        "_tail",
-        "_texts",
-        "heads",
-    )
+    __slots__ = ("_drop_from", "_keep_server", "_limits", "_misses", "_options", "_shapes", "_tail", "heads")
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._limits: HttpLimits = options.limits
         #: whole heads; a connection asks ``heads.get`` first
         self.heads: Memo[ResponseHead] = Memo()
-        #: the last simple head: most heads of an upstream differ from it in a line or two
-        self._lines: list[bytes] = []
-        self._names: list[bytes] = []
-        self._texts: list[bytes] = []
-        self._head = ResponseHead()
+        self._shapes: list[_ResponseShape] = []
+        self._misses = 0
         server = options.server_header
         self._keep_server = server is None
         keeps_any = server is None or not options.debug_headers
@@ -259,52 +294,42 @@ class ResponseParser:
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
-        head = self.heads.get(data) or self.heads.recall(data)
+        heads = self.heads
+        head = heads.get(data) or heads.recall(data)
         if head is None:
-            head = self._parse(data)
-            self.heads.offer(data, head)
+            head = self._by_shape(data) or self._parse(data)
+            heads.offer(data, head)
         return head
+
+    def _by_shape(self, data: bytes) -> ResponseHead | None:
+        if len(data) > self._limits.max_response_head_bytes:
+            return None
+        shapes = self._shapes
+        position = 0
+        for shape in shapes:
+            head = shape.head(data)
+            if head is not None:
+                if position:  # what fits often comes to the front
+                    shapes[position] = shapes[position - 1]
+                    shapes[position - 1] = shape
+                return head
+            position += 1  # noqa: SIM113  enumerate makes a tuple each turn
+        return None
+
+    def _learn(self, lines: list[bytes], texts: list[bytes], head: ResponseHead) -> None:
+        """Make a shape of a head that has none, or widen the one it nearly fits."""
+        self._misses += 1
+        if self._misses % LEARN_ONE_IN != 1 % LEARN_ONE_IN:
+            return
+        kinds = [_kind_of(line.partition(b":")[0]) for line in lines]
+        alike = [shape for shape in self._shapes if shape.lines[0] == lines[0]]
+        wide, varying = widened(alike, lines, [kind in _MAY_VARY for kind in kinds])
+        keep(self._shapes, _ResponseShape(lines, varying, head, texts), wide)
 
     def _parse(self, data: bytes) -> ResponseHead:
         if len(data) > self._limits.max_response_head_bytes:
             return _refuse("too large")
         lines = data[:-4].split(b"\r\n")
-        template = self._lines
-        if len(lines) == len(template):
-            changed = [at for at, line in enumerate(lines) if line != template[at]]
-            if len(changed) <= _MAX_CHANGED:
-                head = self._changed(lines, changed)
-                if head is not None:
-                    return head
-        return self._whole(lines)
-
-    def _changed(self, lines: list[bytes], changed: list[int]) -> ResponseHead | None:
-        """The template's head with some lines replaced; None if one of them needs the long way."""
-        texts = self._texts[:]
-        names = self._names
-        length = -2
-        for at in changed:
-            line = lines[at]
-            entry = _LINES.get(line) or _new_line(line)
-            if entry is None:
-                return None
-            kind, (lower, value), text = entry
-            if kind > _CONTENT_LENGTH or names[at] != lower:
-                return None
-            if kind == _CONTENT_LENGTH:
-                if not _is_length(value):
-                    return None
-                length = int(value)
-            elif kind == _GRPC_STATUS:
-                return None
-            texts[at] = text
-        head = self._head.copy()
-        if length >= 0:
-            head.content_length = length
-        head.relay = b"".join(texts)
-        return head
-
-    def _whole(self, lines: list[bytes]) -> ResponseHead:
         status = _STATUS_LINES.get(lines[0]) or _new_status_line(lines[0])
         if not status:
             return _refuse("status line")
@@ -359,10 +384,7 @@ class ResponseParser:
         head.relay = b"".join(out)
         head.tail_bytes = len(self._tail)
         if head.simple and not repeated and not head.upgrade:
-            self._lines = lines
-            self._names = [line.partition(b":")[0].lower() for line in lines]
-            self._texts = out
-            self._head = head
+            self._learn(lines, out, head)
         return head
 
     def _special_fields(self, head: ResponseHead, out: list[bytes], special: list[_Line]) -> str:
