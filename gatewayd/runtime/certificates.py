@@ -26,20 +26,22 @@ _MAX_REMINDED: Final = 20
 class Certificates:
     """The store of a configuration, and where its credentials come from."""
 
-    def __init__(self, options: RunOptions, resources: Iterable[Resource[Any]]) -> None:
+    def __init__(
+        self, options: RunOptions, resources: Iterable[Resource[Any]], loaded_s: float | None = None
+    ) -> None:
+        """``resources``: what was loaded, from ``loaded_s`` on (seconds since 1970)."""
         self._options = options
-        self._documents = SecretDocuments(options.paths, resources)
+        self._documents = SecretDocuments(options.paths, resources, loaded_s)
         credentials = CredentialSource(self._documents.merged(), options.secrets)
         self.store = TlsStore(credentials, ServerContext, ClientContext)
 
     def renew(self, changed: frozenset[str] | None = None) -> Refreshed:
         """Take in what has changed; None: it is not known what. May take long: call it in a thread."""
-        if changed is not None:
-            others = any(not self._documents.is_configuration(file) for file in changed)
-            if self._documents.read_again(changed):
-                self.store.credentials.documents = self._documents.merged()
-            elif not others:
-                return Refreshed()
+        files = self._documents.suspects() if changed is None else changed
+        if self._documents.read_again(files):
+            self.store.credentials.documents = self._documents.merged()
+        elif changed is not None and all(map(self._documents.is_configuration, changed)):
+            return Refreshed()
         return self.store.refresh()
 
     def watched(self) -> dict[str, tuple[str, ...]]:

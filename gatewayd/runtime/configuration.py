@@ -60,13 +60,13 @@ class Configuration:
 
 def read_configuration(options: RunOptions, adopt: Callable[[ClusterSpec], Any]) -> Configuration:
     """Load and compile; never raises for what stands in the files."""
-    began = time.monotonic()
+    began, began_s = time.monotonic(), time.time()
     mesh = MeshConfig()
     mesh_findings: tuple[Finding, ...] = ()
     if options.mesh_config is not None:
         mesh, mesh_findings = load_mesh_config(options.mesh_config)
     loaded = load(options.paths, getattr(sys.stdin, "buffer", None))  # None: started with it closed
-    certificates = Certificates(options, loaded.resources)
+    certificates = Certificates(options, loaded.resources, began_s)
     store = certificates.store
     snapshot = compile_snapshot(
         loaded.resources,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.secret import Secret
@@ -15,6 +16,8 @@ from gatewayd.tls.spec import SecretName
 
 _log = logging.getLogger("gatewayd.tls")
 
+_COARSE_S: Final = 2.0
+
 #: By namespace and name, the values by key.
 Documents = dict[SecretName, dict[str, bytes]]
 
@@ -22,9 +25,13 @@ Documents = dict[SecretName, dict[str, bytes]]
 class SecretDocuments:
     """All Secret documents of ``paths``. Values are never printed."""
 
-    def __init__(self, paths: Sequence[str], resources: Iterable[Resource[Any]]) -> None:
-        """``resources``: what was loaded from ``paths``, of any kind."""
+    def __init__(
+        self, paths: Sequence[str], resources: Iterable[Resource[Any]], loaded_s: float | None = None
+    ) -> None:
+        """``resources``: what was loaded from ``paths``, of any kind; ``loaded_s``: when that began, by the clock."""
         self._paths = tuple(paths)
+        #: times of files are coarse
+        self._loaded_s = (time.time() if loaded_s is None else loaded_s) - _COARSE_S
         self._by_file: dict[str, Documents] = {}
         for resource in resources:
             if type(resource.spec) is Secret:
@@ -50,7 +57,7 @@ class SecretDocuments:
         """
         moved = False
         for file in sorted(changed):
-            if not self.is_configuration(file):
+            if not self.is_configuration(file):  # stdin cannot be read twice
                 continue
             had = self._by_file.get(file)
             found = self._read(file) if _may_hold_secrets(file) else {}
@@ -62,6 +69,21 @@ class SecretDocuments:
             else:
                 del self._by_file[file]
         return moved
+
+    def suspects(self) -> set[str]:
+        """Files to read again when it is not known what has changed since they were loaded.
+
+        Those with Secrets, and those whose times say that they are new.
+        """
+        suspects = set(self._by_file)
+        for found in find_files(self._paths):
+            if (
+                found.path is not None
+                and found.name not in suspects
+                and _newest_s(found.name) >= self._loaded_s
+            ):
+                suspects.add(found.name)
+        return suspects
 
     def is_configuration(self, file: str) -> bool:
         """Whether ``file`` is one of the paths, or a YAML or JSON file below one."""
@@ -77,6 +99,14 @@ class SecretDocuments:
         if loaded.unreadable:
             return None
         return dict(_values(resource) for resource in loaded.of_kind(Secret))
+
+
+def _newest_s(file: str) -> float:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return 0.0
+    return max(status.st_mtime, status.st_ctime)
 
 
 def _values(resource: Resource[Secret]) -> tuple[SecretName, dict[str, bytes]]:
