@@ -134,7 +134,8 @@ class Splice:
     """One direction of two connections in bulk; see the module."""
 
     __slots__ = (
-        "_calm", "_finishing", "_loop", "_moved", "_owner", "_pipe", "_pool", "_source", "_target", "_waits_for_room", "waiting",
+        "_calm", "_finishing", "_loop", "_moved", "_owner", "_pipe", "_pool", "_source", "_target",
+        "_waits_for_room", "waiting",
     )  # fmt: skip
 
     def __init__(
