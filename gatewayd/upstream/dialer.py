@@ -16,6 +16,7 @@ from gatewayd.errors import Failure
 from gatewayd.tls.layer import TlsLayer
 from gatewayd.tls.reasons import CLOSED, unverified
 from gatewayd.upstream.proxy_header import proxy_header
+from gatewayd.upstream.server_names import can_be_said
 from gatewayd.upstream.spec import ClusterSpec
 
 #: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
@@ -126,8 +127,10 @@ async def _connect_tls(
 
     settings = spec.tls_spec
     name = (settings.sni if settings is not None else "") or hints.host or ""
-    if not name and hints.host is not None and settings is not None and settings.verify_host:
-        return errors.CONNECT_REFUSED, _NO_NAME  # a Host that names nobody: no certificate is for it
+    if not can_be_said(name):
+        if hints.host is not None and settings is not None and settings.verify_host:
+            return errors.CONNECT_REFUSED, _NO_NAME  # a Host that names nobody: no certificate is for it
+        name = ""
     layer = TlsLayer(context, factory(), tell, server_name=name)
     await _connect(loop, spec, address, port, lambda: layer, hints)
     try:

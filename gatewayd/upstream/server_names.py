@@ -13,3 +13,12 @@ def host_name(host: bytes) -> str:
         return host.decode("ascii").lower()
     except UnicodeDecodeError:
         return ""
+
+
+def can_be_said(name: str) -> bool:
+    """Whether ``name`` can stand in a ClientHello: labels of 1 to 63 bytes, of the letters DNS knows or nearly so."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewayd.upstream.server_names import host_name
+from gatewayd.upstream.server_names import can_be_said, host_name
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,17 @@ from gatewayd.upstream.server_names import host_name
 )
 def test_the_name_is_without_port_and_case(host: bytes, name: str) -> None:
     assert host_name(host) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "shop.test", "a_b.test", "shop.test.", "127.0.0.1", "::1", "xn--schn-7qa.test"]
+)
+def test_names_that_can_be_said(name: str) -> None:
+    assert can_be_said(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".test", "a..test", "a" * 64 + ".test", "a." * 200 + "x" * 70]
+)
+def test_names_that_cannot(name: str) -> None:
+    assert not can_be_said(name)
