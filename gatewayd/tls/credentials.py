@@ -90,7 +90,7 @@ class CredentialSource:
         pairs = _pairs(spec)
         made = [self._pair(pair) for pair in pairs]
         ca, crl = self._trust(spec.trust) if _needs_trust(spec) else (b"", b"")
-        material = Material(pairs=tuple(pair for pair, _ in made), ca=ca, crl=crl)
+        material = Material(pairs=tuple(pair for pair, _ in made), ca=ca, crl=crl, checked=True)
         return Loaded(material, tuple(leaf for _, leaf in made))
 
     def material(self, spec: ServerTlsSpec | ClientTlsSpec) -> Material:

@@ -25,3 +25,5 @@ class Material:
     pairs: tuple[KeyPair, ...] = ()
     ca: bytes = b""  # PEM; empty: none named
     crl: bytes = b""  # PEM; empty: none named
+    #: by :class:`gatewayd.tls.pem.PemChecks`, so that nobody need do it again
+    checked: bool = field(default=False, compare=False)

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
 
@@ -19,6 +20,8 @@ from gatewayd.tls.inspect import Leaf, read_certificates
 from gatewayd.tls.material import MaterialError
 
 _BEGIN_CRL: Final = b"-----BEGIN X509 CRL-----"
+#: RSA keys below this are refused, as by Envoy.
+_MIN_RSA_BITS: Final = 2048
 _END_CRL: Final = b"-----END X509 CRL-----"
 T = TypeVar("T")
 
@@ -92,10 +95,11 @@ def _check_pair(certificate: bytes, private_key: bytes) -> Leaf:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise MaterialError("key: it cannot be read") from None
     public = key.public_key()
-    fits = [_has_key(one, public) for one in chain]
-    if fits[0]:
+    if _has_key(chain[0], public):
+        if isinstance(public, rsa.RSAPublicKey) and public.key_size < _MIN_RSA_BITS:
+            raise MaterialError(f"certificate: RSA keys need {_MIN_RSA_BITS} bits, not {public.key_size}")
         return Leaf.of(chain[0])
-    if any(fits):
+    if any(_has_key(one, public) for one in chain[1:]):
         raise MaterialError("certificate: the server's own certificate must be the first one of the file")
     raise MaterialError("the key does not fit the certificate")
 

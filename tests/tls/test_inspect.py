@@ -103,6 +103,14 @@ def test_every_form_of_key_openssl_writes_can_be_read(tmp_path: Path, words: lis
     assert PemChecks().pair(certificate.encode(), key.read_bytes()).facts.subject == "CN=a"
 
 
+def test_short_rsa_keys_are_refused_as_by_envoy(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text(openssl("genrsa", "1024"))
+    certificate = openssl("req", "-x509", "-new", "-key", key, "-subj", "/CN=a", "-days", "1")
+    with pytest.raises(MaterialError, match="RSA keys need 2048 bits, not 1024"):
+        PemChecks().pair(certificate.encode(), key.read_bytes())
+
+
 def test_a_key_that_openssl_encrypted_is_told_as_such(tmp_path: Path) -> None:
     for words in (["-traditional"], []):
         key = openssl("genrsa", "-aes256", "-passout", "pass:secret", *words, "2048")
