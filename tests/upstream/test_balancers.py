@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -13,45 +11,20 @@ from hypothesis import strategies as st
 
 from gatewayd.upstream.balancers import BALANCERS, Balancer
 from gatewayd.upstream.balancers.deadline_order import deadline_order
+from tests.upstream.hosts import PICKS, Host, assert_shares, counts, hosts
 
-PICKS = 20_000
-SIGMAS = 4.0
-
-
-@dataclass(slots=True, eq=False)
-class Host:
-    name: str
-    weight: int = 1
-    active: int = 0
-    ready: bool = True
-    address: str = "127.0.0.1"
-    port: int = 80
-
-
-def hosts(*weights: int) -> list[Host]:
-    return [Host(f"h{index}", weight) for index, weight in enumerate(weights)]
+POLICIES = ["LEAST_REQUEST", "RANDOM", "ROUND_ROBIN"]
 
 
 def make(policy: str, endpoints: list[Host], seed: int = 7) -> Balancer[Host]:
     return BALANCERS[policy](endpoints, Random(seed).random)
 
 
-def counts(balancer: Balancer[Host], picks: int = PICKS) -> Counter[str]:
-    return Counter(picked.name for picked in (balancer.pick() for _ in range(picks)) if picked)
+policies = pytest.mark.parametrize("policy", POLICIES)
 
 
-def assert_shares(seen: Counter[str], expected: dict[str, float]) -> None:
-    total = seen.total()
-    for name, share in expected.items():
-        sigma = math.sqrt(total * share * (1 - share))
-        assert abs(seen[name] - total * share) <= SIGMAS * sigma, (name, seen, expected)
-
-
-policies = pytest.mark.parametrize("policy", sorted(BALANCERS))
-
-
-def test_the_table_lists_the_policies_of_9_1() -> None:
-    assert sorted(BALANCERS) == ["LEAST_REQUEST", "RANDOM", "ROUND_ROBIN"]
+def test_the_table_lists_the_policies_of_9_1_and_9_2() -> None:
+    assert sorted(BALANCERS) == ["LEAST_REQUEST", "MAGLEV", "RANDOM", "RING_HASH", "ROUND_ROBIN"]
 
 
 @policies
@@ -65,7 +38,7 @@ def test_nobody_to_pick(policy: str) -> None:
 def test_not_ready_is_never_selected_9_13(policy: str) -> None:
     down = Host("down", weight=50, ready=False)
     up = hosts(1, 1)
-    assert set(counts(make(policy, [down, *up]), 500)) == {"h0", "h1"}
+    assert set(counts(make(policy, [down, *up]).pick, 500)) == {"h0", "h1"}
     assert make(policy, [down]).pick() is None
 
 
@@ -82,18 +55,26 @@ def test_a_single_ready_endpoint_is_picked_without_drawing(policy: str) -> None:
 
 @policies
 def test_equal_weights_get_equal_shares(policy: str) -> None:
-    assert_shares(counts(make(policy, hosts(1, 1, 1, 1))), dict.fromkeys(("h0", "h1", "h2", "h3"), 0.25))
+    assert_shares(counts(make(policy, hosts(1, 1, 1, 1)).pick), dict.fromkeys(("h0", "h1", "h2", "h3"), 0.25))
 
 
-@policies
+weighing = pytest.mark.parametrize("policy", ["LEAST_REQUEST", "ROUND_ROBIN"])
+
+
+@weighing
 def test_weights_scale_the_share_9_17(policy: str) -> None:
-    seen = counts(make(policy, hosts(1, 3, 6)))
+    seen = counts(make(policy, hosts(1, 3, 6)).pick)
     assert_shares(seen, {"h0": 0.1, "h1": 0.3, "h2": 0.6})
 
 
-@policies
+def test_weights_have_no_say_in_a_random_choice() -> None:
+    """As Envoy: 1 to 9 gives halves."""
+    assert_shares(counts(make("RANDOM", hosts(1, 9)).pick), {"h0": 0.5, "h1": 0.5})
+
+
+@weighing
 def test_weight_zero_counts_as_one_9_17(policy: str) -> None:
-    assert_shares(counts(make(policy, hosts(0, 1, 2))), {"h0": 0.25, "h1": 0.25, "h2": 0.5})
+    assert_shares(counts(make(policy, hosts(0, 1, 2)).pick), {"h0": 0.25, "h1": 0.25, "h2": 0.5})
 
 
 @policies
@@ -109,7 +90,7 @@ def test_any_weights_select_only_given_endpoints_and_starve_none(policy: str, we
 def test_round_robin_serves_each_period_in_exact_proportion(weights: list[int], offset: float) -> None:
     balancer = BALANCERS["ROUND_ROBIN"](hosts(*weights), lambda: offset)
     period = sum(weights)
-    seen = counts(balancer, period)
+    seen = counts(balancer.pick, period)
     for index, weight in enumerate(weights):
         # a period that begins in the middle of the rotation may cut one turn off or add one
         assert abs(seen[f"h{index}"] - weight) <= 1
@@ -138,7 +119,7 @@ def test_deadline_order_stays_exact_over_many_periods() -> None:
 
 def test_least_request_prefers_the_less_busy_of_two() -> None:
     busy, idle = Host("busy", active=5), Host("idle", active=0)
-    seen = counts(make("LEAST_REQUEST", [busy, idle]))
+    seen = counts(make("LEAST_REQUEST", [busy, idle]).pick)
     assert_shares(seen, {"busy": 0.25, "idle": 0.75})  # busy only when drawn twice: 1/2 x 1/2
 
 
@@ -186,6 +167,20 @@ def test_a_retry_avoids_the_hosts_already_tried_6_7_6(policy: str) -> None:
 def test_a_retry_with_every_host_tried_takes_one_again(policy: str) -> None:
     endpoints = hosts(1, 2)
     assert make(policy, endpoints).pick_other(endpoints) in endpoints
+
+
+@policies
+def test_a_hash_is_ignored_by_policies_that_do_not_hash(policy: str) -> None:
+    balancer = make(policy, hosts(1, 1, 1))
+    assert {balancer.pick_for(12345).name for _ in range(100)} == {"h0", "h1", "h2"}  # type: ignore[union-attr]
+    assert balancer.pick_other_for(12345, balancer.ready[:2]) is balancer.ready[2]
+
+
+@policies
+def test_in_panic_readiness_says_nothing_9_12(policy: str) -> None:
+    endpoints = [Host("down", ready=False), Host("up")]
+    balancer = BALANCERS[policy](endpoints, Random(7).random, panic=True)
+    assert set(counts(balancer.pick, 100)) == {"down", "up"}
 
 
 def test_a_retry_escapes_a_dead_host_that_is_never_busy() -> None:

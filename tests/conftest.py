@@ -1,0 +1,12 @@
+"""What holds for all tests.
+
+Property tests try the same examples in each run and have no deadline: a machine that is busy stops a process for
+longer than any sensible one, and a run is to fail for what was changed. To look further, run with
+``--hypothesis-profile default``.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.load_profile("ci")
