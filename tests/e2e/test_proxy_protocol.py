@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.certificates import CertificateFolder, CertificateWish
 from tests.support.gateway_process import GatewayProcess
 from tests.support.nginx import Nginx
 from tests.support.raw_client import RawClient
@@ -67,6 +69,56 @@ LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 
 #: What nginx says of the header it got, and of its own connection.
 TELL = 'location / { return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $connection"; }'
+
+
+TLS = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: ["*"]
+    tls: {mode: SIMPLE, serverCertificate: CERT, privateKey: KEY}
+  - {port: {number: 9000, name: tcp, protocol: TCP}, hosts: ["*"]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [istio-system/edge]
+  http:
+  - route: [{destination: {host: up.test}}]
+  tcp:
+  - route: [{destination: {host: told.test, port: {number: 80}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: up, namespace: default}
+spec:
+  hosts: [up.test]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [UP]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: told, namespace: default}
+spec:
+  hosts: [told.test]
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [TOLD]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: told, namespace: default}
+spec:
+  host: told.test
+  trafficPolicy: {proxyProtocol: {version: V2}}
+"""
 
 
 @asynccontextmanager
@@ -169,3 +221,49 @@ async def test_what_was_announced_is_passed_on(tmp_path: Path) -> None:
         client = RawClient(running.port(80))
         assert (await client.http(V1 + GET)).response.body.startswith(b"192.0.2.7 5555 198.51.100.1 ")
         assert (await client.http(V6 + GET)).response.body.startswith(b"2001:db8::7 5555 2001:db8::1 ")
+
+
+async def test_before_tls_and_before_bytes_too(tmp_path: Path) -> None:
+    """10.12: all TCP listeners; 10.11: TCP routes pass the announcement on."""
+    certificates = CertificateFolder(
+        tmp_path / "certificates", {"a": CertificateWish("a", ["a.test"], key="ec")}
+    )
+    async with Recorder("alpha") as alpha, Recorder("told", "tcp") as told:
+        text = TLS.replace("CERT", str(certificates.certificate("a"))).replace(
+            "KEY", str(certificates.key("a"))
+        )
+        text = text.replace("UP", recorder_at(alpha))
+        text = text.replace("TOLD", recorder_at(told).replace("http", "tcp"))
+        folder = tmp_path / "config"
+        folder.mkdir()
+        (folder / "a.yaml").write_text(text)
+        mesh = tmp_path / "mesh.yaml"
+        mesh.write_text(MESH)
+        async with GatewayProcess(
+            [folder], listen=[443, 9000], flags=["--mesh-config", str(mesh)]
+        ) as running:
+            for header, rest in ((V1, []), (V2[:20], [V2[20:]])):
+                assert await _https(running.port(443), certificates, header, rest) == b"alpha"
+            assert [seen.values("x-forwarded-for") for seen in alpha.seen] == [["192.0.2.7"]] * 2
+            assert alpha.seen[0].values("x-forwarded-proto") == ["https"]
+            outcome = await RawClient(running.port(9000)).tcp(V1 + b"bytes")
+            assert outcome.data == b"told:" + V2 + b"bytes"
+            assert told.seen[0].body == V2 + b"bytes"
+            assert not (await RawClient(running.port(443)).http(GET)).responses
+
+
+async def _https(port: int, certificates: CertificateFolder, header: bytes, pieces: list[bytes]) -> bytes:
+    """The body of an answer over TLS, on a connection that begins with a PROXY header in pieces."""
+
+    def talk() -> bytes:
+        context = certificates.client_context()
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(header)
+            for piece in pieces:
+                sock.sendall(piece)
+            with context.wrap_socket(sock, server_hostname="a.test") as tls:
+                tls.sendall(GET)
+                return tls.recv(65536).partition(b"\r\n\r\n")[2]
+
+    return await asyncio.to_thread(talk)
