@@ -20,8 +20,11 @@ _log = logging.getLogger("gatewayd.watch")
 
 #: A file that is never at rest is told of after so long all the same.
 _MAX_UNREST_S: Final = 2.0
-#: Looking may take at most one part in so many of a core.
+#: Looking without a reason may take one part in so many of a core: without events, and with them.
 _LOOK_SHARE: Final = 20
+_LOOK_SHARE_WITH_EVENTS: Final = 100
+#: Looking because of an event may take one part in so many.
+_EVENT_SHARE: Final = 5
 #: How often the thread that waits for events sees that it shall end.
 _STEP_MS: Final = 50
 #: While folders keep coming and going, each look may be followed by so many more.
@@ -112,17 +115,17 @@ class Watch:
             self._tell(self._on_watching)
 
     def _watch(self, prints: Fingerprints, events: _Events | None) -> None:
-        pause_s = 0.0
+        took_s = 0.0
         while not self._stirred.is_set():
-            wait_s = max(self._poll_s, pause_s)
             if events is None:
-                self._stirred.wait(wait_s)
+                self._stirred.wait(max(self._poll_s, took_s * _LOOK_SHARE))
             else:
-                events.wait(wait_s)
-                self._stirred.wait(max(self._settle_s, pause_s) / 2)
+                share = _LOOK_SHARE_WITH_EVENTS if events.heard else _LOOK_SHARE
+                events.wait(max(self._poll_s, took_s * share))
+                self._stirred.wait(max(self._settle_s / 2, took_s * _EVENT_SHARE))
             began = time.monotonic()
             changed = self._look(prints, events)
-            pause_s = (time.monotonic() - began) * _LOOK_SHARE
+            took_s = time.monotonic() - began
             if changed:
                 self._tell_changes(self._at_rest(prints, changed, events))
 
@@ -173,6 +176,11 @@ class _Events:
         self._source: Generator[Any, None, None] | None = None
         self._pending = False
         self._complained = False
+
+    @property
+    def heard(self) -> bool:
+        """Whether events come at all."""
+        return self._source is not None
 
     def follow(self, folders: frozenset[str]) -> bool:
         """Have events of ``folders`` and no others from now on; whether that is new."""
