@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -390,6 +391,53 @@ async def test_an_upstream_that_does_not_speak_tls(certificates: CertificateFold
         assert record.transport_failure == (
             "TLS_error:|268435703:SSL_routines:OPENSSL_internal:WRONG_VERSION_NUMBER:TLS_error_end"
         )
+
+
+@BOTH_LOOPS
+async def test_failed_handshakes_leave_nothing_behind(certificates: CertificateFolder) -> None:
+    """Neither descriptors nor tasks, however they fail."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+
+    tls = holder(certificates)
+    async with (
+        secure(certificates, "rogue") as up,
+        server(silent) as port,
+        InProcess([up.port], route=once, **tls) as rogue,
+        InProcess([port], route=once, connect_timeout_s=0.02, **tls) as slow,
+    ):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            answers = await asyncio.gather(get(rogue), get(slow))
+            assert [response.status for response in answers] == [503, 503]
+        await rogue.until(lambda: len(os.listdir("/proc/self/fd")) <= before, 20.0)
+        for proxy in (rogue, slow):
+            assert proxy.endpoint.connecting == 0
+            assert not proxy.endpoint.connections
+            proxy.tick()
+            assert repr(proxy.endpoint.pools).startswith("keys 0")
+
+
+@BOTH_LOOPS
+async def test_the_process_may_end_in_the_middle_of_a_handshake(certificates: CertificateFolder) -> None:
+    ended = asyncio.Event()
+    began = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            began.set()
+        ended.set()
+
+    async with server(silent) as port:
+        async with InProcess([port], **holder(certificates)) as proxy:
+            client = asyncio.ensure_future(RawClient(proxy.port).http(request(host="shop.test"), observe_s=0))
+            async with asyncio.timeout(20):
+                await began.wait()
+        async with asyncio.timeout(20):
+            await ended.wait()
+            assert not (await client).responses
 
 
 async def test_nobody_listens(certificates: CertificateFolder) -> None:
