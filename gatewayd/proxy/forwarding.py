@@ -19,10 +19,10 @@ from gatewayd.observe.stream_info import ConnectionInfo
 class Client(ConnectionInfo):
     """A downstream connection's facts, and the lines they become."""
 
-    __slots__ = ("address", "appended", "lines")
+    __slots__ = ("address", "appended", "handling", "lines", "tls")
 
-    def __init__(self, remote: Any, local: Any, options: HttpOptions) -> None:
-        """``remote`` and ``local`` are socket addresses."""
+    def __init__(self, remote: Any, local: Any, options: HttpOptions, tls: Any = None) -> None:
+        """``remote`` and ``local`` are socket addresses; ``tls``: a PeerTls, for a connection that has one."""
         remote_ip, remote_text = _printable(remote)
         local_ip, local_text = _shown_local(local)
         super().__init__(remote_ip, remote_text, local_text)
@@ -31,6 +31,14 @@ class Client(ConnectionInfo):
         self.address, self.appended, self.lines = _client_lines(
             remote_ip, local_ip, options.scheme, options.request_id
         )
+        self.tls = tls
+        #: of x-forwarded-client-cert
+        self.handling = options.client_certificate
+        if tls is not None:
+            self.requested_server_name = tls.server_name
+            own = certificate_field(tls, None, options.client_certificate)
+            if own:
+                self.lines = b"x-forwarded-client-cert: %b\r\n%b" % (own, self.lines)
 
 
 @lru_cache(maxsize=4096)
@@ -80,8 +88,28 @@ def trusted_address(forwarded_for: bytes, hops: int) -> bytes | None:
     return candidate
 
 
+def certificate_field(tls: Any, received: bytes | None, handling: str) -> bytes | None:
+    """x-forwarded-client-cert as sent upstream, None = not at all (semantics 3.18).
+
+    ``tls``: the connection's PeerTls or None; ``received``: the field as it came, if ``handling``, one of
+    HttpOptions.client_certificate, may send it on.
+    """
+    if handling == "ALWAYS_FORWARD_ONLY":
+        return received
+    if tls is None or not tls.certificate_der or handling == "SANITIZE":
+        return None
+    if handling == "FORWARD_ONLY":
+        return received
+    own: bytes = tls.forwarded
+    return b"%b,%b" % (received, own) if received and handling == "APPEND_FORWARD" else own
+
+
 def client_pairs(
-    client: Client, forwarded_for: bytes | None, forwarded_proto: bytes, hops: int
+    client: Client,
+    forwarded_for: bytes | None,
+    forwarded_proto: bytes,
+    hops: int,
+    received_certificate: bytes | None = None,
 ) -> tuple[bytes, bytes, list[Pair]]:
     """x-forwarded-for as sent, the trusted address, and the fields to send upstream."""
     trusted = client.address
@@ -90,15 +118,16 @@ def client_pairs(
         sent = b"%b,%b" % (forwarded_for, client.appended)
         if hops:
             trusted = trusted_address(forwarded_for, hops) or client.address
-    return (
-        sent,
-        trusted,
-        [
-            (b"x-forwarded-for", sent),
-            (b"x-forwarded-proto", forwarded_proto),
-            (b"x-envoy-external-address", trusted),
-        ],
-    )
+    pairs = [
+        (b"x-forwarded-for", sent),
+        (b"x-forwarded-proto", forwarded_proto),
+        (b"x-envoy-external-address", trusted),
+    ]
+    if client.tls is not None or received_certificate is not None:
+        certificate = certificate_field(client.tls, received_certificate, client.handling)
+        if certificate is not None:
+            pairs.append((b"x-forwarded-client-cert", certificate))
+    return sent, trusted, pairs
 
 
 #: How many ids share their first 60 bits; the last 62 are random in each.

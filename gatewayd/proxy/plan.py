@@ -75,6 +75,7 @@ class Planner:
         block = request.block
         if (
             block.forwarded_for is not None
+            or block.forwarded_certificate is not None
             or block.forwarded_proto is not options.scheme
             or block.upgrade
             or not options.request_id
@@ -106,7 +107,11 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
         return plan
     block = request.block
     plan.plain = True
-    plan.client_plain = block.forwarded_for is None and block.forwarded_proto is options.scheme
+    plan.client_plain = (
+        block.forwarded_for is None
+        and block.forwarded_certificate is None
+        and block.forwarded_proto is options.scheme
+    )
     if plan.extra is not None:
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)

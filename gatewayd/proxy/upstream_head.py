@@ -23,7 +23,11 @@ def plain_head(exchange: Exchange) -> bytes:
     block = exchange.parsed.block
     options = exchange.stream.edge.options
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+        exchange.connection,
+        block.forwarded_for,
+        block.forwarded_proto or b"http",
+        options.trusted_proxies,
+        block.forwarded_certificate,
     )
     out = [block.prefix, plan.extra_lines]
     for name, value in pairs:
@@ -48,7 +52,11 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     block = exchange.parsed.block
     options = exchange.stream.edge.options
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection, block.forwarded_for, block.forwarded_proto or b"http", options.trusted_proxies
+        exchange.connection,
+        block.forwarded_for,
+        block.forwarded_proto or b"http",
+        options.trusted_proxies,
+        block.forwarded_certificate,
     )
     fields = [*block.forward, *(plan.extra or ()), *pairs]
     if options.x_forwarded_host:

@@ -73,7 +73,9 @@ class Port:
             local = transport.get_extra_info("sockname")
             if self._one_address:
                 self._local = local
-        return Client(transport.get_extra_info("peername"), local, self.edge.options)
+        options = self.edge.options
+        tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
+        return Client(transport.get_extra_info("peername"), local, options, tls)
 
     def disconnected(self, connection: ServerConnection) -> None:
         """A connection is gone."""
@@ -108,6 +110,7 @@ class _AnnouncedPort:
             announced.remote or transport.get_extra_info("peername"),
             announced.local or transport.get_extra_info("sockname"),
             self._port.edge.options,
+            transport.get_extra_info("tls"),
         )
 
     def disconnected(self, connection: ServerConnection) -> None:
