@@ -6,7 +6,7 @@ from typing import Final
 
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.http.options import HttpOptions
-from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.resources.mesh_config import MeshConfig, MeshProxyConfig
 from gatewayd.resources.virtual_service import HTTPRetry
 from gatewayd.routing.route import DEFAULT_RETRY, RetryPolicy
 
@@ -67,7 +67,19 @@ def http_options(options: CompileOptions) -> HttpOptions:
         debug_headers=debug,
         attempt_count=not (headers.attempt_count and headers.attempt_count.disabled),
         request_id=not (headers.request_id and headers.request_id.disabled),
+        client_certificate=_client_certificate(mesh.default_config),
         x_forwarded_host=bool(headers.x_forwarded_host and headers.x_forwarded_host.enabled),
         x_forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled),
         limits=options.limits,
     )
+
+
+def _client_certificate(config: MeshProxyConfig) -> str:
+    """What becomes of x-forwarded-client-cert: ``proxyHeaders`` goes before ``gatewayTopology`` (3.18)."""
+    for written in (
+        config.proxy_headers.forwarded_client_cert,
+        config.gateway_topology.forward_client_cert_details,
+    ):
+        if written != "UNDEFINED":
+            return written
+    return "SANITIZE_SET"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from gatewayd.http.limits import HttpLimits
+
+#: Values of ``client_certificate`` with which a received field may go upstream.
+KEEPS_RECEIVED: Final = frozenset({"FORWARD_ONLY", "APPEND_FORWARD", "ALWAYS_FORWARD_ONLY"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class HttpOptions:
     request_id: bool = True
     x_forwarded_host: bool = False
     x_forwarded_port: bool = False
+    #: what becomes of x-forwarded-client-cert (semantics 3.18): SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET
+    #: or ALWAYS_FORWARD_ONLY
+    client_certificate: str = "SANITIZE_SET"
     #: "http" or "https": the scheme of the connection (semantics 14.2)
     scheme: bytes = b"http"
     limits: HttpLimits = field(default_factory=HttpLimits)

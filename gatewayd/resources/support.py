@@ -45,8 +45,8 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.pathNormalization",
     "MeshConfig.<ingressClass|ingressControllerMode|ingressSelector|ingressService>",
     "MeshConfig.tlsDefaults",  # of servers
-    "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|proxyProtocol>",
-    "MeshConfig.defaultConfig.proxyHeaders.<requestId|server|attemptCount|envoyDebugHeaders>",
+    "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|forwardClientCertDetails|proxyProtocol>",
+    "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
     "MeshConfig.<connectTimeout|rootNamespace>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
@@ -60,7 +60,7 @@ _POOL = "this limit is not enforced yet"
 _LOCALITY = "localities do not influence load balancing yet"
 _HASH = "consistent hashing is not done yet; the default balancer is used"
 _OUTLIER = "endpoints are not ejected yet"
-_CLIENT_CERT = "client certificates are not handled yet"
+_CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
 
@@ -109,8 +109,7 @@ NOT_YET: dict[str, str] = {
     "ProxyConfig.spec": "this proxy is set up by its command line",
     # MeshConfig
     "MeshConfig.outboundTrafficPolicy": _SIDECAR,
-    "MeshConfig.defaultConfig.gatewayTopology.forwardClientCertDetails": _CLIENT_CERT,
-    "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|setCurrentClientCertDetails>": _CLIENT_CERT,
+    "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
     "MeshConfig.defaultHttpRetryPolicy.retryRemoteLocalities": _LOCALITY,

@@ -14,7 +14,7 @@ from gatewayd.errors import Failure
 from gatewayd.http import headers
 from gatewayd.http.h1.memo import Memo
 from gatewayd.http.message import Fields, Pair
-from gatewayd.http.options import HttpOptions
+from gatewayd.http.options import KEEPS_RECEIVED, HttpOptions
 
 _MAX_LENGTH_DIGITS: Final = 19
 
@@ -46,8 +46,8 @@ is_authority: Final = re.compile(
 # Up to USER_AGENT a line goes upstream as it is.
 (
     PLAIN, JOINED, USER_AGENT, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE,
-    FORWARDED_FOR, FORWARDED_PROTO, REQUEST_ID, DROP, REMOVE, H2C,
-) = range(15)  # fmt: skip
+    FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_CERTIFICATE, REQUEST_ID, DROP, REMOVE, H2C,
+) = range(16)  # fmt: skip
 
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys(headers.JOINED_IN_REQUESTS, JOINED),
@@ -63,6 +63,7 @@ _KINDS: Final[dict[bytes, int]] = {
     b"http2-settings": H2C,
     b"x-forwarded-for": FORWARDED_FOR,
     b"x-forwarded-proto": FORWARDED_PROTO,
+    b"x-forwarded-client-cert": FORWARDED_CERTIFICATE,
     b"x-request-id": REQUEST_ID,
 }
 
@@ -80,8 +81,9 @@ class RequestBlock:
     """A request's field block, parsed."""
 
     __slots__ = (
-        "_forward", "_forward_bytes", "authority", "chunked", "close", "content_length", "error", "forwarded_for",
-        "forwarded_proto", "prefix", "request_id", "texts", "upgrade", "user_agent",
+        "_forward", "_forward_bytes", "authority", "chunked", "close", "content_length", "error",
+        "forwarded_certificate", "forwarded_for", "forwarded_proto", "prefix", "request_id", "texts",
+        "upgrade", "user_agent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -93,6 +95,8 @@ class RequestBlock:
         #: value of Upgrade when Connection asked for it, lower-case; b"" = none
         self.upgrade = b""
         self.forwarded_for: bytes | None = None
+        #: x-forwarded-client-cert, None unless the options may send it on (semantics 3.18)
+        self.forwarded_certificate: bytes | None = None
         #: x-forwarded-proto as sent upstream (semantics 14.2.1)
         self.forwarded_proto = b"http"
         self.request_id: bytes | None = None
@@ -298,6 +302,10 @@ def _special_fields(
         elif kind == FORWARDED_PROTO:
             if options.trusted_proxies:
                 block.forwarded_proto = value
+        elif kind == FORWARDED_CERTIFICATE:
+            if options.client_certificate in KEEPS_RECEIVED:
+                before = block.forwarded_certificate
+                block.forwarded_certificate = before + b"," + value if before and value else before or value
         elif kind == REQUEST_ID:
             block.request_id = value
     if block.chunked and block.content_length >= 0:

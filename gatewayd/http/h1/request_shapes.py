@@ -86,6 +86,7 @@ class RequestShape(Shape):
         block.chunked = common.chunked
         block.close = common.close
         block.content_length = common.content_length
+        block.forwarded_certificate = common.forwarded_certificate
         block.forwarded_for = common.forwarded_for
         block.forwarded_proto = common.forwarded_proto
         block.request_id = common.request_id
