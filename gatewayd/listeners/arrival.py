@@ -3,7 +3,8 @@
 A PROXY protocol header (semantics 10.12), then a ClientHello where the listener has TLS chains. Nothing is
 altered: what was read is replayed to whoever takes over, which from then on is the transport's protocol; the
 porter is gone. A connection that no chain takes is reset (semantics 2.5.4), and so is one whose server has no
-usable certificate (3.13); both are written to the access log.
+usable certificate (3.13). All are counted and said in the process's log. The access log has those that no chain
+took and those of TCP chains; an HTTP chain writes down requests, and there was none.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ class Arrival(asyncio.Protocol):
     def _hand_over(self, chain: Any, data: bytes) -> None:
         desk, transport = self._desk, self._transport
         make = desk.factories[chain]
+        self._chain = chain
         announced = self._announced
         server_name = self._hello.server_name if self._hello else ""
         if chain.tcp is not None:
@@ -135,7 +137,6 @@ class Arrival(asyncio.Protocol):
             if context is None:
                 self._refuse(f"no certificate for {chain.name}: {chain.tls.problem}", "no_certificate")
                 return
-            self._chain = chain
             taker = TlsLayer(context, inner, self._shaken, server_name=server_name)
             desk.connections.add(taker)
         desk.connections.discard(self)
@@ -160,7 +161,8 @@ class Arrival(asyncio.Protocol):
         desk.refused[reason.partition(":")[0]] += 1
         client = self._client()
         _log.info("connection from %s refused: %s", client.remote_address, reason)
-        log_refused(desk.log, client, flags=flags, details=details, transport_failure=transport_failure)
+        if self._chain is None or self._chain.tcp is not None:
+            log_refused(desk.log, client, flags=flags, details=details, transport_failure=transport_failure)
 
     def _client(self) -> Client:
         transport, announced = self._transport, self._announced
