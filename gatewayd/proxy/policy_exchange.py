@@ -49,6 +49,14 @@ class PolicyExchange(Exchange):
         if policies is None:
             super()._begin_general()
             return
+        # The destination is drawn with the route, so the log knows the cluster whatever happens before it.
+        destination = self.plan.destination
+        if destination is None:
+            assert self.route.pick is not None
+            destination = self.route.pick()
+        self.destination = destination
+        if destination.cluster is not None:
+            self.upstream_cluster = destination.cluster_name
         if policies.fault is not None:
             delay_s, abort = policies.fault.draw()
             if delay_s:
@@ -89,7 +97,7 @@ class PolicyExchange(Exchange):
             ]
             if drawn:
                 self._mirroring = Mirroring(self, drawn)
-        super()._begin_general()
+        self._forward_to(self.destination)
 
     def _answered_preflight(self, policies: RoutePolicies) -> bool:
         request = self.request
