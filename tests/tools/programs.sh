@@ -1,9 +1,11 @@
 #!/bin/sh
 # The programs some tests call: install what is missing where we may (root, with apt-get), else say what it is.
 set -eu
+PATH=$PATH:/usr/sbin  # where servers are, which is not on every PATH
 
 # program:Debian package
-wanted='curl:curl openssl:openssl nginx:nginx-light testssl:testssl.sh'
+wanted='curl:curl openssl:openssl nginx:nginx-light testssl:testssl.sh
+    mariadb:mariadb-client-core mariadbd:mariadb-server-core redis-server:redis-server redis-cli:redis-tools'
 
 missing=
 for pair in $wanted; do
