@@ -195,10 +195,21 @@ def _drawn(rng: Random, ports: list[int]) -> Iterator[Case]:
             yield Case(f"{policy}-{number}", options, priorities, weighted)
 
 
+def _chosen(ports: list[int]) -> Iterator[Case]:
+    """What a draw seldom has: a load that does not come out whole, and a locality with nobody ready."""
+    up = [Host(str(port), port=port) for port in ports]
+    down = [Host("down", address="127.0.0.2", port=port, ready=False) for port in range(1, 40)]
+    thirds = [[Locality((up[n], *down[9 * n : 9 * n + 9]))] for n in range(3)]
+    gone = [[Locality(tuple(up[:2]), 3), Locality(tuple(down[:4]), 5), Locality(tuple(up[2:4]), 1)]]
+    for policy in ("RING_HASH", "MAGLEV"):
+        yield Case(f"{policy}-thirds", BalancerOptions(policy), thirds, weighted=True)
+        yield Case(f"{policy}-gone", BalancerOptions(policy), gone, weighted=True)
+
+
 async def test_each_hash_goes_where_envoy_sends_it() -> None:
     rng = Random(SEED)
     async with upstreams() as ports:
-        cases = list(_drawn(rng, ports))
+        cases = [*_drawn(rng, ports), *_chosen(ports)]
         async with asking(cases) as envoy:
             for case in cases:
                 balancer = case.balancer()
