@@ -167,6 +167,7 @@ class L4Compiler:
                 index,
                 resource.file,
                 lines[index][0] if index < len(lines) else resource.line,
+                block,
             ),
         )
 

@@ -24,9 +24,10 @@ class RouteSource:
     kind: str  # "VirtualService" or "Ingress"
     namespace: str
     name: str
-    rule: int  # index in spec.http (or of the Ingress path)
+    rule: int  # index in its block (or of the Ingress path)
     file: str = ""
     line: int = 0
+    block: str = "http"  # of the VirtualService: http, tls or tcp
 
 
 class Destination:
