@@ -10,6 +10,7 @@ from gatewayd.resources.decode import decode
 from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
 from gatewayd.resources.kinds import KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
 from gatewayd.resources.meta import DEFAULT_NAMESPACE, ObjectMeta
+from gatewayd.resources.model import EMPTY
 from gatewayd.resources.unsupported import find_unsupported
 from gatewayd.resources.validate import validate
 
@@ -108,6 +109,9 @@ def _metadata(tree: dict[str, Any], kind: Kind) -> tuple[ObjectMeta | None, list
     if metadata is None:
         return None, faults
     changes: dict[str, Any] = {}
+    if kind.sealed:
+        # `kubectl apply` writes the whole document into one of them.
+        changes["annotations"] = EMPTY
     if not kind.namespaced:
         changes["namespace"] = ""
     elif not metadata.namespace:

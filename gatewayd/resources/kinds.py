@@ -25,6 +25,7 @@ class Kind(NamedTuple):
     whole: bool = False  # the content is the document itself, not its `spec`
     spec_required: bool = False
     namespaced: bool = True
+    sealed: bool = False  # its content is never shown
     other_groups: tuple[str, ...] = ()  # groups the kind has lived in before
 
 
@@ -46,7 +47,7 @@ KINDS: dict[str, Kind] = {
     "Endpoints": Kind("", ("v1",), Endpoints, whole=True),
     "EndpointSlice": Kind("discovery.k8s.io", ("v1", "v1beta1"), EndpointSlice, whole=True),
     "Pod": Kind("", ("v1",), Pod, whole=True),
-    "Secret": Kind("", ("v1",), Secret, whole=True),
+    "Secret": Kind("", ("v1",), Secret, whole=True, sealed=True),
     "Namespace": Kind("", ("v1",), Namespace, whole=True, namespaced=False),
     # `networking.Kubernetes.io` is how some pages on the web misspell the group; it means no other.
     "Ingress": Kind(

@@ -72,6 +72,10 @@ class CertificateKeeper:
             self._watch.follow(self._certificates.watched())
         self._reminder = self._loop.call_later(_REMIND_S, self._remind)
 
+    def problems(self) -> list[tuple[str, str]]:
+        """(owner, problem) of what is not served as it should be."""
+        return self._certificates.store.problems()
+
     def close(self) -> None:
         """No renewal begins after this."""
         self._closed = True

@@ -224,6 +224,8 @@ class Worker:
         _log.warning("state %s, ready %s", self.state, self.readiness.reason or "yes")
         for listener in self.listeners:
             _log.warning("%r", listener)
+        for owner, problem in self._keeper.problems() if self._keeper is not None else ():
+            _log.warning("%s: %s", owner, problem)
         for cluster in self.registry.clusters.values():
             _log.warning(
                 "cluster %s: %d requests under way, %d in all", cluster.name, cluster.active, cluster.total

@@ -193,8 +193,13 @@ class CredentialSource:
         if not self.folders:
             return None
         check_name(name.name)
+        unreadable = ""
         for folder in self.folders:
-            root, entries = self._list(folder) or ("", frozenset())
+            try:
+                root, entries = self._list(folder) or ("", frozenset())
+            except MaterialError as error:
+                unreadable = unreadable or str(error)  # it may well be in another one
+                continue
             if not entries:
                 continue
             if name.namespace in entries:
@@ -211,6 +216,8 @@ class CredentialSource:
                     flat[key] = self._files.read_below(root, root, name.name + ending)
             if flat:
                 return flat
+        if unreadable:
+            raise MaterialError(f"{_title(name)}: {unreadable}")
         return None
 
     def _list(self, folder: str) -> tuple[str, frozenset[str]] | None:

@@ -103,6 +103,13 @@ def test_values_are_in_no_repr_and_no_dump() -> None:
             dump(made)
 
 
+def test_what_kubectl_writes_beside_the_values_is_let_go() -> None:
+    tree = document(stringData={"a": HIDDEN})
+    tree["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": HIDDEN}
+    opened = open_document(tree)
+    assert HIDDEN not in repr(opened)
+
+
 def test_secrets_are_told_apart_by_their_values() -> None:
     assert secret(data={"a": "aGk="}) == secret(data={"a": "aGk="})
     assert secret(data={"a": "aGk="}) != secret(data={"a": "aGkh"})

@@ -127,6 +127,8 @@ async def test_a_missing_certificate_hurts_only_its_server_until_it_appears(site
         assert "does not exist" in site.process.said
         assert await shown(port) is None
         assert await shown(port, "files.test") == der(B)
+        site.process.signal(signal.SIGQUIT)
+        await site.process.until_said(r"Gateway istio-system/edge servers\[0\]: credential .* does not exist")
         (site.secrets / "shop").mkdir()
         mount(site.secrets / "shop", A, "one")
         await site.until_serves(port, A)

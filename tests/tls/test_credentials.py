@@ -291,6 +291,15 @@ def test_flat_authorities_count_as_a_cacert_credential(tmp_path: Path) -> None:
     assert of_folder(tmp_path).material(server_spec(mode="MUTUAL", trust=BOTH)).ca == CA.certificate
 
 
+def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "closed").write_text("as good as a folder without permissions, also for root")
+    write_pair(tmp_path / "two" / "shop", A)
+    source = CredentialSource({}, [str(tmp_path / "closed"), str(tmp_path / "two")])
+    assert certificate_of(source) == A.certificate
+    with pytest.raises(MaterialError, match="cannot read .*closed.*: not a directory"):
+        certificate_of(source, name="other")
+
+
 def test_what_does_not_exist_says_where_it_was_looked_for(tmp_path: Path) -> None:
     assert why(of_documents()) == 'credential "istio-system/shop" does not exist: no Secret document'
     assert why(of_folder(tmp_path)).endswith(f"no Secret document and nothing of that name in {tmp_path}")
