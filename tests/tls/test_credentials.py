@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     write_pair(tmp_path / "two" / "shop", A)
     source = CredentialSource({}, [str(tmp_path / "closed"), str(tmp_path / "two")])
     assert certificate_of(source) == A.certificate
-    with pytest.raises(MaterialError, match="cannot read .*closed.*: not a directory"):
+    with pytest.raises(MaterialError, match=r"cannot read .*closed.*: not a directory"):
         certificate_of(source, name="other")
 
 
