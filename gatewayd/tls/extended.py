@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL, crypto
 from OpenSSL._util import lib  # for curves, which the public part lacks
 
@@ -24,7 +24,7 @@ from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.modes import MODES
 from gatewayd.tls.peer import peer_certificate
 from gatewayd.tls.spec import ServerTlsSpec
-from gatewayd.tls.standard import VERSIONS, cipher_list, in_memory, refuse_password
+from gatewayd.tls.standard import VERSIONS, cipher_list, in_memory
 
 _OPTIONS: Final = (
     SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE
@@ -46,7 +46,6 @@ class ExtendedServer:
         context.set_min_proto_version(VERSIONS[spec.min_version])
         context.set_max_proto_version(VERSIONS[spec.max_version])
         context.set_session_id(b"gatewayd")
-        context.set_passwd_cb(refuse_password)
         try:
             context.set_cipher_list(cipher_list(spec).encode())
             for pair in material.pairs:
@@ -124,8 +123,7 @@ class ExtendedServer:
 def _load_pair(context: SSL.Context, pair: KeyPair) -> None:
     with in_memory(pair.certificate) as path:
         context.use_certificate_chain_file(path)
-    with in_memory(pair.private_key) as path:
-        context.use_privatekey_file(path)
+    context.use_privatekey(load_pem_private_key(pair.private_key, None))  # type: ignore[arg-type]
     context.check_privatekey()
 
 

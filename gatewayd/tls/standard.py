@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -106,8 +107,9 @@ def _bare(protocol: int) -> ssl.SSLContext:
 
 
 def _set_versions(context: ssl.SSLContext, minimum: str, maximum: str) -> None:
-    context.minimum_version = VERSIONS[minimum]
-    context.maximum_version = VERSIONS[maximum]
+    with warnings.catch_warnings(action="ignore"):  # TLS 1.0 and 1.1 are old: whoever wrote them knows
+        context.minimum_version = VERSIONS[minimum]
+        context.maximum_version = VERSIONS[maximum]
 
 
 @contextlib.contextmanager
