@@ -289,7 +289,12 @@ def test_a_staple_is_shown_to_clients_that_ask() -> None:
     connection, incoming, outgoing = context.open("a.test")
     seen: list[bytes] = []
     asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    asking.set_ocsp_client_callback(lambda _made, shown, _data: bool(seen.append(shown)) or True)
+
+    def look(_made: SSL.Connection, shown: bytes, _data: Any) -> bool:
+        seen.append(shown)
+        return True
+
+    asking.set_ocsp_client_callback(look)
     visitor = SSL.Connection(asking, None)
     visitor.set_connect_state()
     visitor.request_ocsp()
