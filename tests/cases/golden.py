@@ -28,6 +28,7 @@ from tests.support.recorder import Kind, Recorder, Seen
 LABELS = "istio=ingressgateway,app=istio-ingressgateway"
 # How long an expected request may take to reach its upstream after the client is done.
 SETTLE_S = 20.0
+TIMEOUT_S = 30.0  # for calls that name none: only a call that fails reaches it
 NO_LOG_S = 0.1  # how long a line that must not come is waited for
 CALL_LIMIT_S = 60.0
 _KINDS: Mapping[str, Kind] = {"http": "http", "https": "https", "tcp": "tcp"}
@@ -163,7 +164,7 @@ class GoldenPlay:
             self.gateway.port(call["port"]),
             tls=context,
             sni=(tls or {}).get("sni"),
-            timeout_s=call.get("timeout", 8.0),
+            timeout_s=call.get("timeout", TIMEOUT_S),
         )
         if call["protocol"] == "tcp":
             return await client.tcp(

@@ -99,7 +99,9 @@ class RoutingPlay:
         documents = []
         for secret in self.case.data.get("secrets") or []:
             name = _certificate_name(secret)
-            files = {"tls.crt": self.certificates.certificate(name), "tls.key": self.certificates.key(name)}
+            own = self.certificates.certificate(name)
+            # A server that asks for client certificates needs an authority, whoever it may be.
+            files = {"tls.crt": own, "tls.key": self.certificates.key(name), "ca.crt": own}
             documents.append(
                 {
                     "apiVersion": "v1",
