@@ -38,7 +38,8 @@ _JOIN_BYTES: Final = 65_536
 HANDSHAKE: Final = 0
 OPEN: Final = 1
 CLOSING: Final = 2  # nothing is delivered and nothing is taken any more
-CLOSED: Final = 3
+CLOSED: Final = 3  # it failed, or was given up
+LOST: Final = 4  # the TCP connection is gone
 
 
 class TlsLayer(asyncio.Protocol):
@@ -156,7 +157,7 @@ class TlsLayer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection is gone."""
-        self._state = CLOSED
+        self._state = LOST
         inner, self._inner = self._inner, None
         shaken, self._shaken = self._shaken, None
         self._ahead = []
@@ -225,6 +226,8 @@ class TlsLayer(asyncio.Protocol):
         """Close at once; what is not sent yet is lost."""
         if self._transport is None:
             self._state = CLOSED
+            return
+        if self._state == LOST:
             return
         if self._state == OPEN:
             self._state = CLOSING
@@ -439,7 +442,7 @@ class TlsLayer(asyncio.Protocol):
         if self._ssl is not None and self._outgoing.pending and not transport.is_closing():
             self._flush()
             transport.write_eof()
-            asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)
+            asyncio.get_running_loop().call_later(_LINGER_S, self.abort)
         else:
             transport.close()
         if shaken is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def in_records(hello: bytes, cuts: list[int]) -> bytes:
     """The same message in more records."""
     message = hello[5:]
     at = [0, *sorted({1 + cut % (len(message) - 1) for cut in cuts}), len(message)]
-    return b"".join(record(message[a:b]) for a, b in zip(at, at[1:], strict=False))
+    return b"".join(record(message[a:b]) for a, b in pairwise(at))
 
 
 def named(*names: bytes, kind: int = 0) -> tuple[int, bytes]:
