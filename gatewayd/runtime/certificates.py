@@ -21,6 +21,8 @@ _log = logging.getLogger("gatewayd.tls")
 #: How often a process says that certificates end.
 _REMIND_S: Final = 24 * 3600.0
 _MAX_REMINDED: Final = 20
+#: How soon certificates that turned out to be new are read once more.
+_SECOND_LOOK_S: Final = 1.0
 
 
 class Certificates:
@@ -64,6 +66,7 @@ class CertificateKeeper:
         self._pending: frozenset[str] | None = frozenset()
         self._renewal: asyncio.Task[None] | None = None
         self._reminder: asyncio.TimerHandle | None = None
+        self._second_look: asyncio.TimerHandle | None = None
         self._closed = False
 
     def start(self, *, watch: bool) -> None:
@@ -80,8 +83,9 @@ class CertificateKeeper:
         """No renewal begins after this."""
         self._closed = True
         self._watch.close()
-        if self._reminder is not None:
-            self._reminder.cancel()
+        for timer in (self._reminder, self._second_look):
+            if timer is not None:
+                timer.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until nothing runs any more."""
@@ -90,7 +94,7 @@ class CertificateKeeper:
             await self._renewal
 
     def _watching(self) -> None:
-        # Files were read before the watch began.
+        """Read everything: files were read before the watch began, or in the middle of a change."""
         self._pending = None
         self._begin()
 
@@ -108,11 +112,20 @@ class CertificateKeeper:
             while self._pending != frozenset() and not self._closed:
                 changed, self._pending = self._pending, frozenset()
                 try:
-                    await asyncio.to_thread(self._certificates.renew, changed)
+                    renewed = await asyncio.to_thread(self._certificates.renew, changed)
                 except Exception:
                     _log.exception("renewing certificates failed; those in use stay")
+                else:
+                    if renewed and not self._closed:
+                        self._look_again()
         finally:
             self._renewal = None
+
+    def _look_again(self) -> None:
+        """What was read was new: it may have been the middle of a change, and the end of it no news to the watch."""
+        if self._second_look is not None:
+            self._second_look.cancel()
+        self._second_look = self._loop.call_later(_SECOND_LOOK_S, self._watching)
 
     def _remind(self) -> None:
         self._reminder = self._loop.call_later(_REMIND_S, self._remind)

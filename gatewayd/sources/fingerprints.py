@@ -47,9 +47,9 @@ class Fingerprints:
         self.folders: frozenset[str] = frozenset()
         self._known: dict[str, _Entry] = {} if before is None else before._known
 
-    def look(self) -> dict[str, bytes | None]:
-        """Files whose content has changed, appeared or vanished since the last look, with what they had then."""
-        changed: dict[str, bytes | None] = {}
+    def look(self) -> set[str]:
+        """Files whose content has changed, appeared or vanished since the last look."""
+        changed: set[str] = set()
         seen: dict[str, _Entry] = {}
         folders: set[str] = set()
         for path in self._files(folders):
@@ -61,8 +61,8 @@ class Fingerprints:
                 continue
             seen[path] = entry
             if before is None or before.digest != entry.digest:
-                changed[path] = None if before is None else before.digest
-        changed.update((path, entry.digest) for path, entry in self._known.items() if path not in seen)
+                changed.add(path)
+        changed.update(path for path in self._known if path not in seen)
         self._known = seen
         self.folders = frozenset(folders)
         return changed

@@ -37,8 +37,11 @@ class Watch:
     """Watches paths until closed.
 
     ``on_change(paths)`` is called on ``loop`` with the files whose content changed, appeared or vanished, once they
-    have been at rest for ``settle_s``. ``on_watching()`` is called each time :meth:`follow` is in force: what was read
-    before that may have changed unseen. ``poll_s``: seconds between two looks without an event.
+    have been at rest for ``settle_s``. Whoever reads them then may still meet the middle of another change, even one
+    that is undone before the next look: read again, a little later, whatever turned out to be new.
+
+    ``on_watching()`` is called each time :meth:`follow` is in force: what was read before that may have changed
+    unseen. ``poll_s``: seconds between two looks without an event.
     """
 
     def __init__(
@@ -129,28 +132,27 @@ class Watch:
             if changed:
                 self._tell_changes(self._at_rest(prints, changed, events))
 
-    def _look(self, prints: Fingerprints, events: _Events | None) -> dict[str, bytes | None]:
+    def _look(self, prints: Fingerprints, events: _Events | None) -> set[str]:
         """What has changed; where folders are new, events come from them before the last look at them."""
         changed = prints.look()
         for _ in range(_MAX_LOOKS):
             if events is None or not events.follow(prints.folders):
                 break
-            for path, digest in prints.look().items():
-                changed.setdefault(path, digest)
+            changed |= prints.look()
         return changed
 
-    def _at_rest(
-        self, prints: Fingerprints, changed: dict[str, bytes | None], events: _Events | None
-    ) -> set[str]:
-        """Wait until nothing moves; the files that hold something else than at first."""
+    def _at_rest(self, prints: Fingerprints, changed: set[str], events: _Events | None) -> set[str]:
+        """Wait until nothing moves; the files that have moved.
+
+        Also those that are again as they were at first: somebody may have read them in between.
+        """
         limit = time.monotonic() + _MAX_UNREST_S
         while time.monotonic() < limit and not self._stirred.wait(self._settle_s):
             more = self._look(prints, events)
             if not more:
                 break
-            for path, digest in more.items():
-                changed.setdefault(path, digest)
-        return {path for path, digest in changed.items() if prints.digest(path) != digest}
+            changed |= more
+        return changed
 
     def _tell_changes(self, changed: set[str]) -> None:
         if changed:

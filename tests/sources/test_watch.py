@@ -240,7 +240,7 @@ async def test_a_failure_of_the_watch_is_logged_and_it_goes_on(
     failures = [RuntimeError("odd")]
     look = Fingerprints.look
 
-    def fail_once(prints: Fingerprints) -> dict[str, bytes | None]:
+    def fail_once(prints: Fingerprints) -> set[str]:
         if failures and prints.folders:
             raise failures.pop()
         return look(prints)
@@ -253,6 +253,29 @@ async def test_a_failure_of_the_watch_is_logged_and_it_goes_on(
     seen.watch.close()
     await seen.watch.wait_closed()
     assert "begins anew" in caplog.text
+
+
+async def test_a_change_that_is_undone_is_told_because_it_may_have_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a"
+    file.write_text("one")
+    look = Fingerprints.look
+    texts = ["two", "one"]
+
+    def look_and_write(prints: Fingerprints) -> set[str]:
+        changed = look(prints)
+        if texts and prints.digest(str(file)) is not None:
+            file.write_text(texts.pop(0))
+        return changed
+
+    seen = Seen(False, 0.02)
+    monkeypatch.setattr(Fingerprints, "look", look_and_write)
+    await seen.follow(file)
+    await seen.told(file)
+    assert file.read_text() == "one"
+    seen.watch.close()
+    await seen.watch.wait_closed()
 
 
 def test_a_file_never_at_rest_is_told_of_all_the_same(
