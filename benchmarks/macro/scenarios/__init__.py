@@ -8,6 +8,7 @@ from benchmarks.macro.scenarios.idle import idle_memory
 from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
+from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "keepalive": keepalive,
@@ -20,4 +21,6 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "rules": many_rules,
     "idle": idle_memory,
     "rate": fixed_rate,
+    "tcp": ping_pong,
+    "tcp-bulk": tcp_bulk,
 }
