@@ -88,3 +88,52 @@ def test_request_ids_are_fresh_version_4_uuids() -> None:
     assert len(ids) == 500
     form = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
     assert all(form.fullmatch(each) for each in ids)
+
+
+class _Tls:
+    """What a client's connection knows of its handshake; ``certificate_der`` is empty without a certificate."""
+
+    server_name = "a.test"
+    forwarded = b"Hash=1"
+
+    def __init__(self, certificate_der: bytes = b"der") -> None:
+        self.certificate_der = certificate_der
+
+
+CERTIFIED = _Tls()
+BARE = _Tls(b"")
+
+
+@pytest.mark.parametrize(
+    ("handling", "tls", "received", "sent"),
+    [
+        ("SANITIZE_SET", CERTIFIED, b"By=x", b"Hash=1"),
+        ("SANITIZE_SET", CERTIFIED, None, b"Hash=1"),
+        ("SANITIZE_SET", BARE, b"By=x", None),
+        ("SANITIZE", CERTIFIED, b"By=x", None),
+        ("FORWARD_ONLY", CERTIFIED, b"By=x", b"By=x"),
+        ("FORWARD_ONLY", CERTIFIED, None, None),
+        ("FORWARD_ONLY", BARE, b"By=x", None),
+        ("FORWARD_ONLY", None, b"By=x", None),
+        ("APPEND_FORWARD", CERTIFIED, b"By=x", b"By=x,Hash=1"),
+        ("APPEND_FORWARD", CERTIFIED, None, b"Hash=1"),
+        ("APPEND_FORWARD", CERTIFIED, b"", b"Hash=1"),
+        ("APPEND_FORWARD", BARE, b"By=x", None),
+        ("ALWAYS_FORWARD_ONLY", None, b"By=x", b"By=x"),
+        ("ALWAYS_FORWARD_ONLY", CERTIFIED, None, None),
+    ],
+)
+def test_what_becomes_of_x_forwarded_client_cert(
+    handling: str, tls: Any, received: bytes | None, sent: bytes | None
+) -> None:
+    """Semantics 3.18; golden xfcc-append-forward."""
+    made = Client(("10.0.0.9", 1), ("127.0.0.1", 2), HttpOptions(client_certificate=handling), tls)
+    _, _, pairs = client_pairs(made, None, b"https", 0, received)
+    assert dict(pairs).get(b"x-forwarded-client-cert") == sent
+    if received is None:  # what every request of the connection has in common says the same
+        line = b"x-forwarded-client-cert: %b\r\n" % sent if sent is not None else b""
+        assert made.lines.startswith(line + b"x-forwarded-for: ")
+
+
+def test_the_sni_is_known_of_a_tls_connection() -> None:
+    assert Client(("10.0.0.9", 1), ("127.0.0.1", 2), HttpOptions(), BARE).requested_server_name == "a.test"
