@@ -34,7 +34,8 @@ from gatewayd.compiler.upstream_tls import BYTES, REQUESTS, TLS, UpstreamTlsComp
 from gatewayd.resources.destination_rule import Subset
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import Destination
-from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec, EndpointSpec
+from gatewayd.upstream.balancers import BalancerOptions
+from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec, EndpointSpec, Limits
 
 #: Port of a host nobody declares when the route names none.
 _HTTP_PORT: Final = 80
@@ -320,13 +321,16 @@ def apply_policy(
         subset=spec.subset,
         discovery=spec.discovery,
         endpoints=spec.endpoints,
-        balancer=_BALANCERS[balancer or "UNSPECIFIED"],
+        balancer=BalancerOptions(_BALANCERS[balancer or "UNSPECIFIED"]),
         connect_timeout_s=float(tcp.connect_timeout if tcp and tcp.connect_timeout else connect_timeout_s),
         idle_timeout_s=float(idle or spec.idle_timeout_s),
         max_requests_per_connection=http.max_requests_per_connection if http else 0,
-        max_connections=tcp.max_connections if tcp else 0,
-        max_pending_requests=(http.http1_max_pending_requests if http else 0) or spec.max_pending_requests,
-        max_requests=http.http2_max_requests if http else 0,
+        limits=Limits(
+            max_connections=tcp.max_connections if tcp else 0,
+            max_pending=http.http1_max_pending_requests if http else 0,
+            max_requests=http.http2_max_requests if http else 0,
+            max_retries=http.max_retries if http else 0,
+        ),
         protocol=spec.protocol,
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol is not None else "",
         metadata=metadata,

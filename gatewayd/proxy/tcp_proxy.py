@@ -124,7 +124,7 @@ class TcpSession(ConnectionRecord):
             self._refuse("NC")
             return
         self.upstream_cluster = cluster.name
-        limit = cluster.spec.max_connections
+        limit = cluster.spec.limits.max_connections
         if limit and cluster.active >= limit:  # semantics 8.3.2
             self._refuse("UO")
             return

@@ -10,19 +10,21 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gatewayd.upstream.balancers import BALANCERS, Balancer
+from gatewayd.upstream.balancers import Balancer
 from gatewayd.upstream.dns import Resolver, Watch
 from gatewayd.upstream.endpoint import Endpoint, address_key
+from gatewayd.upstream.limits import Budget
+from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector
-from gatewayd.upstream.spec import DNS_ROUND_ROBIN, STATIC, ClusterSpec, EndpointSpec
+from gatewayd.upstream.spec import DNS_ROUND_ROBIN, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec
 
 
 class Cluster:
     """One upstream cluster of a worker."""
 
     __slots__ = (
-        "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "detector", "endpoints", "name", "pick",
-        "resolved", "spec", "total",
+        "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "budget", "detector", "endpoints",
+        "name", "pick", "pick_for", "policed", "resolved", "spec", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -34,10 +36,16 @@ class Cluster:
         self.active = 0
         self.total = 0
         #: passive health, if the cluster's policy asks for it
-        self.detector: Detector | None = None
+        self.detector = Detector(spec.outlier, self._balance) if spec.outlier is not None else None
+        #: what is left of the limits, if there are any
+        self.budget = Budget(spec.limits) if spec.limits != NO_LIMITS else None
+        #: whether requests to it need an exchange that knows policies
+        self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]
+        #: for a request whose hash is known
+        self.pick_for: Callable[[int], Endpoint | None]
         self._watches: list[Watch] = []
         self._resolved: dict[int, list[str]] = {}
         #: set once every name has been answered for the first time
@@ -78,18 +86,28 @@ class Cluster:
             endpoint = known.get(key)
             if endpoint is None:
                 endpoint = Endpoint(self._loop, self.spec, address, spec.port)
-            endpoint.weight = max(1, spec.weight)
-            endpoint.ready = spec.ready
+            endpoint.use(spec)
             chosen.setdefault(key, endpoint)
         self.endpoints = tuple(chosen.values())
-        self.balancer = BALANCERS[self.spec.balancer](self.endpoints)
-        self.pick = self.balancer.pick
+        if self.detector is not None:
+            self.detector.use([endpoint.health for endpoint in self.endpoints])
+        self._balance()
         for key, endpoint in known.items():
             if key not in chosen:
                 endpoint.remove()
 
+    def _balance(self) -> None:
+        """Make the balancer anew: endpoints, or who of them is ejected, changed."""
+        for endpoint in self.endpoints:
+            endpoint.ready = endpoint.known_ready and not endpoint.health.ejected
+        self.balancer = balancer = balance(self.spec, self.endpoints)
+        self.pick = balancer.pick
+        self.pick_for = balancer.pick_for
+
     def sweep(self, now: float) -> None:
-        """Close connections that were idle too long."""
+        """Close connections that were idle too long; end ejections whose time is over."""
+        if self.detector is not None:
+            self.detector.sweep(now)
         for endpoint in self.endpoints:
             endpoint.sweep(now)
 

@@ -7,22 +7,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from time import monotonic
 from typing import Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
 from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
+from gatewayd.upstream.outlier import HostHealth
 from gatewayd.upstream.pool import Pool
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 
 class Endpoint:
     """One address of a cluster."""
 
     __slots__ = (
-        "_loop", "active", "address", "forget", "host_port", "idle", "pools", "port", "ready", "removed", "spec",
-        "total", "wait", "weight",
+        "_loop",
+        "active",
+        "address",
+        "forget",
+        "health",
+        "host_port",
+        "idle",
+        "joined_at",
+        "known_ready",
+        "locality",
+        "pools",
+        "port",
+        "priority",
+        "ready",
+        "removed",
+        "spec",
+        "total",
+        "wait",
+        "weight",
     )  # fmt: skip
 
     def __init__(
@@ -31,15 +50,20 @@ class Endpoint:
         spec: ClusterSpec,
         address: str,
         port: int,
-        weight: int = 1,
-        ready: bool = True,
     ) -> None:
         self._loop = loop
         self.spec = spec
         self.address = address  # IP, or "unix:/path"
         self.port = port
-        self.weight = weight
-        self.ready = ready
+        self.weight = 1
+        #: whether it may be selected: what discovery says, and nobody ejected it
+        self.ready = self.known_ready = True
+        self.locality = ""
+        self.priority = 0
+        #: passive health (semantics 9.8); kept as long as the endpoint stays
+        self.health = HostHealth()
+        #: since when it is an endpoint, monotonic, for warm-up (9.7)
+        self.joined_at = monotonic()
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
@@ -63,6 +87,13 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"Endpoint({self.host_port}, active {self.active}, {self.pools})"
+
+    def use(self, spec: EndpointSpec) -> None:
+        """What discovery says of it now."""
+        self.weight = max(1, spec.weight)
+        self.ready = self.known_ready = spec.ready
+        self.locality = spec.locality
+        self.priority = spec.priority
 
     async def open(self, factory: Factory, hints: Hints = NO_HINTS) -> tuple[Failure | None, str]:
         """Open a connection for ``factory()``; see :func:`gatewayd.upstream.dialer.dial`."""

@@ -10,11 +10,39 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gatewayd.tls.spec import ClientTlsSpec
+from gatewayd.upstream.balancers import BalancerOptions
+from gatewayd.upstream.outlier import OutlierPolicy
 
 #: ``ClusterSpec.discovery``
 STATIC: Final = "STATIC"  # ``endpoints`` are addresses
 DNS: Final = "DNS"  # ``endpoints`` are names, all their addresses are used (semantics 11.3)
 DNS_ROUND_ROBIN: Final = "DNS_ROUND_ROBIN"  # the first address returned, for new connections
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``connectionPool`` as Envoy's circuit breakers count it: for the whole cluster, 0 = no limit (8.3.1)."""
+
+    max_connections: int = 0  # open or being opened, idle ones included (8.3.2)
+    max_pending: int = 0  # requests that wait for a connection (8.3.3)
+    max_requests: int = 0  # in flight, HTTP/1 too (8.3.4)
+    max_retries: int = 0  # in progress at a time (8.3.6)
+    #: instead of ``max_retries``: retries as a share (per cent) of active requests, and how many are always
+    #: allowed (8.3.6); -1.0 = no budget
+    retry_budget_percent: float = -1.0
+    min_retries: int = 3
+
+
+NO_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """``tcpKeepalive`` (8.3.9); 0 leaves the system's own."""
+
+    probes: int = 0
+    time_s: int = 0
+    interval_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +56,8 @@ class EndpointSpec:
     locality: str = ""  # region/zone/subzone
     #: False: known but never selected (semantics 9.13)
     ready: bool = True
+    #: 0 is preferred; the next ones take over as the share of ready endpoints falls (9.14)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +70,17 @@ class ClusterSpec:
     subset: str = ""
     discovery: str = STATIC
     endpoints: tuple[EndpointSpec, ...] = ()
-    balancer: str = "LEAST_REQUEST"  # row of BALANCERS (semantics 9.1)
+    balancer: BalancerOptions = field(default_factory=BalancerOptions)  # semantics 9.1, 9.2, 9.7
+    #: what each locality gets of the load, (locality, weight); empty: by its endpoints (9.15)
+    locality_weights: tuple[tuple[str, int], ...] = ()
+    #: passive health; None: nobody is ejected (9.8)
+    outlier: OutlierPolicy | None = None
     connect_timeout_s: float = 10.0  # semantics 8.3.2
     idle_timeout_s: float = 60.0  # hardening section 8; http.idleTimeout else tcp.idleTimeout (8.3.7)
     max_requests_per_connection: int = 0  # 0 = no limit (8.3.5)
-    max_connections: int = 0
-    max_pending_requests: int = 1024
-    max_requests: int = 0
+    max_connection_duration_s: float = 0.0  # 0 = none (8.3.7)
+    limits: Limits = NO_LIMITS
+    keepalive: KeepAlive | None = None
     protocol: str = "http/1.1"
     #: connections begin with a PROXY protocol header of this version, "V1" or "V2" (semantics 10.11); "" = none
     proxy_protocol: str = ""

@@ -16,7 +16,7 @@ from gatewayd.resources.traffic_policy import (
     Tunnel,
 )
 from gatewayd.resources.virtual_service import PortSelector
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.spec import NO_LIMITS, ClusterSpec, Limits
 from tests.compiler.support import EDGE, compile_yaml, entry, to, virtual_service
 
 OLD = ', creationTimestamp: "2024-01-01T00:00:00Z"'
@@ -48,47 +48,47 @@ def cluster(*documents: str, host: str = "cart.test", subset: str = "", **option
 def test_8_1_1_the_proxys_own_namespace_comes_first() -> None:
     own = rule("a", with_balancer("RANDOM"), namespace="gateways")
     services = rule("b", with_balancer("ROUND_ROBIN"))
-    assert cluster(own, services, namespace="gateways").balancer == "RANDOM"
-    assert cluster(services, namespace="gateways").balancer == "ROUND_ROBIN"
+    assert cluster(own, services, namespace="gateways").balancer.policy == "RANDOM"
+    assert cluster(services, namespace="gateways").balancer.policy == "ROUND_ROBIN"
 
 
 def test_8_1_1_then_the_services_namespace_then_the_root_and_no_other() -> None:
     services = rule("b", with_balancer("ROUND_ROBIN"))
     root = rule("c", with_balancer("RANDOM"), namespace="istio-system")
     other = rule("d", with_balancer("RANDOM"), namespace="other")
-    assert cluster(services, root, namespace="gateways").balancer == "ROUND_ROBIN"
-    assert cluster(root, namespace="gateways").balancer == "RANDOM"
-    assert cluster(other, namespace="gateways").balancer == "LEAST_REQUEST"
+    assert cluster(services, root, namespace="gateways").balancer.policy == "ROUND_ROBIN"
+    assert cluster(root, namespace="gateways").balancer.policy == "RANDOM"
+    assert cluster(other, namespace="gateways").balancer.policy == "LEAST_REQUEST"
 
 
 def test_8_1_1_a_proxy_in_the_root_namespace_puts_only_private_rules_first() -> None:
     services = rule("b", with_balancer("ROUND_ROBIN"))
     public = rule("c", with_balancer("RANDOM"), namespace="istio-system")
     private = rule("c", with_balancer("RANDOM", more=', exportTo: ["."]'), namespace="istio-system")
-    assert cluster(services, public).balancer == "ROUND_ROBIN"
-    assert cluster(services, private).balancer == "RANDOM"
+    assert cluster(services, public).balancer.policy == "ROUND_ROBIN"
+    assert cluster(services, private).balancer.policy == "RANDOM"
 
 
 def test_8_1_1_a_rule_that_is_not_exported_here_does_not_count() -> None:
     private = rule("b", with_balancer("ROUND_ROBIN", more=', exportTo: ["."]'))
     named = rule("b", with_balancer("ROUND_ROBIN", more=", exportTo: [istio-system]"))
-    assert cluster(private).balancer == "LEAST_REQUEST"
-    assert cluster(named).balancer == "ROUND_ROBIN"
+    assert cluster(private).balancer.policy == "LEAST_REQUEST"
+    assert cluster(named).balancer.policy == "ROUND_ROBIN"
 
 
 def test_8_1_2_exact_before_wildcard_and_the_longest_wildcard_first() -> None:
     exact = rule("a", with_balancer("RANDOM"))
     short = rule("b", with_balancer("ROUND_ROBIN", "*.test"))
     longer = rule("c", with_balancer("RANDOM", "*.cart.test"))
-    assert cluster(short, exact).balancer == "RANDOM"
-    assert cluster(short, exact, host="a.cart.test").balancer == "ROUND_ROBIN"
-    assert cluster(short, longer, host="a.cart.test").balancer == "RANDOM"
+    assert cluster(short, exact).balancer.policy == "RANDOM"
+    assert cluster(short, exact, host="a.cart.test").balancer.policy == "ROUND_ROBIN"
+    assert cluster(short, longer, host="a.cart.test").balancer.policy == "RANDOM"
 
 
 def test_8_1_2_wildcard_and_exact_are_not_merged() -> None:
     exact = rule("a", "{host: cart.test, subsets: [{name: v1}]}")
     wild = rule("b", with_balancer("RANDOM", "*.test"))
-    assert cluster(exact, wild).balancer == "LEAST_REQUEST"
+    assert cluster(exact, wild).balancer.policy == "LEAST_REQUEST"
 
 
 def test_8_1_3_rules_of_one_host_are_merged_by_age() -> None:
@@ -101,7 +101,7 @@ def test_8_1_3_rules_of_one_host_are_merged_by_age() -> None:
     )
     newest = rule("b", with_balancer("ROUND_ROBIN"), metadata=', creationTimestamp: "2024-01-03T00:00:00Z"')
     documents = (newest, newer, older)
-    assert cluster(*documents).balancer == "RANDOM"  # the first that has a policy
+    assert cluster(*documents).balancer.policy == "RANDOM"  # the first that has a policy
     assert cluster(*documents, subset="v2").endpoints != ()  # appended
     assert cluster(*documents, subset="v1").endpoints == ()  # the duplicate name is ignored
 
@@ -113,18 +113,18 @@ def test_8_1_4_a_workload_selector_limits_a_rule_to_matching_proxies_of_its_name
         namespace="istio-system",
     )
     everyone = rule("b", with_balancer("ROUND_ROBIN"))
-    assert cluster(chosen, everyone, labels={"app": "edge"}).balancer == "RANDOM"
-    assert cluster(chosen, everyone, labels={"app": "other"}).balancer == "ROUND_ROBIN"
-    assert cluster(chosen, everyone).balancer == "ROUND_ROBIN"
+    assert cluster(chosen, everyone, labels={"app": "edge"}).balancer.policy == "RANDOM"
+    assert cluster(chosen, everyone, labels={"app": "other"}).balancer.policy == "ROUND_ROBIN"
+    assert cluster(chosen, everyone).balancer.policy == "ROUND_ROBIN"
     elsewhere = chosen.replace("istio-system", "shop")
-    assert cluster(elsewhere, labels={"app": "edge"}).balancer == "LEAST_REQUEST"
+    assert cluster(elsewhere, labels={"app": "edge"}).balancer.policy == "LEAST_REQUEST"
 
 
 def test_1_5_a_short_host_belongs_to_the_rules_namespace() -> None:
     host = "cart.shop.svc.cluster.local"
-    assert cluster(rule("a", with_balancer("RANDOM", "cart")), host=host).balancer == "RANDOM"
+    assert cluster(rule("a", with_balancer("RANDOM", "cart")), host=host).balancer.policy == "RANDOM"
     elsewhere = rule("a", with_balancer("RANDOM", "cart"), namespace="other")
-    assert cluster(elsewhere, host=host).balancer == "LEAST_REQUEST"
+    assert cluster(elsewhere, host=host).balancer.policy == "LEAST_REQUEST"
 
 
 def test_8_1_1_an_undeclared_host_has_the_namespace_its_full_name_says() -> None:
@@ -136,7 +136,7 @@ def test_8_1_1_an_undeclared_host_has_the_namespace_its_full_name_says() -> None
         ]
     )
     name = "outbound|80||cart.shop.svc.cluster.local"
-    assert compile_yaml(text, unknown_hosts="dns").cluster(name).balancer == "RANDOM"
+    assert compile_yaml(text, unknown_hosts="dns").cluster(name).balancer.policy == "RANDOM"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_8_1_1_an_undeclared_host_has_the_namespace_its_full_name_says() -> None
     ],
 )
 def test_9_1_simple_balancers(simple: str, balancer: str) -> None:
-    assert cluster(rule("a", with_balancer(simple))).balancer == balancer
+    assert cluster(rule("a", with_balancer(simple))).balancer.policy == balancer
 
 
 def test_8_3_the_connection_pool() -> None:
@@ -165,13 +165,13 @@ def test_8_3_the_connection_pool() -> None:
         )
     )
     assert (spec.connect_timeout_s, spec.idle_timeout_s) == (0.25, 3.0)
-    assert (spec.max_connections, spec.max_requests_per_connection) == (7, 1)
-    assert (spec.max_pending_requests, spec.max_requests) == (5, 6)
+    assert spec.max_requests_per_connection == 1
+    assert spec.limits == Limits(max_connections=7, max_pending=5, max_requests=6)
 
 
 def test_8_3_2_8_3_7_defaults_of_the_pool() -> None:
     spec = cluster()
-    assert (spec.connect_timeout_s, spec.max_connections, spec.max_requests) == (10.0, 0, 0)
+    assert (spec.connect_timeout_s, spec.limits) == (10.0, NO_LIMITS)
     idle = "{host: cart.test, trafficPolicy: {connectionPool: {tcp: {idleTimeout: 9s}}}}"
     assert cluster(rule("a", idle)).idle_timeout_s == 9.0
     mesh = MeshConfig(connect_timeout=1.0)  # type: ignore[arg-type]
@@ -261,7 +261,7 @@ def test_8_2_4_to_8_2_6_each_subset_is_a_cluster_with_its_own_policy() -> None:
         ]
     )
     clusters = compile_yaml(text).snapshot.clusters
-    assert {name: spec.balancer for name, spec in clusters.items()} == {
+    assert {name: spec.balancer.policy for name, spec in clusters.items()} == {
         "outbound|80|v1|cart.test": "RANDOM",
         "outbound|80|v2|cart.test": "ROUND_ROBIN",
         "outbound|80||cart.test": "RANDOM",

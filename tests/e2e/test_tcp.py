@@ -15,7 +15,9 @@ import pytest
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.routing.route import Destination
 from gatewayd.routing.weights import WeightedPick
+from gatewayd.upstream.balancers import BalancerOptions
 from gatewayd.upstream.cluster import Cluster
+from gatewayd.upstream.spec import Limits
 from tests.support.bare_sockets import Net, Peer
 from tests.support.in_process import cluster_spec
 from tests.support.tcp_in_process import TcpInProcess, descriptors, tcp_route
@@ -268,7 +270,7 @@ async def test_no_cluster_closes_the_client_with_nc() -> None:
 async def test_a_full_cluster_closes_the_client_with_uo() -> None:
     """8.3.2, golden tcp-max-connections; room that is given back can be taken again."""
     with Net() as net:
-        async with TcpInProcess([net.port], max_connections=1) as proxy:
+        async with TcpInProcess([net.port], limits=Limits(max_connections=1)) as proxy:
             first, upstream = await _joined(net, proxy)
             second = await net.connect(proxy.port)
             second.send(b"hello")
@@ -313,7 +315,7 @@ async def test_weights_hold_per_connection() -> None:
 
 async def test_endpoints_are_balanced_and_counted() -> None:
     with Net() as one, Net() as two:
-        async with TcpInProcess([one.port, two.port], balancer="ROUND_ROBIN") as proxy:
+        async with TcpInProcess([one.port, two.port], balancer=BalancerOptions("ROUND_ROBIN")) as proxy:
             clients = [await one.connect(proxy.port) for _ in range(4)]
             for net in (one, one, two, two):
                 await net.accept()
