@@ -261,7 +261,7 @@ async def test_what_was_new_is_read_again_because_it_may_have_been_half_of_a_cha
     assert renewals.asked == [None, None, None]
     (tmp_path / "tls.crt").write_text("new")
     await until(lambda: len(renewals.asked) == 4)
-    assert renewals.asked[3] == {str(tmp_path / "tls.crt")}
+    assert renewals.asked[3] == frozenset({str(tmp_path / "tls.crt")})
     keeper.close()
     await keeper.wait_closed()
     assert len(renewals.asked) == 4
