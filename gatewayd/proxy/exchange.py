@@ -183,6 +183,10 @@ class Exchange(StreamInfo):
         """The endpoint of a first attempt, or None."""
         return cluster.pick()
 
+    def _pick_other(self, cluster: Any) -> Any:
+        """The endpoint of a retry that shall avoid those tried (semantics 6.7.6), or None."""
+        return cluster.balancer.pick_other(self._tried)
+
     def _arm_timeout(self) -> None:
         """The route timeout runs from the moment the request is complete (semantics 6.6.2)."""
         assert self.route is not None
@@ -491,10 +495,8 @@ class Exchange(StreamInfo):
         self._retry_timer = None
         retry = self.route.retry
         cluster = self.cluster
-        if retry is None or retry.ignore_previous_hosts:
-            endpoint = cluster.balancer.pick_other(self._tried)
-        else:
-            endpoint = self._pick(cluster)
+        pick = self._pick_other if retry is None or retry.ignore_previous_hosts else self._pick
+        endpoint = pick(cluster)
         if endpoint is None:
             self._reply(errors.NO_HEALTHY_UPSTREAM)
             return

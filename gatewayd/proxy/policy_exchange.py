@@ -19,7 +19,9 @@ from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
 from gatewayd.policies.cors import apply_answer
 from gatewayd.policies.fault import MILLION
+from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
+from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
 from gatewayd.proxy.mirroring import Mirroring
 from gatewayd.routing.route import Destination, RoutePolicies
@@ -31,7 +33,7 @@ _TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONN
 class PolicyExchange(Exchange):
     """An exchange on a route, or towards a cluster, with policies."""
 
-    __slots__ = ("_cors", "_mirroring", "_retrying")
+    __slots__ = ("_cookies", "_cors", "_hash", "_mirroring", "_retrying")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -40,6 +42,10 @@ class PolicyExchange(Exchange):
         self._mirroring: Mirroring | None = None
         #: whether this exchange counts as a retry in progress (8.3.6)
         self._retrying = False
+        #: of the request, once it is worked out; None: there is nothing to hash
+        self._hash: int | None = None
+        #: cookies made for hashing, for the answer (9.4)
+        self._cookies: list[Pair] | None = None
 
     # --- before the router
 
@@ -114,13 +120,62 @@ class PolicyExchange(Exchange):
 
     def _forward_to(self, destination: Destination) -> None:
         if self._cors is not None:
-            destination = _with_cors(destination, self._cors)
+            destination = _with_ops(destination, _CorsOps(destination.response_ops, self._cors))
         super()._forward_to(destination)
 
+    def _pick(self, cluster: Any) -> Any:
+        policies = self.route.policies
+        if policies is None or not policies.hashes or not cluster.spec.balancer.hashes:
+            return cluster.pick()
+        if self._hash is None:
+            asked = hash_input(self)
+            self._hash = request_hash(policies.hashes, asked)
+            self._cookies = asked.set_cookies
+            if self._hash is None:
+                return cluster.pick()
+        return cluster.pick_for(self._hash)
+
+    def _pick_other(self, cluster: Any) -> Any:
+        if self._hash is not None:  # hashing goes before avoiding hosts (6.7.6)
+            return cluster.pick_for(self._hash)
+        return super()._pick_other(cluster)
+
     def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
+        budget = self.cluster.budget
+        if budget is not None and not budget.room_for_request(self.cluster.active - 1):
+            budget.overflows += 1
+            self.attempts += 1
+            self.upstream_host = endpoint.host_port
+            self._reply(errors.OVERFLOW)
+            return
         super()._attempt(endpoint, fresh=fresh)
         if self._mirroring is not None and self.attempts == 1 and self.phase != DONE:
             self._mirroring.begin()
+
+    def _take_retry(self) -> bool:
+        """See the base; over the limit the failure stands as it is, with its own flag (8.3.6)."""
+        budget = self.cluster.budget
+        if budget is None:
+            return True
+        if not budget.room_for_retry(self.cluster.active):
+            budget.overflows += 1
+            self._flag("UO")
+            return False
+        budget.retries += 1
+        self._retrying = True
+        return True
+
+    def _retry_is_over(self) -> None:
+        if self._retrying:
+            self._retrying = False
+            self.cluster.budget.retries -= 1
+
+    def on_connected(self, connection: Any) -> None:
+        """Send the request on ``connection``."""
+        detector = self.cluster.detector
+        if detector is not None:
+            detector.connected(self._endpoint.health)
+        super().on_connected(connection)
 
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Request body bytes; see RequestHandler."""
@@ -136,6 +191,10 @@ class PolicyExchange(Exchange):
             if head.grpc_status:
                 status = http_status_of(head.grpc_status)
             detector.response(self._endpoint.health, status, monotonic())
+        self._retry_is_over()
+        if self._cookies:
+            ops = _CookieOps(self.destination.response_ops, self._cookies)
+            self.destination = _with_ops(self.destination, ops)
         super().on_response(head, data, end)
 
     def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
@@ -143,6 +202,7 @@ class PolicyExchange(Exchange):
         if detector is not None and failure is not errors.OVERFLOW and not unread:
             status = 504 if failure in _TIMEOUTS else 503
             detector.local_failure(self._endpoint.health, monotonic(), status=status)
+        self._retry_is_over()
         super()._attempt_failed(failure, transport, unread=unread)
 
     def _on_timeout(self) -> None:
@@ -150,6 +210,10 @@ class PolicyExchange(Exchange):
         if detector is not None and self._endpoint is not None and self.phase != CONNECTING:
             detector.local_failure(self._endpoint.health, monotonic(), status=504)
         super()._on_timeout()
+
+    def _finish(self, now: float) -> None:
+        self._retry_is_over()
+        super()._finish(now)
 
 
 class _CorsOps:
@@ -168,13 +232,29 @@ class _CorsOps:
         return apply_answer(pairs, self._added)
 
 
-def _with_cors(destination: Destination, added: list[Pair]) -> Destination:
-    """``destination`` for one request whose answers get ``added``."""
+class _CookieOps:
+    """Response operations of a destination with the cookies behind them that keep a client on its endpoint."""
+
+    __slots__ = ("_cookies", "_inner")
+
+    def __init__(self, inner: Any, cookies: list[Pair]) -> None:
+        self._inner = inner
+        self._cookies = cookies
+
+    def apply(self, pairs: list[Pair], exchange: Any) -> list[Pair]:
+        """As :meth:`gatewayd.policies.header_ops.HeaderOps.apply`."""
+        if self._inner is not None:
+            pairs = self._inner.apply(pairs, exchange)
+        return [*pairs, *self._cookies]
+
+
+def _with_ops(destination: Destination, response_ops: Any) -> Destination:
+    """``destination`` for one request with response operations of its own."""
     return Destination(
         destination.cluster,
         destination.cluster_name,
         destination.weight,
         destination.authority,
         destination.request_ops,
-        _CorsOps(destination.response_ops, added),
+        response_ops,
     )
