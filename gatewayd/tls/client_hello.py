@@ -19,8 +19,8 @@ _MAX_RECORD_BYTES: Final = 16_384
 
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
-_SERVER_NAME: Final = b"\x00\x00"
-_ALPN: Final = b"\x00\x10"
+_SERVER_NAME: Final = 0
+_ALPN: Final = 16
 _HOST_NAME: Final = 0
 _MAX_NAME_BYTES: Final = 255
 
@@ -114,14 +114,17 @@ def _extensions(message: bytes) -> bytes | None:
 
 def _wanted(extensions: bytes) -> ClientHello | Verdict:
     """Server name and ALPN out of all extensions; GREASE and unknown ones are passed over."""
-    seen: dict[bytes, bytes] = {}
+    seen: dict[int, bytes] = {}
     at, size = 0, len(extensions)
     while at < size:
-        kind = extensions[at : at + 2]
-        end = at + 4 + int.from_bytes(extensions[at + 2 : at + 4], "big")
-        if at + 4 > size or end > size or kind in seen:
+        start = at + 4
+        if start > size:
             return NOT_TLS
-        seen[kind] = extensions[at + 4 : end]
+        kind = extensions[at] << 8 | extensions[at + 1]
+        end = start + (extensions[at + 2] << 8 | extensions[at + 3])
+        if end > size or kind in seen:
+            return NOT_TLS
+        seen[kind] = extensions[start:end]
         at = end
     name = _name(seen[_SERVER_NAME]) if _SERVER_NAME in seen else ""
     protocols = _protocols(seen[_ALPN]) if _ALPN in seen else ()

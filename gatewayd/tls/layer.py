@@ -104,13 +104,6 @@ class TlsLayer(asyncio.Protocol):
         self._since = monotonic()
         self._ssl: Any = None
 
-    @classmethod
-    def client(
-        cls, context: Any, inner: asyncio.Protocol, shaken: Callable[[TlsLayer, str], None], server_name: str
-    ) -> TlsLayer:
-        """A layer that dials: ``server_name`` is said and, if the context wants it, looked for (10.2, 10.3)."""
-        return cls(context, inner, shaken, server_name=server_name)
-
     # --- towards the TCP transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -30,6 +30,7 @@ _CODES: Final = {
     "UNSUPPORTED_PROTOCOL": 240,
     "WRONG_VERSION_NUMBER": 247,
     "NO_COMMON_SIGNATURE_ALGORITHMS": 253,
+    "NO_SHARED_GROUP": 266,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": _ALERT + 40,
     "SSLV3_ALERT_BAD_CERTIFICATE": _ALERT + 42,
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _ALERT + 43,
@@ -44,8 +45,16 @@ _CODES: Final = {
     "TLSV1_ALERT_PROTOCOL_VERSION": _ALERT + 70,
     "TLSV1_ALERT_INSUFFICIENT_SECURITY": _ALERT + 71,
     "TLSV1_ALERT_INTERNAL_ERROR": _ALERT + 80,
-    "TLSV1_UNRECOGNIZED_NAME": _ALERT + 112,
-    "TLSV1_CERTIFICATE_REQUIRED": _ALERT + 116,
+    "TLSV1_ALERT_UNRECOGNIZED_NAME": _ALERT + 112,
+    "TLSV1_ALERT_CERTIFICATE_REQUIRED": _ALERT + 116,
+}
+#: OpenSSL's names where BoringSSL has others.
+_NAMES: Final = {
+    "TLSV1_UNRECOGNIZED_NAME": "TLSV1_ALERT_UNRECOGNIZED_NAME",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": "NO_COMMON_SIGNATURE_ALGORITHMS",
+    "NO_SUITABLE_KEY_SHARE": "NO_SHARED_GROUP",
+    "NO_SUITABLE_GROUPS": "NO_SHARED_GROUP",
 }
 
 
@@ -76,6 +85,8 @@ _VERIFICATION: Final = {
 
 def text(reason: str, details: str = "") -> str:
     """Envoy's line for one error of the library."""
+    # Newer OpenSSLs say SSL/TLS where it was SSLV3.
+    reason = _NAMES.get(reason, reason).replace("SSL/TLS_ALERT_", "SSLV3_ALERT_")
     code = _CODES.get(reason)
     number = f"{_LIBRARY + code}:" if code is not None else ""
     more = f":{details}" if details else ""
