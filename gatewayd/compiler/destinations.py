@@ -300,6 +300,13 @@ class Clusters:
             metadata["service"] = f"{service.kind} {service.resource.full_name}"
         if rule is not None:
             metadata["destination_rule"] = ", ".join(r.full_name for r in rule.resources)
+        if policy.tunnel is not None and carries == REQUESTS:
+            self._report.say(
+                "warning",
+                "GWD0104",
+                f"requests to {spec.host} go there without the tunnel: it is a matter only of TCP and TLS routes",
+                rule.resources[0] if rule is not None else None,
+            )
         made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
         tls = self._tls.of(made, policy.tls, rule, service, carries)
         return replace(made, tls_spec=tls.spec, tls=tls.holder)

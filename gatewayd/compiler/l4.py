@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.compiler.destination_rules import RuleBook
+from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.destinations import Clusters, Place
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.gateways import GatewayServer
@@ -21,7 +21,7 @@ from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.services import Registry
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched, meetings
 from gatewayd.resources.meta import Resource
-from gatewayd.resources.traffic_policy import TCPSettings
+from gatewayd.resources.traffic_policy import TCPSettings, TrafficPolicy
 from gatewayd.resources.virtual_service import (
     Destination as WrittenDestination,
 )
@@ -32,7 +32,7 @@ from gatewayd.resources.virtual_service import (
     TLSMatchAttributes,
     VirtualService,
 )
-from gatewayd.routing.l4 import TcpRoute
+from gatewayd.routing.l4 import TcpRoute, Tunnel
 from gatewayd.routing.route import Destination, RouteSource
 from gatewayd.routing.weights import WeightedPick
 
@@ -155,11 +155,11 @@ class L4Compiler:
             reason = "every weight is 0" if written else "it has no route"
             self.usage.left_out(resource, block, index, reason)
             return None
-        tcp = self.settings(written[0].destination.host, prepared.namespace)
+        rule = self._rule(written[0].destination.host, prepared.namespace)
         lines = resource.rule_lines.get(block, ())
         return tcp_route(
             made,
-            tcp,
+            _settings(rule),
             RouteSource(
                 "VirtualService",
                 resource.namespace,
@@ -169,10 +169,15 @@ class L4Compiler:
                 lines[index][0] if index < len(lines) else resource.line,
                 block,
             ),
+            tunnel=self._tunnel(rule, written),
         )
 
     def settings(self, written: str, namespace: str) -> TCPSettings | None:
         """``connectionPool.tcp`` of the host's DestinationRule, its general part only, as in Istio (7.9)."""
+        return _settings(self._rule(written, namespace))
+
+    def _rule(self, written: str, namespace: str) -> MergedRule | None:
+        """The DestinationRule of a destination's host."""
         domain = self._options.cluster_domain
         host = self._registry.follow(full_name(written, namespace, domain))
         service = self._registry.find(host)
@@ -181,10 +186,30 @@ class L4Compiler:
         else:
             short = host.removesuffix(f".svc.{domain}")
             owner = short.rpartition(".")[2] if short != host else namespace
-        rule = self._rules.find(host, owner)
-        policy = rule.traffic_policy if rule is not None else None
-        pool = policy.connection_pool if policy is not None else None
-        return pool.tcp if pool is not None else None
+        return self._rules.find(host, owner)
+
+    def _tunnel(self, rule: MergedRule | None, written: Sequence[RouteDestination]) -> Tunnel | None:
+        """How the route's bytes reach what is behind its destination (10.10).
+
+        That of the subset alone if the destination names one, else the rule's; of several destinations, the
+        first one's rule decides for all, and its subsets are not looked at. Nothing is merged, as in Istio.
+        """
+        if rule is None:
+            return None
+        first = written[0].destination
+        subset = rule.subsets.get(first.subset) if first.subset else None
+        policy = rule.traffic_policy
+        if first.subset and len(written) == 1:
+            policy = subset.traffic_policy if subset is not None else None
+        elif subset is not None and subset.traffic_policy is not None and subset.traffic_policy.tunnel:
+            self._report.say(
+                "warning",
+                "GWD0104",
+                f'the tunnel of subset "{first.subset}" is ignored: its route has several destinations',
+                rule.resources[0],
+                help="write the tunnel in the rule's own trafficPolicy",
+            )
+        return tunnel_of(policy)
 
     def _with_port(self, written: WrittenDestination, namespace: str, port: int) -> WrittenDestination:
         """A host nobody declares, without a port: reached on the server's, what it speaks has no port of its own."""
@@ -196,8 +221,26 @@ class L4Compiler:
         return WrittenDestination(host=written.host, subset=written.subset, port=PortSelector(number=port))
 
 
+def _settings(rule: MergedRule | None) -> TCPSettings | None:
+    policy = rule.traffic_policy if rule is not None else None
+    pool = policy.connection_pool if policy is not None else None
+    return pool.tcp if pool is not None else None
+
+
+def tunnel_of(policy: TrafficPolicy | None) -> Tunnel | None:
+    """``tunnel`` of a policy as a route has it; CONNECT unless it says POST, in capitals as Istio wants it."""
+    written = policy.tunnel if policy is not None else None
+    if written is None:
+        return None
+    host = f"[{written.target_host}]" if ":" in written.target_host else written.target_host
+    return Tunnel(f"{host}:{written.target_port}".encode(), written.protocol == "POST")
+
+
 def tcp_route(
-    destinations: Sequence[Destination], tcp: TCPSettings | None, source: RouteSource | None
+    destinations: Sequence[Destination],
+    tcp: TCPSettings | None,
+    source: RouteSource | None,
+    tunnel: Tunnel | None = None,
 ) -> TcpRoute:
     """A route with the times of ``tcp``, or Envoy's own where it says nothing (7.9)."""
     idle = tcp.idle_timeout if tcp is not None else None
@@ -208,6 +251,7 @@ def tcp_route(
         _picker(destinations),
         max_duration_s=float(longest or 0.0),
         source=source,
+        tunnel=tunnel,
         **times,
     )
 

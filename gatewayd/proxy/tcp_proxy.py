@@ -21,6 +21,7 @@ from gatewayd.proxy.closing import end_and_close, pending_error, reset
 from gatewayd.proxy.connection_record import ConnectionRecord
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.tcp_leg import Leg
+from gatewayd.proxy.tunnel_out import dig
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.upstream.dialer import Hints
 
@@ -167,7 +168,11 @@ class TcpSession(ConnectionRecord):
         """Open the upstream; the one task of a session, gone once it stands."""
         client = self.connection
         hints = Hints(remote=client.remote_address, local=client.local_address)
-        failure, words = await self.endpoint.open(lambda: self.upstream, hints)
+        tunnel, open_one = self.tcp_route.tunnel, self.endpoint.open
+        if tunnel is None:
+            failure, words = await open_one(lambda: self.upstream, hints)
+        else:
+            failure, words = await dig(tunnel, open_one, self.upstream, hints)
         if failure is None:
             return
         if self.state == CONNECTING:
@@ -218,8 +223,8 @@ class TcpSession(ConnectionRecord):
         """``leg`` has no more bytes: the other one is told, in its order after all bytes."""
         if self.state == OPEN:
             self.state = CLIENT_ENDED if leg is self.client else UPSTREAM_ENDED
-            if not leg.other.end():
-                self.close()
+            if self.tcp_route.tunnel is not None or not leg.other.end():
+                self.close()  # a tunnel has no half that could stay open
         elif self.state in (CLIENT_ENDED, UPSTREAM_ENDED):
             self.close()
         # else: the client ended while the upstream was opened; ``_join`` comes back to it
@@ -310,6 +315,8 @@ class TcpSession(ConnectionRecord):
     def tick(self, now: float) -> None:
         """Look at the timeouts; ``now`` is monotonic time, called about once a second."""
         client, upstream = self.client, self.upstream
+        client.look()
+        upstream.look()
         progress = client.received + upstream.received - client.unsent - upstream.unsent
         if progress != self._progress:
             self._progress = progress
@@ -330,8 +337,6 @@ class TcpSession(ConnectionRecord):
                 # Of what is not read no loop tells us that it broke.
                 if (leg.paused or leg.ended) and not leg.lost and pending_error(leg.transport):
                     self.on_broken(leg)
-                elif leg.splice is not None:
-                    leg.splice.look()
 
     # --- what a listener asks of a connection
 

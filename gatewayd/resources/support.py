@@ -35,7 +35,7 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.proxyProtocol",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<proxyProtocol|tunnel>",
     # ServiceEntry, WorkloadEntry
     "ServiceEntry.spec.<hosts|ports|location|resolution|workloadSelector|exportTo|subjectAltNames>",
     "ServiceEntry.spec.addresses",  # virtual addresses mean nothing to a gateway (semantics 11.10)
@@ -94,7 +94,6 @@ NOT_YET: dict[str, str] = {
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive>": "upstreams are spoken to in HTTP/1.1 only",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection": _OUTLIER,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.tunnel": "tunnels to upstreams are not made yet",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget": "retries have no budget yet",
     # ServiceEntry, WorkloadEntry, WorkloadGroup
     "ServiceEntry.spec.resolution=DYNAMIC_DNS": "the host of a request is not resolved yet",

@@ -12,6 +12,16 @@ from gatewayd.routing.route import Destination, RouteSource
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What an HTTP proxy is asked to connect to (semantics 10.10)."""
+
+    #: ``host:port``
+    authority: bytes
+    #: by POST, the bytes in its body; else by CONNECT
+    post: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TcpRoute:
     """Where the connections of a filter chain go."""
 
@@ -23,3 +33,5 @@ class TcpRoute:
     #: ends the connection whatever happens on it; 0 = never (7.9)
     max_duration_s: float = 0.0
     source: RouteSource | None = None
+    #: the destination is an HTTP proxy that leads there; None: it is where the bytes go
+    tunnel: Tunnel | None = None
