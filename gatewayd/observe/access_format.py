@@ -85,9 +85,7 @@ def text_formatter() -> Formatter:
         path = request.target
         agent = request.user_agent or request.fields.get(b"user-agent") or b""
         authority = request.authority
-        target = path.decode("latin-1")  # mostly new, so not worth remembering
-        if not target or not target.isascii() or not target.isprintable() or '"' in target or "\\" in target:
-            target = escape(path) or "-"
+        target = escape(path) or "-"  # mostly new, so not worth remembering
         line = f"{look_up(method) or show(method)} {target} {look_up(protocol) or show(protocol)}"
         shown_head = request.shown = (
             line,

@@ -107,8 +107,7 @@ def _connection(head: PlainHead) -> None:
 
 
 def _singles(head: PlainHead) -> None:
-    forwarded = _all(head, b"x-forwarded-for")
-    head.forwarded_for = b",".join(forwarded) if forwarded and b",".join(forwarded) else None
+    head.forwarded_for = b",".join(value for value in _all(head, b"x-forwarded-for") if value) or None
     ids = _all(head, b"x-request-id")
     head.request_id = ids[-1] if ids else None
     head.user_agent = b",".join(value for value in _all(head, b"user-agent") if value)

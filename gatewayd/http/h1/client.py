@@ -81,14 +81,18 @@ class ClientConnection(asyncio.Protocol):
                 self._buffer = b""
             # Answers of one upstream mostly have heads of one length; a whole head that is known needs no search.
             end = self._head_bytes
-            head = self._responses.heads.get(data[:end])
+            text = data[:end]
+            head = self._responses.heads.get(text)
             if head is None:
                 end = data.find(b"\r\n\r\n") + 4
                 if end == 3:
                     self._incomplete_head(data)
                     return
-                self._head_bytes = end
-                head = self._responses.parse(data[:end])
+                if end == self._head_bytes:
+                    head = self._responses.parse_new(text)
+                else:
+                    self._head_bytes = end
+                    head = self._responses.parse(data[:end])
             if (
                 head.simple
                 and len(data) - end == head.content_length

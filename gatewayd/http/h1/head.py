@@ -15,7 +15,7 @@ from gatewayd.errors import Failure
 from gatewayd.http.h1.fields import RequestBlock, is_authority, parse_lines
 from gatewayd.http.h1.memo import Memo
 from gatewayd.http.h1.request_shapes import RequestShape, learn
-from gatewayd.http.h1.shapes import LEARN_ONE_IN
+from gatewayd.http.h1.shapes import LEARN_ONE_IN, come_forward
 from gatewayd.http.message import RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.paths import is_canonical, normalize_target
@@ -128,17 +128,14 @@ class RequestParser:
             return None
         if not is_canonical(target) or target[:1] != b"/" or (self._merges and b"//" in target):
             return None
-        position = 0
         for shape in shapes:
             block = shape.block(rest, target)
             if block is not None:
                 break
-            position += 1
         else:
             return None
-        if position:  # what fits often comes to the front
-            shapes[position] = shapes[position - 1]
-            shapes[position - 1] = shape
+        if shape is not shapes[0]:
+            come_forward(shapes, shape)
         request: ParsedRequest = _BareRequest()
         request.block = block
         request.method = method

@@ -81,7 +81,8 @@ class RequestShape(Shape):
             return None
         common = self._block
         block: RequestBlock = _BareBlock()
-        block.error = None
+        block.error = block.texts = block._forward = block._forward_bytes = None
+        block.upgrade = b""  # heads with one have no shape
         block.authority = common.authority
         block.chunked = common.chunked
         block.close = common.close
@@ -90,11 +91,7 @@ class RequestShape(Shape):
         block.forwarded_for = common.forwarded_for
         block.forwarded_proto = common.forwarded_proto
         block.request_id = common.request_id
-        block.upgrade = common.upgrade
         block.user_agent = common.user_agent
-        block.texts = None
-        block._forward = None
-        block._forward_bytes = None
         if self._noted and not self._note(block, values):
             return None
         pieces = self._pieces[:]

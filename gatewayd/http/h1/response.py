@@ -14,7 +14,7 @@ from typing import Final
 from gatewayd.http import headers
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.h1.memo import Memo
-from gatewayd.http.h1.shapes import LEARN_ONE_IN, Shape, keep, widened
+from gatewayd.http.h1.shapes import LEARN_ONE_IN, Shape, come_forward, keep, widened
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Fields, Pair
 from gatewayd.http.options import HttpOptions
@@ -255,14 +255,14 @@ class _ResponseShape(Shape):
             if not _is_length(length):
                 return None
             head.content_length = int(length)
+        # What makes it a simple head is the same in all; see where it is learnt.
         head.error = ""
+        head.upgrade = b""
+        head.chunked = head.close = False
+        head.simple = True
         head.status = common.status
-        head.chunked = common.chunked
-        head.close = common.close
         head.has_date = common.has_date
-        head.upgrade = common.upgrade
         head.grpc_status = common.grpc_status
-        head.simple = common.simple
         head.tail_bytes = common.tail_bytes
         head._pairs = None
         pieces = self._pieces[:]
@@ -294,8 +294,12 @@ class ResponseParser:
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
+        return self.heads.get(data) or self.parse_new(data)
+
+    def parse_new(self, data: bytes) -> ResponseHead:
+        """The same, when ``heads.get`` was asked in vain."""
         heads = self.heads
-        head = heads.get(data) or heads.recall(data)
+        head = heads.recall(data)
         if head is None:
             head = self._by_shape(data) or self._parse(data)
             heads.offer(data, head)
@@ -304,16 +308,12 @@ class ResponseParser:
     def _by_shape(self, data: bytes) -> ResponseHead | None:
         if len(data) > self._limits.max_response_head_bytes:
             return None
-        shapes = self._shapes
-        position = 0
-        for shape in shapes:
+        for shape in self._shapes:
             head = shape.head(data)
             if head is not None:
-                if position:  # what fits often comes to the front
-                    shapes[position] = shapes[position - 1]
-                    shapes[position - 1] = shape
+                if shape is not self._shapes[0]:
+                    come_forward(self._shapes, shape)
                 return head
-            position += 1  # noqa: SIM113  enumerate makes a tuple each turn
         return None
 
     def _learn(self, lines: list[bytes], texts: list[bytes], head: ResponseHead) -> None:

@@ -170,12 +170,6 @@ class ServerConnection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         """A head that is new, incomplete, followed by more, or refused."""
         edge = self.edge = self.port.edge
-        while data[:2] == b"\r\n":  # empty lines before a request (RFC 9112 2.2)
-            self._drained += 1
-            if self._drained > edge.limits.max_empty_lines:
-                self._refuse(errors.BAD_REQUEST)
-                return
-            data = data[2:]
         limit = edge.limits.max_request_head_bytes
         rest = b""
         request = None
@@ -184,6 +178,12 @@ class ServerConnection(asyncio.Protocol):
             # the fields of several heads are too many.
             request = edge.requests.parse_new(data)
         if request is None or request.error is errors.BAD_REQUEST or request.error is errors.TOO_MANY_FIELDS:
+            while data[:2] == b"\r\n":  # empty lines before a request (RFC 9112 2.2)
+                self._drained += 1
+                if self._drained > edge.limits.max_empty_lines:
+                    self._refuse(errors.BAD_REQUEST)
+                    return
+                data = data[2:]
             end = data.find(b"\r\n\r\n", 0, limit + 4) + 4
             if end == 3:
                 self._incomplete_head(data, limit)
