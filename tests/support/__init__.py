@@ -8,6 +8,7 @@ recorder.py         ``Recorder``: an upstream that notes every request and answe
 raw_client.py       ``RawClient``: sends exactly the bytes given and says what came back
 ports.py            free ports, held until the moment they are needed
 gateway_process.py  ``GatewayProcess``: ``python -m gatewayd run`` with free ports, readiness, a sure end
+envoy_process.py    ``EnvoyProcess``: the real Envoy with routes and clusters of the test's own
 in_process.py       ``InProcess``: the data path alone, in the test's own loop, checked when the block ends
 bare_sockets.py     ``Net``: both peers of the proxy as bare sockets, for what the order of events decides
 fake_transport.py   ``FakeTransport``: no socket at all

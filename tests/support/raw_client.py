@@ -13,9 +13,8 @@ from tests.support.h1_text import Body, Head, Headers, Truncated, read_chunked, 
 from tests.support.recorder import tls_facts
 from tests.support.wire import Wire
 
-OBSERVATION_S = (
-    0.06  # how long an answered connection that may stay open is watched for more bytes or its end
-)
+# How long an answered connection that may stay open is watched for more bytes or its end
+OBSERVATION_S = 0.06
 TCP_IDLE_S = 0.25
 UNREAD_S = 3.0  # how long the rest of a request may take once the response is complete
 
