@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import struct
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -154,20 +153,21 @@ def test_bulk_comes_back_whole_past_a_slow_reader(loop: str, spec: ServerTlsSpec
                 inner.transport.pause_reading()
 
         async with Server(context(spec), answer, _Careful) as server:
-
-            def work(secure: ssl.SSLSocket) -> bytes:
-                sender = threading.Thread(target=secure.sendall, args=(BULK,))
-                digest = hashlib.sha256()
-                got = 0
-                sender.start()
-                while got < len(BULK):
-                    piece = secure.recv(65_536)
-                    digest.update(piece)
-                    got += len(piece)
-                sender.join()
-                return digest.digest()
-
-            assert await visitor(server.port, client(), work) == hashlib.sha256(BULK).digest()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port, ssl=client(), server_hostname="a.test"
+            )
+            inner = await server.connected()
+            writer.write(BULK)
+            writer.write(BULK)
+            await inner.until(lambda: "pause" in inner.calls)
+            digest, got = hashlib.sha256(), 0
+            while got < 2 * len(BULK):
+                piece = await reader.read(65_536)
+                assert piece
+                digest.update(piece)
+                got += len(piece)
+            assert digest.digest() == hashlib.sha256(BULK + BULK).digest()
+            writer.close()
 
     on(loop, test)
 
@@ -300,6 +300,8 @@ def test_the_peers_end_is_an_end_of_stream_and_can_be_answered(
                 plain.sendall(outgoing.read())
                 plain.shutdown(socket.SHUT_WR)
                 if polite:
+                    while plain.recv(1000):
+                        pass
                     return b""
                 return bytes(_pump(plain, secure, incoming, outgoing, lambda: secure.read(100)))
 
