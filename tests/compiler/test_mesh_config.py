@@ -77,3 +77,11 @@ def test_6_7_2_the_mesh_may_replace_the_default_retries() -> None:
     assert mesh_retry_policy(own) == RetryPolicy(attempts=1, retry_on=frozenset({"reset"}))
     off = msgspec.convert({"defaultHttpRetryPolicy": {"attempts": 0}}, MeshConfig)
     assert mesh_retry_policy(off) is None
+
+
+def test_3_18_forward_client_cert_details() -> None:
+    assert options({}).client_certificate == "SANITIZE_SET"
+    topology = {"forwardClientCertDetails": "APPEND_FORWARD"}
+    assert options({"defaultConfig": {"gatewayTopology": topology}}).client_certificate == "APPEND_FORWARD"
+    nearer = {"gatewayTopology": topology, "proxyHeaders": {"forwardedClientCert": "SANITIZE"}}
+    assert options({"defaultConfig": nearer}).client_certificate == "SANITIZE"

@@ -317,3 +317,23 @@ def test_no_field_costs_more_than_its_length(field: bytes) -> None:
     began = time.process_time()
     parser.parse(with_fields(field))
     assert time.process_time() - began < 0.1  # a plain field of that size takes a tenth of a millisecond
+
+
+@pytest.mark.parametrize(
+    ("handling", "lines", "kept"),
+    [
+        ("SANITIZE_SET", (b"X-Forwarded-Client-Cert: By=x",), None),
+        ("SANITIZE", (b"X-Forwarded-Client-Cert: By=x",), None),
+        ("APPEND_FORWARD", (b"X-Forwarded-Client-Cert: By=x",), b"By=x"),
+        ("FORWARD_ONLY", (b"x-forwarded-client-cert: a", b"x-forwarded-client-cert: b"), b"a,b"),
+        ("ALWAYS_FORWARD_ONLY", (), None),
+    ],
+)
+def test_a_received_client_certificate_is_kept_apart_where_it_may_go_on(
+    handling: str, lines: tuple[bytes, ...], kept: bytes | None
+) -> None:
+    """Semantics 3.18: whether it goes on is the connection's matter."""
+    for _ in range(3):  # also when the head is known, or built like one
+        request = parse(with_fields(*lines), HttpOptions(client_certificate=handling))
+        assert request.block.forwarded_certificate == kept
+        assert b"client-cert" not in request.block.forward_bytes
