@@ -173,6 +173,7 @@ class GoldenPlay:
                 half_close=bool(call.get("half_close")),
                 wait_first=bool(call.get("wait_first")),
                 idle_s=call.get("idle", TCP_IDLE_S),
+                closes=_closes(call["expect"].get("client")),
             )
         if call["protocol"] != "http1":
             return Outcome("not played", error=f"this runner does not speak {call['protocol']}")

@@ -131,9 +131,10 @@ class RawClient:
         half_close: bool = False,
         wait_first: bool = False,
         idle_s: float = TCP_IDLE_S,
+        closes: bool = False,
     ) -> Outcome:
         """Send ``data``, then each of ``pieces`` after its seconds; read until the end or ``idle_s`` of silence
-        after the first bytes.
+        after the first bytes. ``closes``: the peer must end the connection, and is given ``timeout_s`` for it.
         """
         began = time.monotonic()
         wire = await self._connect()
@@ -149,7 +150,7 @@ class RawClient:
                 wire.transport.write_eof()
             if not wire.buffer:
                 await wire.wait_more(self.timeout_s)
-            while await wire.wait_more(idle_s):
+            while await wire.wait_more(self.timeout_s if closes else idle_s):
                 pass
             result.data = bytes(wire.buffer)
             result.after = "closed" if wire.ending else "open"
