@@ -1,5 +1,7 @@
 """HOT: one connection of a TCP session: hands its bytes to the other one's transport, in one call.
 
+Short messages, plain on both sides, soon go without even that call (:mod:`gatewayd.proxy.direct`).
+
 A stream that has become bulk, plain on both sides, moves to the kernel (:mod:`gatewayd.proxy.splice`) and comes
 back when it is bulk no more. The transports stay as they are meanwhile, this one paused and the other one empty,
 so that closing, resetting and half-closing go on as without.
@@ -12,7 +14,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from gatewayd.proxy import splice
+from gatewayd.proxy import direct, splice
+from gatewayd.proxy.direct import Direct
 from gatewayd.proxy.splice import Splice
 
 #: So many reads of this size, and a stream is bulk.
@@ -20,6 +23,9 @@ _BIG_READ: Final = 1 << 15
 _BIG_READS: Final = 6
 #: After it was given back it takes so many more.
 _BIG_READS_AGAIN: Final = 64
+#: So many reads that are not big, and messages are handed over by the loop itself, until so many bytes in a second.
+_SMALL_READS: Final = 32
+_DIRECT_BYTES: Final = 4 << 20
 _PLAIN: Final = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -31,7 +37,8 @@ class Leg(asyncio.Protocol):
     """One of a session's two connections."""
 
     __slots__ = (
-        "_big_reads", "_wants_splice", "ended", "forward", "lost", "other", "paused", "received", "session", "splice",
+        "_big_reads", "_mark", "_small_reads", "_wants_splice", "direct", "ended", "forward", "lost", "other",
+        "paused", "received", "session", "splice",
         "transport",
     )  # fmt: skip
 
@@ -49,6 +56,10 @@ class Leg(asyncio.Protocol):
         #: what moves the bytes that arrive here, while they are many
         self.splice: Splice | None = None
         self._big_reads = 0
+        self._small_reads = 0
+        #: whether bytes go by without a call here, counted by the kernel from ``_mark`` on
+        self.direct = False
+        self._mark = 0
         self._wants_splice = False  # as soon as the other transport is empty
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,6 +79,10 @@ class Leg(asyncio.Protocol):
             self._big_reads += 1
             if self._big_reads == _BIG_READS:
                 self._become_bulk()
+        else:
+            self._small_reads += 1
+            if self._small_reads == _SMALL_READS:
+                self._become_direct()
 
     def eof_received(self) -> bool:
         """The peer has nothing more to send; we may have."""
@@ -127,9 +142,11 @@ class Leg(asyncio.Protocol):
 
     def stop(self, *, flush: bool = False) -> None:
         """Nothing that arrives is wanted any more; with ``flush`` what has arrived is."""
+        self._leave_direct()
         self.forward = _drop
         self._wants_splice = False
-        self._big_reads = _BIG_READS  # never again
+        self._small_reads = _SMALL_READS  # never again
+        self._big_reads = _BIG_READS
         moving = self.splice
         if moving is None:
             return
@@ -138,6 +155,49 @@ class Leg(asyncio.Protocol):
         else:
             self.splice = None
             moving.stop()
+
+    # --- short messages
+
+    def _become_direct(self) -> None:
+        """Many short messages in a row: the loop hands them over by itself."""
+        other = self.other.transport
+        if self.forward is _drop or not (
+            direct.AVAILABLE and _is_plain(self.transport) and _is_plain(other) and not other.is_closing()
+        ):
+            return
+        mark = direct.received_bytes(self.transport.get_extra_info("socket"))
+        if mark >= 0:
+            self._mark = mark
+            self.direct = True
+            self.transport.set_protocol(Direct(self, other.write))
+
+    def _leave_direct(self) -> None:
+        """Count again what arrives."""
+        if not self.direct:
+            return
+        self._count()
+        self.direct = False
+        self._small_reads = 0
+        if not self.lost:
+            self.transport.set_protocol(self)
+
+    def _count(self) -> int:
+        """Add what has gone by; returns how many bytes."""
+        sock = self.transport.get_extra_info("socket")
+        now = direct.received_bytes(sock, ended=self.ended) if sock is not None else -1
+        if now < 0:
+            return 0
+        count = now - self._mark
+        self._mark = now
+        self.received += count
+        return count
+
+    def look(self) -> None:
+        """Called about once a second."""
+        if self.splice is not None:
+            self.splice.look()
+        elif self.direct and not 0 < self._count() < _DIRECT_BYTES:
+            self._leave_direct()  # idle, and not worth asking for; or maybe bulk by now
 
     # --- bulk
 

@@ -315,6 +315,8 @@ class TcpSession(ConnectionRecord):
     def tick(self, now: float) -> None:
         """Look at the timeouts; ``now`` is monotonic time, called about once a second."""
         client, upstream = self.client, self.upstream
+        client.look()
+        upstream.look()
         progress = client.received + upstream.received - client.unsent - upstream.unsent
         if progress != self._progress:
             self._progress = progress
@@ -335,8 +337,6 @@ class TcpSession(ConnectionRecord):
                 # Of what is not read no loop tells us that it broke.
                 if (leg.paused or leg.ended) and not leg.lost and pending_error(leg.transport):
                     self.on_broken(leg)
-                elif leg.splice is not None:
-                    leg.splice.look()
 
     # --- what a listener asks of a connection
 
