@@ -210,7 +210,7 @@ class Exchange(StreamInfo):
         """Host as it goes upstream, and the client's connection: see Waiter."""
         authority = self.destination.authority
         if authority is None:
-            authority = self.request.authority  # type: ignore[union-attr]
+            authority = self.request.authority  # type: ignore[union-attr]  # a routed request has a head
         client = self.connection
         return authority, client.remote_address, client.local_address
 

@@ -62,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; the pool hands the connection to an exchange."""
         self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]
+        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
         address = transport.get_extra_info("sockname")
         if isinstance(address, tuple):
             self.local_address = ("%s:%d" if ":" not in address[0] else "[%s]:%d") % address[:2]

@@ -7,6 +7,7 @@ does not churn the memory. The key is every byte of what was parsed, so an entry
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -29,9 +30,10 @@ class Memo(Generic[V]):
         self._young: dict[bytes, V] = {}
         self._old: dict[bytes, V] = {}
         self._bytes = 0  # of the young generation's keys
-        #: hashes of keys offered lately, by their low bits; a collision only delays a key or lets it in early
+        #: parts of the hashes of keys offered lately, by their low bits; a collision only delays a key or lets it
+        #: in early. An array: what every new head touches is to stay in the processor's caches.
         self._mark_bits = (1 << (2 * generation).bit_length()) - 1
-        self._marks = [0] * (self._mark_bits + 1)
+        self._marks = array("I", [0]) * (self._mark_bits + 1)
         #: the young generation's own ``get``: the one look-up of the fast path
         self.get: Callable[[bytes], V | None] = self._young.get
 
@@ -47,9 +49,10 @@ class Memo(Generic[V]):
 
     def offer(self, key: bytes, value: V) -> None:
         """Remember ``value`` if ``key`` was offered before."""
-        mark = hash(key)
+        number = hash(key)
         marks = self._marks
-        at = mark & self._mark_bits
+        at = number & self._mark_bits
+        mark = number >> 24 & 0xFFFFFFFF or 1  # 0: nothing was offered there
         if marks[at] != mark:
             marks[at] = mark
         elif len(key) <= self.max_key_bytes:

@@ -85,7 +85,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the port."""
         self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]
+        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
         self._head_since = monotonic()
         self.port.connected(self)
 
