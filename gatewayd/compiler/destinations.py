@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gatewayd.compiler.cluster_policy import apply_policy
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.endpoints import has_labels, is_ip
 from gatewayd.compiler.findings import Reporter
+from gatewayd.compiler.load_balancing import hash_policy, written_hash
+from gatewayd.compiler.localities import Whereabouts, by_locality, locality_setting
 from gatewayd.compiler.names import full_name
 from gatewayd.compiler.options import REJECT, CompileOptions
 from gatewayd.compiler.pins import Pins
-from gatewayd.compiler.policy import Policy, resolve_policy
+from gatewayd.compiler.policy import resolve_policy
 from gatewayd.compiler.problems import (
     Problem,
     leads_to_itself,
@@ -31,24 +34,14 @@ from gatewayd.compiler.problems import (
 from gatewayd.compiler.protocols import HTTP2_UPSTREAM
 from gatewayd.compiler.services import Registry, Service
 from gatewayd.compiler.upstream_tls import BYTES, REQUESTS, TLS, UpstreamTlsCompiler
+from gatewayd.policies.hash_policy import HashPolicy
 from gatewayd.resources.destination_rule import Subset
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import Destination
-from gatewayd.upstream.balancers import BalancerOptions
-from gatewayd.upstream.spec import DNS, STATIC, ClusterSpec, EndpointSpec, Limits
+from gatewayd.upstream.spec import DNS, DYNAMIC_DNS, STATIC, ClusterSpec, EndpointSpec
 
 #: Port of a host nobody declares when the route names none.
 _HTTP_PORT: Final = 80
-
-#: ``loadBalancer.simple`` -> ``ClusterSpec.balancer`` (9.1)
-_BALANCERS: Final = {
-    "UNSPECIFIED": "LEAST_REQUEST",
-    "LEAST_CONN": "LEAST_REQUEST",
-    "LEAST_REQUEST": "LEAST_REQUEST",
-    "ROUND_ROBIN": "ROUND_ROBIN",
-    "RANDOM": "RANDOM",
-    "PASSTHROUGH": "LEAST_REQUEST",  # the original destination: a gateway has none
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,8 @@ class Target:
     host: str
     port: int
     problem: Problem | None = None
+    #: what of a request the route hashes for it (9.6)
+    hashing: HashPolicy | None = None
 
 
 _Found = tuple[ClusterSpec | None, Problem | None]
@@ -114,6 +109,7 @@ class Clusters:
         self._rules = rules
         self._options = options
         self._pins = Pins(options.endpoint_pins, options.cluster_domain)
+        self._here = Whereabouts.of(options.labels)
         self._adopt = adopt
         self._tls = tls
         self._report = report
@@ -125,8 +121,7 @@ class Clusters:
 
     def target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
         """The cluster of a destination written in ``namespace``, for a server port (6.1.1)."""
-        port = destination.port.number if destination.port is not None else 0
-        key = (destination.host, destination.subset, port, namespace, 0 if port else listener_port)
+        key = _key(destination, namespace, listener_port)
         target = self._targets.get(key)
         known = target is not None
         if target is None:
@@ -141,6 +136,10 @@ class Clusters:
         if not asked.raw:
             self._note_http2(target)
         return target
+
+    def hashing(self, destination: Destination, namespace: str, listener_port: int) -> HashPolicy | None:
+        """What is hashed for a destination whose target was asked for before (9.6)."""
+        return self._targets[_key(destination, namespace, listener_port)].hashing
 
     def by_sni(self, host: str, port: int, subset: str) -> Target | None:
         """The cluster an AUTO_PASSTHROUGH server reaches under its SNI name (3.1), which it has for a name too.
@@ -190,7 +189,15 @@ class Clusters:
         if name not in self.adopted:
             self.specs[name] = found
             self.adopted[name] = self._adopt(found)
-        return Target(self.adopted[name], name, host, port, problem)
+        return Target(self.adopted[name], name, host, port, problem, self._hashing(wanted, service))
+
+    def _hashing(self, wanted: _Wanted, service: Service | None) -> HashPolicy | None:
+        rule = self._rule_for(wanted, service)
+        if rule is None:
+            return None
+        subset = rule.subsets.get(wanted.subset) if wanted.subset else None
+        below = subset.traffic_policy if subset is not None else None
+        return hash_policy(written_hash(rule.traffic_policy, below, wanted.port, named=wanted.explicit))
 
     def _default_port(self, host: str, namespace: str, service: Service | None, listener_port: int) -> int:
         """The only port of the service, else the listener's (6.1.1)."""
@@ -226,7 +233,7 @@ class Clusters:
             endpoints = tuple(self._usable(service.endpoints(port), discovery, service))
             if subset is not None and subset.labels:
                 endpoints = tuple(e for e in endpoints if has_labels(subset.labels, dict(e.labels)))
-            if not endpoints:
+            if not endpoints and discovery != DYNAMIC_DNS:
                 problem = no_endpoints(service, port, subset)
         declared = service.ports.get(port) if service is not None else None
         protocol = "h2" if declared is not None and declared.protocol in HTTP2_UPSTREAM else "http/1.1"
@@ -308,37 +315,14 @@ class Clusters:
                 rule.resources[0] if rule is not None else None,
             )
         made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+        resource = service.resource if service is not None else None
+        setting, forced = locality_setting(policy.load_balancer, resource, mesh)
+        made = by_locality(made, setting, self._here, failover=forced or made.outlier is not None)
         tls = self._tls.of(made, policy.tls, rule, service, carries)
         return replace(made, tls_spec=tls.spec, tls=tls.holder)
 
 
-def apply_policy(
-    spec: ClusterSpec, policy: Policy, connect_timeout_s: float, metadata: dict[str, str]
-) -> ClusterSpec:
-    """``spec`` with the policy's numbers; 0 and absent mean the default (8.3.1)."""
-    pool = policy.connection_pool
-    tcp = pool.tcp if pool is not None else None
-    http = pool.http if pool is not None else None
-    balancer = policy.load_balancer.simple if policy.load_balancer is not None else None
-    idle = (http.idle_timeout if http else None) or (tcp.idle_timeout if tcp else None)
-    return ClusterSpec(
-        name=spec.name,
-        host=spec.host,
-        port=spec.port,
-        subset=spec.subset,
-        discovery=spec.discovery,
-        endpoints=spec.endpoints,
-        balancer=BalancerOptions(_BALANCERS[balancer or "UNSPECIFIED"]),
-        connect_timeout_s=float(tcp.connect_timeout if tcp and tcp.connect_timeout else connect_timeout_s),
-        idle_timeout_s=float(idle or spec.idle_timeout_s),
-        max_requests_per_connection=http.max_requests_per_connection if http else 0,
-        limits=Limits(
-            max_connections=tcp.max_connections if tcp else 0,
-            max_pending=http.http1_max_pending_requests if http else 0,
-            max_requests=http.http2_max_requests if http else 0,
-            max_retries=http.max_retries if http else 0,
-        ),
-        protocol=spec.protocol,
-        proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol is not None else "",
-        metadata=metadata,
-    )
+def _key(destination: Destination, namespace: str, listener_port: int) -> tuple[str, str, int, str, int]:
+    """What a target depends on."""
+    port = destination.port.number if destination.port is not None else 0
+    return destination.host, destination.subset, port, namespace, 0 if port else listener_port

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final
 
+from gatewayd.compiler.locality_labels import locality_of
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.pod import Pod
 from gatewayd.resources.service import (
@@ -124,8 +125,10 @@ class EndpointSources:
                     if ready is None:
                         continue
                     labels = self._pod_labels(key[0], endpoint.target_ref)
+                    # The region is a matter of Node objects, which are in no file; the zone is all a slice says.
+                    locality = locality_of(labels) or (f"/{endpoint.zone}" if endpoint.zone else "")
                     for address in endpoint.addresses:
-                        yield _spec(address, number, labels, ready=ready)
+                        yield _spec(address, number, labels, locality=locality, ready=ready)
 
     def _from_endpoints(self, key: tuple[str, str], port_name: str) -> Iterator[EndpointSpec]:
         document = self._endpoints.get(key)
@@ -134,7 +137,7 @@ class EndpointSources:
                 for addresses, ready in ((subset.addresses, True), (subset.not_ready_addresses, False)):
                     for address in addresses:
                         labels = self._pod_labels(key[0], address.target_ref)
-                        yield _spec(address.ip, number, labels, ready=ready)
+                        yield _spec(address.ip, number, labels, locality=locality_of(labels), ready=ready)
 
     def _pod_labels(self, namespace: str, reference: TargetRef | None) -> Labels:
         """Labels of the Pod behind an address (8.4.1). One that is in no file has none: relaxed from
@@ -198,7 +201,7 @@ def _target_number(port: PortKey) -> int:
 def _of_workload(workload: WorkloadEntry, labels: Labels, port: PortKey) -> EndpointSpec:
     """unix address > ``ports[name]`` > target port > port number (11.6)."""
     number = workload.ports.get(port[1]) or _target_number(port)
-    return _spec(workload.address, number, labels, workload.weight, workload.locality)
+    return _spec(workload.address, number, labels, workload.weight, workload.locality or locality_of(labels))
 
 
 def _of_pod(pod: Resource[Pod], port: PortKey) -> EndpointSpec | None:
@@ -216,7 +219,8 @@ def _of_pod(pod: Resource[Pod], port: PortKey) -> EndpointSpec | None:
     else:
         number = int(target or port[0])
     ready = all(c.status == "True" for c in status.conditions if c.type == "Ready")
-    return _spec(address, number, pod.metadata.labels, ready=ready)
+    labels = pod.metadata.labels
+    return _spec(address, number, labels, locality=locality_of(labels), ready=ready)
 
 
 def _numbers(ports: Iterable[EndpointPort], name: str) -> list[int]:

@@ -7,7 +7,7 @@ rule that applies; a TLS server that passes through has one per SNI name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
@@ -20,6 +20,7 @@ from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.services import Registry
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched, meetings
+from gatewayd.policies.hash_policy import SourceIpHash
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.traffic_policy import TCPSettings, TrafficPolicy
 from gatewayd.resources.virtual_service import (
@@ -144,6 +145,7 @@ class L4Compiler:
         resource, path = prepared.resource, f"spec.{block}[{index}]"
         single = len(written) == 1
         made: list[Destination] = []
+        hash_source_ip = False
         for at, share in enumerate(written):
             if not single and share.weight <= 0:
                 continue
@@ -151,6 +153,7 @@ class L4Compiler:
             destination = self._with_port(share.destination, prepared.namespace, port)
             target = self._clusters.target(destination, prepared.namespace, port, asked)
             made.append(Destination(target.cluster, target.name, 1 if single else share.weight))
+            hash_source_ip |= isinstance(target.hashing, SourceIpHash)
         if not made:
             reason = "every weight is 0" if written else "it has no route"
             self.usage.left_out(resource, block, index, reason)
@@ -170,6 +173,7 @@ class L4Compiler:
                 block,
             ),
             tunnel=self._tunnel(rule, written),
+            hash_source_ip=hash_source_ip,
         )
 
     def settings(self, written: str, namespace: str) -> TCPSettings | None:
@@ -241,19 +245,21 @@ def tcp_route(
     tcp: TCPSettings | None,
     source: RouteSource | None,
     tunnel: Tunnel | None = None,
+    *,
+    hash_source_ip: bool = False,
 ) -> TcpRoute:
     """A route with the times of ``tcp``, or Envoy's own where it says nothing (7.9)."""
     idle = tcp.idle_timeout if tcp is not None else None
     longest = tcp.max_connection_duration if tcp is not None else None
-    times = {} if idle is None else {"idle_timeout_s": float(idle)}
-    return TcpRoute(
+    made = TcpRoute(
         tuple(destinations),
         _picker(destinations),
         max_duration_s=float(longest or 0.0),
         source=source,
         tunnel=tunnel,
-        **times,
+        hash_source_ip=hash_source_ip,
     )
+    return made if idle is None else replace(made, idle_timeout_s=float(idle))
 
 
 def _picker(destinations: Sequence[Destination]) -> Callable[[], Destination]:

@@ -1,4 +1,4 @@
-"""``fault``, ``corsPolicy`` and mirrors of a rule, compiled (semantics 6.8, 6.9, 6.10)."""
+"""``fault``, ``corsPolicy``, mirrors and hashing of a rule, compiled (semantics 6.8, 6.9, 6.10, 9.6)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gatewayd.compiler.matches import kind_and_value
 from gatewayd.compiler.prepared import PreparedRule
 from gatewayd.policies.cors import CorsPolicy
 from gatewayd.policies.fault import FaultPolicy, grpc_status_number, millionths
+from gatewayd.policies.hash_policy import HashPolicy
 from gatewayd.regexes import compile_regex
 from gatewayd.resources.virtual_service import CorsPolicy as CorsSpec
 from gatewayd.resources.virtual_service import HTTPFault, HTTPRoute, Percent, StringMatch
@@ -16,16 +17,17 @@ from gatewayd.routing.route import Mirror, RoutePolicies
 
 
 def route_policies(item: PreparedRule, listener_port: int, clusters: Clusters) -> RoutePolicies | None:
-    """What the rule asks for beyond forwarding; None when that is nothing."""
+    """What the rule asks for beyond forwarding, its destinations being compiled; None when that is nothing."""
     rule = item.rule
     fault = fault_policy(rule.fault) if rule.fault is not None else None
     if fault is not None and fault.idle:
         fault = None
     cors = cors_policy(rule.cors_policy) if rule.cors_policy is not None else None
     mirrors = tuple(_mirrors(item, listener_port, clusters))
-    if fault is None and cors is None and not mirrors:
+    hashes = tuple(_hashes(item, listener_port, clusters))
+    if fault is None and cors is None and not mirrors and not hashes:
         return None
-    return RoutePolicies(fault, cors, mirrors)
+    return RoutePolicies(fault, cors, mirrors, hashes)
 
 
 def fault_policy(written: HTTPFault) -> FaultPolicy:
@@ -81,6 +83,16 @@ def _mirrors(item: PreparedRule, listener_port: int, clusters: Clusters) -> Iter
         target = clusters.target(destination, item.namespace, listener_port, place)
         if share and target.cluster is not None:
             yield Mirror(target.cluster, share)
+
+
+def _hashes(item: PreparedRule, listener_port: int, clusters: Clusters) -> Iterable[HashPolicy]:
+    """Of each destination in order; those that get nothing by weight are not asked (9.6)."""
+    shares = item.rule.route
+    for share in shares:
+        if len(shares) == 1 or share.weight > 0:
+            hashing = clusters.hashing(share.destination, item.namespace, listener_port)
+            if hashing is not None:
+                yield hashing
 
 
 def _mirror_percentage(rule: HTTPRoute) -> Percent | None:

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayd.http.options import HttpOptions
+from gatewayd.policies.hash_policy import source_ip_hash
 from gatewayd.proxy.closing import end_and_close, pending_error, reset
 from gatewayd.proxy.connection_record import ConnectionRecord
 from gatewayd.proxy.forwarding import Client
@@ -24,6 +25,7 @@ from gatewayd.proxy.tcp_leg import Leg
 from gatewayd.proxy.tunnel_out import dig
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.upstream.dialer import Hints
+from gatewayd.upstream.dynamic import DynamicCluster, Pending
 
 # Where a session stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # the client waits for the upstream
@@ -97,7 +99,7 @@ class TcpSession(ConnectionRecord):
         self._server_name = server_name
         #: what came before there was an upstream
         self._early: list[bytes] | None = None
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Task[None] | Pending | None = None
         self._look: Any = None
         self._progress = -1
         self._changed_at = self.started_at
@@ -125,11 +127,32 @@ class TcpSession(ConnectionRecord):
             self._refuse("NC")
             return
         self.upstream_cluster = cluster.name
+        if not isinstance(cluster, DynamicCluster):
+            self._connect(cluster)
+            return
+        # Where it goes is what its ClientHello asks for (semantics 11.3).
+        self._keep_early()
+        pending = cluster.for_sni(self.connection.requested_server_name, self._on_resolved)
+        if pending is not None:
+            self._dialling = pending
+
+    def _on_resolved(self, cluster: Any, failure: Any) -> None:
+        self._dialling = None
+        if failure is None:
+            self._connect(cluster)
+        else:
+            self._fail("UH")
+
+    def _connect(self, cluster: Any) -> None:
+        """Choose the endpoint and begin to open it."""
         limit = cluster.spec.limits.max_connections
         if limit and cluster.active >= limit:  # semantics 8.3.2
             self._refuse("UO")
             return
-        endpoint = cluster.pick()
+        hashed: int | None = None
+        if self.tcp_route.hash_source_ip:  # semantics 9.5
+            hashed = source_ip_hash(self.connection.remote_address.rpartition(":")[0].strip("[]"))
+        endpoint = cluster.pick() if hashed is None else cluster.pick_for(hashed)
         if endpoint is None:
             self._refuse("UH")
             return
@@ -139,13 +162,18 @@ class TcpSession(ConnectionRecord):
             counted.total += 1
         self.attempts = 1
         self.upstream_host = endpoint.host_port
-        self._early = []
-        self.client.forward = self._early.append
-        loop = self.port.proxy.loop
-        loop.call_soon(self._hold)  # uvloop begins to read after connection_made whatever is said there
-        self._dialling = loop.create_task(self._dial())
+        if self._early is None:
+            self._keep_early()
+        self._dialling = self.port.proxy.loop.create_task(self._dial())
         if self._short_s():
             self._look_again()
+
+    def _keep_early(self) -> None:
+        """Keep what comes before there is an upstream."""
+        self._early = []
+        self.client.forward = self._early.append
+        # uvloop begins to read after connection_made whatever is said there
+        self.port.proxy.loop.call_soon(self._hold)
 
     def _describe(self) -> None:
         """What is known of the client."""
@@ -199,9 +227,9 @@ class TcpSession(ConnectionRecord):
         if client.ended:
             self.on_end(client)
 
-    def _fail(self) -> None:
+    def _fail(self, flags: str = "UF,URX") -> None:
         """No upstream: one attempt is all there is (semantics 7.10)."""
-        self.flags = "UF,URX"
+        self.flags = flags
         early, self._early = self._early, None
         self.client.received = 0  # of which nobody got anything
         self._enter_closing()

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from gatewayd.resources.model import KubeModel, Seconds, UInt32
-from gatewayd.resources.traffic_policy import ConnectionPool, OutlierDetection
+from gatewayd.resources.traffic_policy import ConnectionPool, LocalityLbSetting, OutlierDetection
 from gatewayd.resources.virtual_service import HTTPRetry
 
 
@@ -115,6 +115,7 @@ class MeshConfig(KubeModel, frozen=True, kw_only=True):
     connect_timeout: Seconds = Seconds(10.0)
     default_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
+    locality_lb_setting: LocalityLbSetting = LocalityLbSetting()
     tls_defaults: TlsDefaults = TlsDefaults()
     root_namespace: str = "istio-system"
     outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()

@@ -29,18 +29,26 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.<host|exportTo|workloadSelector>",
     "DestinationRule.spec.subsets[].<name|labels>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer.simple",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".<simple|consistentHash|localityLbSetting|warmup|warmupDurationSecs>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
-    ".<connectTimeout|idleTimeout>",
+    ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<idleTimeout|maxRequestsPerConnection>",
+    ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
+    ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
+    ".<consecutive5xxErrors|interval|baseEjectionTime|maxEjectionPercent|minHealthPercent>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
+    ".outlierDetectionHttpErrorCodes",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.<percent|minRetryConcurrency>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<proxyProtocol|tunnel>",
     # ServiceEntry, WorkloadEntry
     "ServiceEntry.spec.<hosts|ports|location|resolution|workloadSelector|exportTo|subjectAltNames>",
     "ServiceEntry.spec.addresses",  # virtual addresses mean nothing to a gateway (semantics 11.10)
-    "ServiceEntry.spec.endpoints[].<address|ports|labels|weight>",
-    "WorkloadEntry.spec.<address|ports|labels|weight>",
+    "ServiceEntry.spec.endpoints[].<address|ports|labels|weight|locality>",
+    "WorkloadEntry.spec.<address|ports|labels|weight|locality>",
     # MeshConfig
     "MeshConfig.pathNormalization",
     "MeshConfig.<ingressClass|ingressControllerMode|ingressSelector|ingressService>",
@@ -51,15 +59,24 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.<connectTimeout|rootNamespace>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
     "MeshConfig.defaultHttpRetryPolicy.<attempts|perTryTimeout|retryOn|backoff|retryIgnorePreviousHosts>",
-    "MeshConfig.defaultTrafficPolicy.connectionPool.tcp.<connectTimeout|idleTimeout>",
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http.<idleTimeout|maxRequestsPerConnection>",
+    "MeshConfig.localityLbSetting",
+    "MeshConfig.defaultTrafficPolicy.connectionPool.tcp"
+    ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
+    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
+    ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "MeshConfig.defaultTrafficPolicy.outlierDetection"
+    ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
+    "MeshConfig.defaultTrafficPolicy.outlierDetection"
+    ".<consecutive5xxErrors|interval|baseEjectionTime|maxEjectionPercent|minHealthPercent>",
+    "MeshConfig.defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
 )
 
 _NO_IDENTITIES = "mutual TLS is not used of its own accord; say ISTIO_MUTUAL in a DestinationRule"
-_POOL = "this limit is not enforced yet"
-_LOCALITY = "localities do not influence load balancing yet"
-_HASH = "consistent hashing is not done yet; the default balancer is used"
-_OUTLIER = "endpoints are not ejected yet"
+_HTTP1 = "upstreams are spoken to in HTTP/1.1 only"
+_NO_EFFECT = "it has no effect in Istio either"
+_NO_INTERVAL = "retries count while they are in progress, not over an interval"
+_REMOTE = "a retry goes where the load goes, and no further away"
+_NETWORK = "all endpoints are reached directly, whatever their network"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
@@ -69,7 +86,7 @@ NOT_YET: dict[str, str] = {
     "Gateway.spec.servers[].port.targetPort": "it is deprecated and has no effect in Istio either",
     "Gateway.spec.servers[].defaultEndpoint": "it has no effect in Istio either",
     # VirtualService
-    "VirtualService.spec.http[].retries.retryRemoteLocalities": _LOCALITY,
+    "VirtualService.spec.http[].retries.retryRemoteLocalities": _REMOTE,
     "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
@@ -78,28 +95,18 @@ NOT_YET: dict[str, str] = {
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".simple=PASSTHROUGH": ("a gateway has no original destination; the default balancer is used"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".consistentHash": _HASH,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".backendUtilization": ("load reports of backends are not read yet"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".<localityLbSetting|zoneAwareLbSetting>": _LOCALITY,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".<warmup|warmupDurationSecs>": "new endpoints get their full share at once",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
-    ".<maxConnections|tcpKeepalive>": _POOL,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
-    ".maxConnectionDuration": "connections of TCP and TLS routes end by it, those of HTTP do not yet",
+    ".zoneAwareLbSetting": "zones are not balanced by themselves yet; as if it were not written",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<http1MaxPendingRequests|http2MaxRequests|maxRetries|maxConcurrentStreams>": _POOL,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive>": "upstreams are spoken to in HTTP/1.1 only",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection": _OUTLIER,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget": "retries have no budget yet",
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
+    ".consecutiveErrors": _NO_EFFECT,
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
     # ServiceEntry, WorkloadEntry, WorkloadGroup
-    "ServiceEntry.spec.resolution=DYNAMIC_DNS": "the host of a request is not resolved yet",
-    "ServiceEntry.spec.endpoints[].<network|locality>": _LOCALITY,
+    "ServiceEntry.spec.endpoints[].network": _NETWORK,
     "ServiceEntry.spec.endpoints[].serviceAccount": _NO_IDENTITIES,
-    "WorkloadEntry.spec.<network|locality>": _LOCALITY,
+    "WorkloadEntry.spec.network": _NETWORK,
     "WorkloadEntry.spec.serviceAccount": _NO_IDENTITIES,
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds
@@ -111,12 +118,8 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
-    "MeshConfig.defaultHttpRetryPolicy.retryRemoteLocalities": _LOCALITY,
-    "MeshConfig.defaultTrafficPolicy.connectionPool.tcp"
-    ".<maxConnections|tcpKeepalive|maxConnectionDuration>": _POOL,
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http.<http1MaxPendingRequests|http2MaxRequests>": _POOL,
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http.<maxRetries|maxConcurrentStreams>": _POOL,
+    "MeshConfig.defaultHttpRetryPolicy.retryRemoteLocalities": _REMOTE,
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive>": ("upstreams are spoken to in HTTP/1.1 only"),
-    "MeshConfig.defaultTrafficPolicy.outlierDetection": _OUTLIER,
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
+    "MeshConfig.defaultTrafficPolicy.outlierDetection.consecutiveErrors": _NO_EFFECT,
 }

@@ -35,3 +35,5 @@ class TcpRoute:
     source: RouteSource | None = None
     #: the destination is an HTTP proxy that leads there; None: it is where the bytes go
     tunnel: Tunnel | None = None
+    #: the client's address is hashed for clusters that place by hash (9.5)
+    hash_source_ip: bool = False

@@ -11,7 +11,7 @@ from gatewayd.upstream.spec import ClusterSpec
 
 def balance(spec: ClusterSpec, endpoints: Sequence[Endpoint]) -> Balancer[Endpoint]:
     """A balancer for ``endpoints`` as they are now (semantics 9.12 to 9.15)."""
-    if not spec.locality_weights and not any(endpoint.priority for endpoint in endpoints):
+    if not spec.locality_weighted and not any(endpoint.priority for endpoint in endpoints):
         return make_balancer(spec.balancer, endpoints)
     shares = dict(spec.locality_weights)
     levels: dict[int, dict[str, list[Endpoint]]] = {}
@@ -25,4 +25,4 @@ def balance(spec: ClusterSpec, endpoints: Sequence[Endpoint]) -> Balancer[Endpoi
         ]
         for _, level in sorted(levels.items())
     ]
-    return make_prioritised(spec.balancer, priorities)
+    return make_prioritised(spec.balancer, priorities, weighted=spec.locality_weighted)

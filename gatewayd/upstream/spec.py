@@ -17,6 +17,7 @@ from gatewayd.upstream.outlier import OutlierPolicy
 STATIC: Final = "STATIC"  # ``endpoints`` are addresses
 DNS: Final = "DNS"  # ``endpoints`` are names, all their addresses are used (semantics 11.3)
 DNS_ROUND_ROBIN: Final = "DNS_ROUND_ROBIN"  # the first address returned, for new connections
+DYNAMIC_DNS: Final = "DYNAMIC_DNS"  # no ``endpoints``: traffic names them, below the wildcard ``host``
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class ClusterSpec:
     balancer: BalancerOptions = field(default_factory=BalancerOptions)  # semantics 9.1, 9.2, 9.7
     #: what each locality gets of the load, (locality, weight); empty: by its endpoints (9.15)
     locality_weights: tuple[tuple[str, int], ...] = ()
+    #: localities of a priority share its load by their weights, and by how much of each is ready (9.14, 9.15)
+    locality_weighted: bool = False
     #: passive health; None: nobody is ejected (9.8)
     outlier: OutlierPolicy | None = None
     connect_timeout_s: float = 10.0  # semantics 8.3.2

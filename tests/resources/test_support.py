@@ -92,10 +92,11 @@ def test_fields_side_by_side_share_a_warning() -> None:
         'spec.servers[0].port.targetPort: "targetPort" is accepted, but not honoured yet: '
         "it is deprecated and has no effect in Istio either",
     ]
-    endpoint = {"address": "10.0.0.1", "network": "n", "locality": "a/b/c"}
-    tree = {"hosts": ["a.test"], "resolution": "STATIC", "endpoints": [endpoint]}
-    (found,) = used(ServiceEntry, tree, "ServiceEntry.spec")
-    assert found.startswith('spec.endpoints[0].network: "network", "locality" are accepted, but not')
+    http = {"h2UpgradePolicy": "UPGRADE", "maxConcurrentStreams": 3, "maxRetries": 1}
+    tree = {"host": "a.test", "trafficPolicy": {"connectionPool": {"http": http}}}
+    (found,) = used(DestinationRule, tree, "DestinationRule.spec")
+    path = "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy"
+    assert found.startswith(f'{path}: "h2UpgradePolicy", "maxConcurrentStreams" are accepted, but not')
 
 
 def test_a_value_without_effect_is_named() -> None:
