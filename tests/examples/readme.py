@@ -18,8 +18,8 @@ from itertools import takewhile
 from pathlib import Path
 
 _BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: a port of this machine: the right side of NAME=PORT, or the value of --http-port
-_OWN_PORT = re.compile(r"(?:=|--http-port )(\d{4,5})(?=[,\s]|$)")
+#: a port of this machine: the right side of NAME=PORT, or the value of --http-port or --https-port
+_OWN_PORT = re.compile(r"(?:=|--https?-port )(\d{4,5})(?=[,\s]|$)")
 _STARTED = ("python ", "gatewayd run ", "gatewayd demo")
 _SIGMAS = 4.0
 

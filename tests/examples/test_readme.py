@@ -29,7 +29,7 @@ HTTP/1.1 200 OK
 ```
 
 ```sh
-gatewayd demo --http-port 8090
+gatewayd demo --http-port 8090 --https-port 8490
 ```
 """
 
@@ -54,7 +54,8 @@ def test_a_page_is_read_into_scenes(tmp_path: Path) -> None:
     ]
     assert first.ports == ["7001", "7002", "8080", "8081"]
     assert first.shown == [Shown("curl http://127.0.0.1:8080/x", ("HTTP/1.1 200 OK",))]
-    assert (second.commands, second.ports) == ([["gatewayd", "demo", "--http-port", "8090"]], ["8090"])
+    words = ["gatewayd", "demo", "--http-port", "8090", "--https-port", "8490"]
+    assert (second.commands, second.ports) == ([words], ["8090", "8490"])
 
 
 def test_ports_are_replaced_where_they_are_ports() -> None:
