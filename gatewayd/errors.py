@@ -47,6 +47,11 @@ NO_CLUSTER: Final = Failure("no_cluster", 503, "NC", "cluster_not_found", b"", b
 NO_HEALTHY_UPSTREAM: Final = Failure(
     "no_healthy_upstream", 503, "UH", "no_healthy_upstream", b"no healthy upstream", b"", False
 )
+# Names that requests give (semantics 11.3); the reason stands in braces behind the details
+DNS_FAILURE: Final = Failure(
+    "dns_failure", 503, "DF", "dns_resolution_failure", b"DNS resolution failure", b"", False
+)
+DNS_OVERFLOW: Final = Failure("dns_overflow", 503, "-", "dns_cache_overflow", b"DNS cache overflow", b"", False)
 
 # Upstream, before a response (semantics 16)
 CONNECT_REFUSED: Final = _upstream("connect_refused", 503, "UF", b"remote connection failure")

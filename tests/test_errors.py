@@ -30,6 +30,8 @@ def test_names_are_unique() -> None:
         (errors.NO_ROUTE, 404, "NR", b""),
         (errors.NO_CLUSTER, 503, "NC", b""),
         (errors.NO_HEALTHY_UPSTREAM, 503, "UH", b"no healthy upstream"),
+        (errors.DNS_FAILURE, 503, "DF", b"DNS resolution failure"),
+        (errors.DNS_OVERFLOW, 503, "-", b"DNS cache overflow"),
         (errors.CONNECT_REFUSED, 503, "UF", PREFIX + b"reset reason: remote connection failure"),
         (errors.CONNECT_LOCAL, 503, "UF", PREFIX + b"reset reason: local connection failure"),
         (errors.CONNECT_TIMEOUT, 503, "UF", PREFIX + b"reset reason: connection timeout"),

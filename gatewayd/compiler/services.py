@@ -17,7 +17,7 @@ from gatewayd.compiler.visibility import PUBLIC, export_annotation, visibility
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.service import Service as KubeService
 from gatewayd.resources.service_entry import ServiceEntry
-from gatewayd.upstream.spec import DNS, DNS_ROUND_ROBIN, STATIC, EndpointSpec
+from gatewayd.upstream.spec import DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS, STATIC, EndpointSpec
 
 #: ``resolution`` -> how a gateway discovers the endpoints (11.2, 11.3). NONE is STATIC at a gateway.
 _DISCOVERY: Final = {
@@ -25,7 +25,7 @@ _DISCOVERY: Final = {
     "STATIC": STATIC,
     "DNS": DNS,
     "DNS_ROUND_ROBIN": DNS_ROUND_ROBIN,
-    "DYNAMIC_DNS": STATIC,
+    "DYNAMIC_DNS": DYNAMIC_DNS,
 }
 
 

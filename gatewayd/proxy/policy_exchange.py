@@ -25,6 +25,7 @@ from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
 from gatewayd.proxy.mirroring import Mirroring
 from gatewayd.routing.route import Destination, RoutePolicies
+from gatewayd.upstream.dynamic import DynamicCluster
 
 #: What the outlier detection hears of an attempt without an answer (semantics 9.11).
 _TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONNECT_TIMEOUT})
@@ -121,7 +122,28 @@ class PolicyExchange(Exchange):
     def _forward_to(self, destination: Destination) -> None:
         if self._cors is not None:
             destination = _with_ops(destination, _CorsOps(destination.response_ops, self._cors))
-        super()._forward_to(destination)
+        cluster = destination.cluster
+        if isinstance(cluster, DynamicCluster):
+            self._resolve(destination, cluster)
+        else:
+            super()._forward_to(destination)
+
+    def _resolve(self, destination: Destination, cluster: DynamicCluster) -> None:
+        """The Host says where the request goes; it may have to be looked up first (semantics 11.3)."""
+        assert self.request is not None
+        self.destination = destination
+        self.upstream_cluster = cluster.name
+
+        def done(found: Any, failure: Failure | None) -> None:
+            self._retry_timer = None
+            if failure is not None:
+                self._reply(failure)
+            else:
+                super(PolicyExchange, self)._forward_to(_led_to(destination, found))
+
+        pending = cluster.for_host(self.request.authority, done)
+        if pending is not None:
+            self._retry_timer = pending
 
     def _pick(self, cluster: Any) -> Any:
         policies = self.route.policies
@@ -246,6 +268,18 @@ class _CookieOps:
         if self._inner is not None:
             pairs = self._inner.apply(pairs, exchange)
         return [*pairs, *self._cookies]
+
+
+def _led_to(destination: Destination, cluster: Any) -> Destination:
+    """``destination`` for one request whose Host led to ``cluster``."""
+    return Destination(
+        cluster,
+        destination.cluster_name,
+        destination.weight,
+        destination.authority,
+        destination.request_ops,
+        destination.response_ops,
+    )
 
 
 def _with_ops(destination: Destination, response_ops: Any) -> Destination:

@@ -113,6 +113,11 @@ class Resolver:
                 callback(list(known.addresses))
         return watch
 
+    def problem(self, name: str) -> str:
+        """Why ``name`` could not be resolved last; "" when it could, or nobody watches it."""
+        known = self._names.get(name.lower())
+        return known.status().problem if known is not None else ""
+
     def statistics(self) -> list[NameStatus]:
         """The watched names and what is known of them."""
         return [name.status() for name in self._names.values()]

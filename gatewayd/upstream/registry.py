@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.dns import Resolver
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.dynamic import DynamicCluster
+from gatewayd.upstream.spec import DYNAMIC_DNS, ClusterSpec
 
 
 class Registry:
@@ -21,16 +23,17 @@ class Registry:
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None) -> None:
         self._loop = loop
         self.resolver = resolver if resolver is not None else Resolver(loop)
-        self.clusters: dict[str, Cluster] = {}
-        self._retired: list[Cluster] = []
+        self.clusters: dict[str, Cluster | DynamicCluster] = {}
+        self._retired: list[Cluster | DynamicCluster] = []
 
-    def adopt(self, spec: ClusterSpec) -> Cluster:
+    def adopt(self, spec: ClusterSpec) -> Any:
         """The cluster of ``spec``: the one in use if nothing about it changed, else a new one."""
         cluster = self.clusters.get(spec.name)
         if cluster is None or cluster.spec != spec:
             if cluster is not None:
                 self._retired.append(cluster)
-            cluster = Cluster(self._loop, self.resolver, spec)
+            make = DynamicCluster if spec.discovery == DYNAMIC_DNS else Cluster
+            cluster = make(self._loop, self.resolver, spec)
             self.clusters[spec.name] = cluster
         return cluster
 

@@ -83,7 +83,10 @@ def test_requests_know_of_no_tunnel_and_that_is_said() -> None:
     assert "only of TCP and TLS routes" in finding
 
 
-SEVERAL = "route: [{destination: {host: alpha.test, subset: far}, weight: 50}, {destination: {host: beta.test}, weight: 50}]"
+SEVERAL = (
+    "route: [{destination: {host: alpha.test, subset: far}, weight: 50}, "
+    "{destination: {host: beta.test}, weight: 50}]"
+)
 
 
 def test_with_several_destinations_a_subset_s_is_ignored_and_said() -> None:
