@@ -74,7 +74,7 @@ class Chain:
         """A client and its upstream, both with TLS."""
         client = End()
         self._clients.append(client)
-        layer = TlsLayer.client(_client_context(), client, lambda *_: None, NAME)
+        layer = TlsLayer(_client_context(), client, lambda *_: None, server_name=NAME)
         await asyncio.get_running_loop().create_connection(lambda: layer, "127.0.0.1", self._port)
         await self.proxy.until(lambda: bool(self._upstreams and self._upstreams[-1].transport))
         await self.proxy.until(lambda: client.transport is not None)
