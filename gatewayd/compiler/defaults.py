@@ -40,6 +40,7 @@ def retry_policy(
         per_try_timeout_s=float(written.per_try_timeout or 0.0),
         base_interval_s=float(written.backoff or DEFAULT_RETRY.base_interval_s),
         ignore_previous_hosts=written.retry_ignore_previous_hosts is not False,
+        remote_localities=bool(written.retry_remote_localities),
     )
 
 

@@ -30,6 +30,7 @@ from gatewayd.proxy.local_reply import (
 from gatewayd.proxy.plan import Plan, is_chunked
 from gatewayd.proxy.upstream_head import built_head, plain_head
 from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, Destination, RetryPolicy
+from gatewayd.upstream.remote import pick_remote
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
@@ -185,6 +186,9 @@ class Exchange(StreamInfo):
 
     def _pick_other(self, cluster: Any) -> Any:
         """The endpoint of a retry that shall avoid those tried (semantics 6.7.6), or None."""
+        retry = self.route.retry
+        if retry is not None and retry.remote_localities:
+            return pick_remote(cluster.balancer, self._tried or ())
         return cluster.balancer.pick_other(self._tried)
 
     def _arm_timeout(self) -> None:

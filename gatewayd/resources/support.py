@@ -24,7 +24,7 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
     "VirtualService.spec.http[].<fault|corsPolicy|mirror|mirrors>",
     "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>",
-    "VirtualService.spec.http[].retries.<attempts|perTryTimeout|retryOn|backoff|retryIgnorePreviousHosts>",
+    "VirtualService.spec.http[].retries",
     # DestinationRule
     "DestinationRule.spec.<host|exportTo|workloadSelector>",
     "DestinationRule.spec.subsets[].<name|labels>",
@@ -58,7 +58,7 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
     "MeshConfig.<connectTimeout|rootNamespace>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
-    "MeshConfig.defaultHttpRetryPolicy.<attempts|perTryTimeout|retryOn|backoff|retryIgnorePreviousHosts>",
+    "MeshConfig.defaultHttpRetryPolicy",
     "MeshConfig.localityLbSetting",
     "MeshConfig.defaultTrafficPolicy.connectionPool.tcp"
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
@@ -75,7 +75,6 @@ _NO_IDENTITIES = "mutual TLS is not used of its own accord; say ISTIO_MUTUAL in 
 _HTTP1 = "upstreams are spoken to in HTTP/1.1 only"
 _NO_EFFECT = "it has no effect in Istio either"
 _NO_INTERVAL = "retries count while they are in progress, not over an interval"
-_REMOTE = "a retry goes where the load goes, and no further away"
 _NETWORK = "all endpoints are reached directly, whatever their network"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
@@ -86,7 +85,6 @@ NOT_YET: dict[str, str] = {
     "Gateway.spec.servers[].port.targetPort": "it is deprecated and has no effect in Istio either",
     "Gateway.spec.servers[].defaultEndpoint": "it has no effect in Istio either",
     # VirtualService
-    "VirtualService.spec.http[].retries.retryRemoteLocalities": _REMOTE,
     "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
@@ -118,7 +116,6 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
-    "MeshConfig.defaultHttpRetryPolicy.retryRemoteLocalities": _REMOTE,
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
     "MeshConfig.defaultTrafficPolicy.outlierDetection.consecutiveErrors": _NO_EFFECT,

@@ -117,6 +117,7 @@ class RetryPolicy:
     per_try_timeout_s: float = 0.0
     base_interval_s: float = 0.025
     ignore_previous_hosts: bool = True
+    remote_localities: bool = False  # semantics 6.7.7
 
 
 #: What every route without ``retries`` gets (semantics 6.7.1).
