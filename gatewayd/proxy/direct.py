@@ -48,8 +48,8 @@ class Direct(asyncio.Protocol):
     __slots__ = ("connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing")
 
     def __init__(self, leg: Any, write: Any) -> None:
-        self.data_received = write
-        self.eof_received = leg.eof_received
-        self.connection_lost = leg.connection_lost
-        self.pause_writing = leg.pause_writing
-        self.resume_writing = leg.resume_writing
+        self.data_received = write  # type: ignore[method-assign]  # a slot instead
+        self.eof_received = leg.eof_received  # type: ignore[method-assign]  # a slot instead
+        self.connection_lost = leg.connection_lost  # type: ignore[method-assign]  # a slot instead
+        self.pause_writing = leg.pause_writing  # type: ignore[method-assign]  # a slot instead
+        self.resume_writing = leg.resume_writing  # type: ignore[method-assign]  # a slot instead
