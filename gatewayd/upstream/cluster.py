@@ -85,7 +85,7 @@ class Cluster:
             key = (address, spec.port)
             endpoint = known.get(key)
             if endpoint is None:
-                endpoint = Endpoint(self._loop, self.spec, address, spec.port)
+                endpoint = Endpoint(self._loop, self.spec, address, spec.port, self.budget)
             endpoint.use(spec)
             chosen.setdefault(key, endpoint)
         self.endpoints = tuple(chosen.values())

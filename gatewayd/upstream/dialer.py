@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from gatewayd import errors
 from gatewayd.errors import Failure
@@ -17,7 +19,7 @@ from gatewayd.tls.layer import TlsLayer
 from gatewayd.tls.reasons import CLOSED, unverified
 from gatewayd.upstream.proxy_header import proxy_header
 from gatewayd.upstream.server_names import can_be_said
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.spec import ClusterSpec, KeepAlive
 
 #: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
 _CONNECT_ERRORS: Final = {
@@ -103,8 +105,29 @@ async def _connect(
         factory = lambda: _Greeter(header, made())  # noqa: E731
     if address.startswith("unix:"):
         await loop.create_unix_connection(factory, address[5:])
-    else:
-        await loop.create_connection(factory, address, port)
+        return
+    opened = await loop.create_connection(factory, address, port)
+    if spec.keepalive is not None:
+        _keep_alive(opened[0].get_extra_info("socket"), spec.keepalive)
+
+
+def _keep_alive(sock: Any, wanted: KeepAlive) -> None:
+    """Have the kernel look after a silent connection (semantics 8.3.9)."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    options += [
+        (socket.IPPROTO_TCP, option, value)
+        for option, value in (
+            (socket.TCP_KEEPCNT, wanted.probes),
+            (socket.TCP_KEEPIDLE, wanted.time_s),
+            (socket.TCP_KEEPINTVL, wanted.interval_s),
+        )
+        if value
+    ]
+    for level, option, value in options:
+        with suppress(
+            OSError, OverflowError
+        ):  # it is closed again, or the value is more than the kernel takes
+            sock.setsockopt(level, option, value)
 
 
 async def _connect_tls(

@@ -13,7 +13,9 @@ from typing import Any
 from gatewayd.errors import Failure
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
-from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
+from gatewayd.upstream.keyed_pools import NO_IDLE, KeyedPools, needs_keys
+from gatewayd.upstream.limited_pool import make_pool
+from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.outlier import HostHealth
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
@@ -50,6 +52,7 @@ class Endpoint:
         spec: ClusterSpec,
         address: str,
         port: int,
+        budget: Budget | None = None,
     ) -> None:
         self._loop = loop
         self.spec = spec
@@ -77,10 +80,10 @@ class Endpoint:
         self.removed = False
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
         self.pools: Pool | KeyedPools
-        self.pools = pools = (KeyedPools if needs_keys(spec) else Pool)(loop, spec, self.open)
+        self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
         #: connections that any request may use, the one used last at the right; empty where a request has to
-        #: say more of itself (``wait`` then finds its connection)
-        self.idle = pools.idle
+        #: say more of itself, or to be counted (``wait`` then finds its connection)
+        self.idle = NO_IDLE if spec.limits.max_requests else pools.idle
         #: queue an exchange for a connection; no longer
         self.wait = pools.wait
         self.forget = pools.forget

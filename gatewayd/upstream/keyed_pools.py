@@ -13,6 +13,8 @@ from typing import Final
 
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import Hints
+from gatewayd.upstream.limited_pool import make_pool
+from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.pool import Open, Pool, Waiter
 from gatewayd.upstream.server_names import host_name
 from gatewayd.upstream.spec import ClusterSpec
@@ -20,8 +22,8 @@ from gatewayd.upstream.spec import ClusterSpec
 #: Idle connections of one endpoint after a sweep, whatever their keys; those idle longest make room.
 MAX_IDLE: Final = 256
 
-#: Nothing is idle for a request that has not said who it is.
-_NONE: Final[deque[ClientConnection]] = deque(maxlen=0)
+#: Nothing is idle for a request that has to come to the pool first.
+NO_IDLE: Final[deque[ClientConnection]] = deque(maxlen=0)
 
 
 def needs_keys(spec: ClusterSpec) -> bool:
@@ -36,12 +38,15 @@ def _follows_host(spec: ClusterSpec) -> bool:
 class KeyedPools:
     """A pool for each key, made when first asked for."""
 
-    __slots__ = ("_by_host", "_by_peer", "_loop", "_open", "_pools", "_removed", "_spec")
+    __slots__ = ("_budget", "_by_host", "_by_peer", "_loop", "_open", "_pools", "_removed", "_spec")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ClusterSpec, open: Open) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, spec: ClusterSpec, open: Open, budget: Budget | None = None
+    ) -> None:
         self._loop = loop
         self._spec = spec
         self._open = open
+        self._budget = budget
         self._by_peer = bool(spec.proxy_protocol)
         self._by_host = _follows_host(spec)
         self._pools: dict[Hints, Pool] = {}
@@ -53,7 +58,7 @@ class KeyedPools:
     @property
     def idle(self) -> deque[ClientConnection]:
         """Always empty: see :meth:`wait`."""
-        return _NONE
+        return NO_IDLE
 
     @property
     def all_idle(self) -> list[ClientConnection]:
@@ -76,19 +81,13 @@ class KeyedPools:
         return {connection for pool in self._pools.values() for connection in pool.connections}
 
     def wait(self, waiter: Waiter) -> None:
-        """Hand ``waiter`` an idle connection of its key at once, or queue it for one.
-
-        A further attempt gets none that was idle: what made the last one fail may have closed all of them.
-        """
+        """Hand ``waiter`` an idle connection of its key at once, or queue it for one; see :meth:`Pool.lend`."""
         key = self._key(waiter)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(self._loop, self._spec, self._open, key)
+            pool = self._pools[key] = make_pool(self._loop, self._spec, self._open, self._budget, key)
             pool.removed = self._removed
-        if pool.idle and waiter.attempts <= 1:
-            waiter.on_connected(pool.idle.pop())
-        else:
-            pool.wait(waiter)
+        pool.lend(waiter)
 
     def forget(self, waiter: Waiter) -> None:
         """``waiter`` no longer wants a connection."""

@@ -12,7 +12,7 @@ from gatewayd.upstream.spec import Limits
 class Budget:
     """How much of each limit is in use."""
 
-    __slots__ = ("connections", "limits", "overflows", "pending", "retries")
+    __slots__ = ("connections", "limits", "overflows", "pending", "requests", "retries")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -20,13 +20,18 @@ class Budget:
         self.connections = 0
         #: requests that wait for a connection
         self.pending = 0
+        #: requests that have a connection
+        self.requests = 0
         #: retries in progress
         self.retries = 0
         #: how often something was refused, for statistics
         self.overflows = 0
 
     def __repr__(self) -> str:
-        return f"Budget(connections {self.connections}, pending {self.pending}, retries {self.retries})"
+        return (
+            f"Budget(connections {self.connections}, pending {self.pending}, requests {self.requests}, "
+            f"retries {self.retries})"
+        )
 
     def room_for_connection(self) -> bool:
         """Whether one more may be opened (8.3.2)."""
@@ -42,6 +47,11 @@ class Budget:
         """Whether one more request may be in flight besides ``active`` (8.3.4)."""
         limit = self.limits.max_requests
         return not limit or active < limit
+
+    def room_to_send(self) -> bool:
+        """Whether one more request may get a connection; only then it counts as in flight (8.3.4)."""
+        limit = self.limits.max_requests
+        return not limit or self.requests < limit
 
     def room_for_retry(self, active: int) -> bool:
         """Whether one more retry may be in progress while ``active`` requests are in flight (8.3.6)."""

@@ -72,10 +72,23 @@ class Pool:
         """Queue ``waiter`` for a connection and see that one is on its way."""
         self.waiting.append(waiter)
         if self.connecting < len(self.waiting):
-            self.connecting += 1
-            task = self._loop.create_task(self._connect())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._dial()
+
+    def lend(self, waiter: Waiter) -> None:
+        """Hand ``waiter`` an idle connection at once, or queue it for one.
+
+        A further attempt gets none that was idle: what made the last one fail may have closed all of them.
+        """
+        if self.idle and waiter.attempts <= 1:
+            waiter.on_connected(self.idle.pop())
+        else:
+            self.wait(waiter)
+
+    def _dial(self) -> None:
+        self.connecting += 1
+        task = self._loop.create_task(self._connect())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def forget(self, waiter: Waiter) -> None:
         """``waiter`` no longer wants a connection."""
@@ -91,11 +104,14 @@ class Pool:
         if failure is not None:
             if connection.transport is not None:  # made in the very moment the time was up
                 connection.close()
-            if self.waiting:
-                self.waiting.popleft().on_connect_failure(failure, words)
+            self._failed(failure, words)
             return
         self.connections.add(connection)
         self.released(connection)
+
+    def _failed(self, failure: Failure, words: str) -> None:
+        if self.waiting:
+            self.waiting.popleft().on_connect_failure(failure, words)
 
     # --- ClientOwner
 
@@ -117,9 +133,13 @@ class Pool:
     def gone(self, connection: ClientConnection) -> None:
         """A connection is closed, or will be; may be told more than once."""
         if connection in self.connections:
-            self.connections.discard(connection)
             if connection in self.idle:
                 self.idle.remove(connection)
+            self._lose(connection)
+
+    def _lose(self, connection: ClientConnection) -> None:
+        """It is one of ours no more."""
+        self.connections.discard(connection)
 
     # --- coarse
 
@@ -151,7 +171,7 @@ class Pool:
             self._close(self.idle.popleft())
 
     def _close(self, connection: ClientConnection) -> None:
-        self.connections.discard(connection)
+        self._lose(connection)
         connection.close()
 
     def close(self) -> None:

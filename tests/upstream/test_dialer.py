@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from gatewayd.tls.contexts import ClientContext
 from gatewayd.tls.material import Material
 from gatewayd.tls.spec import ClientTlsSpec
 from gatewayd.upstream.dialer import NO_SECRET, Hints, dial
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.spec import ClusterSpec, KeepAlive
 from tests.support.certificates import CertificateFolder, CertificateWish
 from tests.support.recorder import note_sni
 
@@ -233,3 +234,36 @@ async def test_the_server_is_told_why_it_was_not_believed(certificates: Certific
         )
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options"),
+    [
+        (None, [0, None, None, None]),
+        (KeepAlive(), [1, None, None, None]),
+        (KeepAlive(3, 40, 5), [1, 3, 40, 5]),
+        (KeepAlive(3, 1 << 40, 5), [1, 3, None, 5]),
+    ],
+)
+async def test_8_3_9_keep_alive_is_a_matter_of_the_socket(
+    wanted: KeepAlive | None, options: list[int | None]
+) -> None:
+    fields = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    ]
+    with socket.socket() as untouched:
+        defaults = [untouched.getsockopt(*field) for field in fields]
+    async with listening() as (port, _):
+        talker = Talker()
+        spec = ClusterSpec("c", "a.test", port, keepalive=wanted)
+        assert await dial(asyncio.get_running_loop(), spec, "127.0.0.1", port, lambda: talker) == (None, "")
+        sock = talker.transport.get_extra_info("socket")
+        found = [sock.getsockopt(*field) for field in fields]
+        talker.transport.close()
+        await asyncio.wait_for(talker.lost.wait(), TIMEOUT_S)
+    assert found == [
+        default if option is None else option for option, default in zip(options, defaults, strict=True)
+    ]
