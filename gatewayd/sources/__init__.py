@@ -7,7 +7,8 @@ resources; `load.py` puts them together; `mesh.py` reads the mesh configuration.
 
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.load import LoadResult, SetAside, load
+from gatewayd.sources.memory import FileMemory
 from gatewayd.sources.mesh import load_mesh_config
 from gatewayd.sources.text import release_texts
 
-__all__ = ["Limits", "LoadResult", "SetAside", "load", "load_mesh_config", "release_texts"]
+__all__ = ["FileMemory", "Limits", "LoadResult", "SetAside", "load", "load_mesh_config", "release_texts"]

@@ -13,6 +13,7 @@ from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import PathItem, Resource, format_path
 from gatewayd.sources.files import FoundFile, Unreadable, decode_text, find_files, read_bytes
 from gatewayd.sources.limits import Limits
+from gatewayd.sources.memory import FileContent, FileMemory, signature_of
 from gatewayd.sources.plain_yaml import PlainReader
 from gatewayd.sources.reader import read_documents, read_json
 from gatewayd.sources.text import Place, SourceText
@@ -47,21 +48,33 @@ class LoadResult:
     set_aside: list[SetAside] = field(default_factory=list)
     files: int = 0
     unreadable: int = 0
+    #: their names, and those of folders that could not be looked into
+    unreadable_names: list[str] = field(default_factory=list)
 
     def of_kind(self, model: type[SpecT]) -> list[Resource[SpecT]]:
         """Return the resources whose `spec` is a `model`, in the order they were read."""
         return [resource for resource in self.resources if type(resource.spec) is model]
 
 
-def load(paths: Sequence[str], stdin: BinaryIO | None = None, limits: Limits | None = None) -> LoadResult:
+def load(
+    paths: Sequence[str],
+    stdin: BinaryIO | None = None,
+    limits: Limits | None = None,
+    memory: FileMemory | None = None,
+) -> LoadResult:
     """Read `paths` (files, folders, `-` for `stdin`); return the resources in them and what there is to say.
 
-    Never raises for anything in a file. A resource with an error is set aside alone; the others stand.
+    Never raises for anything in a file. A resource with an error is set aside alone; the others stand. With a
+    `memory` files that did not change since the last load give the same `Resource` objects again.
     """
-    loader = _Loader(limits or Limits())
+    loader = _Loader(limits or Limits(), memory)
     with _collector_off():
+        if memory is not None:
+            memory.begin()
         for found in find_files(paths):
-            loader.read(found, stdin)
+            loader.take(found, stdin)
+        if memory is not None:
+            memory.end()
     if not loader.result.files:
         message = f"no *.yaml, *.yml or *.json file in {', '.join(paths) or 'no path at all'}"
         loader.result.findings.append(Finding(code="GWD0007", level="warning", message=message))
@@ -81,49 +94,102 @@ def _collector_off() -> Iterator[None]:
 
 
 class _Loader:
-    def __init__(self, limits: Limits) -> None:
+    """Puts the contents of files together; of two resources with one name the first counts."""
+
+    def __init__(self, limits: Limits, memory: FileMemory | None) -> None:
         self.limits = limits
         self.result = LoadResult()
+        self._memory = memory
         self._plain = PlainReader(limits)
         self._first: dict[tuple[str, str, str], Resource[Any]] = {}
 
-    def read(self, found: FoundFile, stdin: BinaryIO | None) -> None:
-        """Read one file."""
-        self.result.files += 1
+    def take(self, found: FoundFile, stdin: BinaryIO | None) -> None:
+        """Read one file, or remember it."""
+        result = self.result
+        result.files += 1
+        content = self._content(found, stdin)
+        if content.unreadable:
+            result.unreadable += 1
+            result.unreadable_names.append(found.name)
+        for item in content.items:
+            if item.__class__ is Resource:
+                self._declare(item)
+            elif item.__class__ is SetAside:
+                result.set_aside.append(item)
+            else:
+                result.findings.append(item)
+
+    def _content(self, found: FoundFile, stdin: BinaryIO | None) -> FileContent:
+        memory = self._memory
+        if memory is not None and not found.problem:
+            known = memory.untouched(found.name, found.path)
+            if known is not None:
+                return known
+        # Taken before the bytes: a change in between makes the next load read the file again.
+        signature = signature_of(found.path) if memory is not None and found.path is not None else None
         try:
             data = read_bytes(found, stdin, self.limits)
         except Unreadable as reason:
-            self.result.unreadable += 1
-            self._note(Finding(code=reason.code, level="error", message=str(reason), file=found.name))
+            finding = Finding(code=reason.code, level="error", message=str(reason), file=found.name)
+            return FileContent((finding,), True)
+        if memory is None:
+            return _FileReader(found, self.limits, self._plain).read(data)
+        content = memory.same(found.name, data, signature)
+        if content is None:
+            content = _FileReader(found, self.limits, self._plain).read(data)
+            memory.keep(found.name, data, signature, content)
+        return content
+
+    def _declare(self, resource: Resource[Any]) -> None:
+        first = self._first.setdefault((resource.kind, resource.namespace, resource.name), resource)
+        if first is resource:
+            self.result.resources.append(resource)
             return
+        message = f"declared twice: {first.file}:{first.line} has it first, and counts"
+        identity = Identity(resource.kind, resource.namespace, resource.name)
+        place = resource.locator
+        assert isinstance(place, Place)
+        fault = Fault(("metadata", "name"), message, code="GWD0013")
+        self.result.findings.append(fault_finding(place.source, place, fault, identity))
+        self.result.set_aside.append(SetAside(*identity, resource.file, resource.line))
+
+
+class _FileReader:
+    """Reads the documents of one file."""
+
+    def __init__(self, found: FoundFile, limits: Limits, plain: PlainReader) -> None:
+        self._found = found
+        self._limits = limits
+        self._plain = plain
+        self._items: list[Any] = []
+
+    def read(self, data: bytes) -> FileContent:
+        """Everything in ``data``, the file's bytes."""
+        found = self._found
         try:
             text = decode_text(data)
         except UnicodeDecodeError as error:
-            self.result.unreadable += 1
-            self._note(not_text_finding(found.name, data, error))
-            return
-        source = SourceText(found.name, found.path, data, text, self.limits)
+            return FileContent((not_text_finding(found.name, data, error),), True)
+        source = SourceText(found.name, found.path, data, text, self._limits)
         broken: list[Problem] = []
-        for item in read_documents(text, self.limits, self._plain):
+        for item in read_documents(text, self._limits, self._plain):
             if isinstance(item, Problem):
                 broken.append(item)
             elif item.value is not None or item.problems:
                 self._document(source, item)
-        if broken and found.name.endswith(".json") and (document := read_json(text, self.limits)):
+        if broken and found.name.endswith(".json") and (document := read_json(text, self._limits)):
             broken = []
             self._document(source, document)
-        if broken:
-            self.result.unreadable += 1
-        for problem in broken:
-            self._note(text_finding(source, problem, Identity()))
+        self._items += [text_finding(source, problem, Identity()) for problem in broken]
         source.forget()
+        return FileContent(tuple(self._items), bool(broken))
 
     def _document(self, source: SourceText, document: Document) -> None:
         if document.problems:
             identity = identify(document.value)
             for problem in document.problems:
-                self._note(text_finding(source, problem, identity))
-            self.result.set_aside.append(SetAside(*identity, source.name, document.line))
+                self._items.append(text_finding(source, problem, identity))
+            self._items.append(SetAside(*identity, source.name, document.line))
             return
         for prefix, tree in _unpack(document.value, ()):
             place = Place(source, document.start, document.end, document.start_line, prefix)
@@ -131,14 +197,13 @@ class _Loader:
 
     def _resource(self, source: SourceText, document: Document, place: Place, tree: Any) -> None:
         opened = open_document(tree)
-        for fault in opened.faults:
-            self._note(fault_finding(source, place, fault, opened.identity))
+        self._items += [fault_finding(source, place, fault, opened.identity) for fault in opened.faults]
         line, column = document.line, document.column
         if place.prefix and (found := place.locate((), key=False)):
             line, column = found[:2]
         if opened.spec is None or opened.metadata is None:
             if any(fault.level == "error" for fault in opened.faults):
-                self.result.set_aside.append(SetAside(*opened.identity, source.name, line))
+                self._items.append(SetAside(*opened.identity, source.name, line))
             return
         resource: Resource[Any] = Resource(
             kind=opened.identity.kind,
@@ -151,21 +216,7 @@ class _Loader:
             rule_lines=_rule_lines(tree, document),
             locator=place,
         )
-        key = (resource.kind, resource.namespace, resource.name)
-        first = self._first.setdefault(key, resource)
-        if first is not resource:
-            message = f"declared twice: {first.file}:{first.line} has it first, and counts"
-            self._note(
-                fault_finding(
-                    source, place, Fault(("metadata", "name"), message, code="GWD0013"), opened.identity
-                )
-            )
-            self.result.set_aside.append(SetAside(*opened.identity, source.name, line))
-            return
-        self.result.resources.append(resource)
-
-    def _note(self, finding: Finding) -> None:
-        self.result.findings.append(finding)
+        self._items.append(resource)
 
 
 def _unpack(tree: Any, prefix: tuple[PathItem, ...]) -> Iterator[tuple[tuple[PathItem, ...], Any]]:
