@@ -112,7 +112,7 @@ NOT_YET: dict[str, str] = {
     "EnvoyFilter.spec": _NO_ENVOY,
     "ProxyConfig.spec": "this proxy is set up by its command line",
     # MeshConfig
-    "MeshConfig.outboundTrafficPolicy": _SIDECAR,
+    "MeshConfig.outboundTrafficPolicy": "it is for sidecars; a gateway passes nothing on that no route names",
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",

@@ -64,7 +64,7 @@ async def dial(
     factory: Factory,
     hints: Hints = NO_HINTS,
 ) -> tuple[Failure | None, str]:
-    """Open a connection to ``address`` (an IP or ``unix:/path``) and give it to ``factory()``.
+    """Open a connection to ``address`` (an IP, ``unix:/path`` or ``unix:@abstract``) and give it to ``factory()``.
 
     Returns (None, "") once its ``connection_made`` was called, else the failure and the transport's words
     for the log ("" = none). Only cancellation is raised.
@@ -103,6 +103,9 @@ async def _connect(
         header = proxy_header(spec.proxy_protocol, hints.remote, hints.local)
         made = factory
         factory = lambda: _Greeter(header, made())  # noqa: E731
+    if address.startswith("unix:@"):
+        await loop.create_unix_connection(factory, sock=await _abstract(loop, address[6:]))
+        return
     if address.startswith("unix:"):
         await loop.create_unix_connection(factory, address[5:])
         return
@@ -128,6 +131,17 @@ def _keep_alive(sock: Any, wanted: KeepAlive) -> None:
             OSError, OverflowError
         ):  # it is closed again, or the value is more than the kernel takes
             sock.setsockopt(level, option, value)
+
+
+async def _abstract(loop: asyncio.AbstractEventLoop, name: str) -> socket.socket:
+    """A connection to an abstract socket, which has no path; uvloop takes none without one."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await loop.sock_connect(sock, "\0" + name)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _connect_tls(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.upstream.spec import DNS, DNS_ROUND_ROBIN, STATIC, EndpointSpec
 from tests.compiler.support import EDGE, Compiled, compile_yaml, entry, to, virtual_service
 
@@ -129,6 +131,45 @@ def test_11_3_a_name_among_static_endpoints_is_left_out_with_a_finding() -> None
     found = compiled(SELECTING, workload("w1", "vm.example.com", "{app: a}"))
     assert found.call("http://x.test/") == "503 UH"
     assert 'endpoint "vm.example.com" of svc.test is left out' in found.findings("GWD0104")[0]
+
+
+def test_11_2_none_with_a_selector_has_what_the_selector_picks() -> None:
+    body = "resolution: NONE, location: MESH_INTERNAL, workloadSelector: {labels: {app: a}}"
+    found = compiled(service(body), workload("w1", "10.0.0.1", "{app: a}"))
+    assert found.call("http://x.test/") == "svc.test:80"
+    assert found.cluster("outbound|80||svc.test").discovery == STATIC
+
+
+def test_11_7_names_of_workload_entries_are_resolved_where_dns_is_asked_for() -> None:
+    body = "resolution: DNS, workloadSelector: {labels: {app: a}}"
+    found = endpoints(service(body), workload("w1", "vm.example.com", "{app: a}", more=", ports: {http: 81}"))
+    assert found == (EndpointSpec("vm.example.com", 81, labels=(("app", "a"),)),)
+
+
+def test_11_7_a_selector_that_picks_nobody_leaves_no_endpoint_not_even_the_host() -> None:
+    found = compiled(service("resolution: DNS, workloadSelector: {labels: {app: a}}"))
+    assert found.call("http://x.test/") == "503 UH"
+
+
+def test_11_9_11_10_location_and_addresses_change_nothing() -> None:
+    plain = "resolution: STATIC, endpoints: [{address: 10.0.0.1}]"
+    expected = endpoints(service(plain))
+    assert expected == (EndpointSpec("10.0.0.1", 80),)
+    for more in ("location: MESH_INTERNAL", "location: MESH_EXTERNAL", "addresses: [240.0.0.9, 10.1.0.0/16]"):
+        found = compiled(service(f"{plain}, {more}"))
+        assert found.cluster("outbound|80||svc.test").endpoints == expected
+        assert found.findings("GWD0014") == []
+
+
+@pytest.mark.parametrize("mode", ["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"])
+def test_11_13_outbound_traffic_policy_changes_nothing_at_a_gateway(mode: str) -> None:
+    """What no route names is not found, and a destination nobody declares is 503, in every mode."""
+    mesh = msgspec.convert({"outboundTrafficPolicy": {"mode": mode}}, MeshConfig)
+    routes = virtual_service(f"- {to('nobody.test')}", hosts="[a.test]")
+    found = compile_yaml("---".join([EDGE, routes, entry("svc.test")]), mesh=mesh)
+    assert found.call("http://a.test/") == "503 NC"
+    assert found.call("http://svc.test/") == "404"
+    assert found.call("http://anywhere.test/") == "404"
 
 
 def test_11_11_the_protocol_decides_and_the_ports_name_does_not() -> None:
