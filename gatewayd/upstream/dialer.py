@@ -53,6 +53,8 @@ class Hints(NamedTuple):
 
 NO_HINTS: Final = Hints()
 
+_LARGEST_OPTION: Final = (1 << 31) - 1
+
 Factory = Callable[[], asyncio.Protocol]
 
 
@@ -127,10 +129,8 @@ def _keep_alive(sock: Any, wanted: KeepAlive) -> None:
         if value
     ]
     for level, option, value in options:
-        with suppress(
-            OSError, OverflowError
-        ):  # it is closed again, or the value is more than the kernel takes
-            sock.setsockopt(level, option, value)
+        with suppress(OSError):  # it is closed again, or the value is more than the kernel takes
+            sock.setsockopt(level, option, min(value, _LARGEST_OPTION))
 
 
 async def _abstract(loop: asyncio.AbstractEventLoop, name: str) -> socket.socket:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from tests.differential.envoy import EnvoyProcess
 from tests.support.gateway_process import GatewayProcess
 from tests.support.h1_text import Headers
-from tests.support.raw_client import RawClient
+from tests.support.raw_client import Outcome, RawClient
 from tests.support.recorder import Recorder, Seen
 
 #: Fields that differ between any two runs, or say which program it was.
@@ -110,6 +110,9 @@ class Pair:
     recorders' ports. more: further documents from the ports.
     """
 
+    #: what its upstreams are
+    recorder: type[Recorder] = Recorder
+
     def __init__(
         self,
         folder: Path,
@@ -130,10 +133,10 @@ class Pair:
         self._stack = AsyncExitStack()
         self._count = 0
 
-    async def __aenter__(self) -> Pair:
+    async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
         try:
-            self.recorders = {name: await enter(Recorder(name)) for name in self._names}
+            self.recorders = {name: await enter(self.recorder(name)) for name in self._names}
             ports = {name: recorder.port for name, recorder in self.recorders.items()}
             (self._folder / "all.yaml").write_text(
                 "---".join([GATEWAY, virtual_service(self._rules), self._more(ports)])
@@ -166,7 +169,10 @@ class Pair:
         for name in request.copied_to:
             await self._reached(name)
         seen = [one for recorder in self.recorders.values() for one in recorder.seen]
-        attempts = sorted((self._attempt(one) for one in seen), key=repr)
+        return self.told(outcome, sorted((self._attempt(one) for one in seen), key=repr))
+
+    def told(self, outcome: Outcome, attempts: list[Any]) -> Told:
+        """What a client and the upstreams saw, noise taken out."""
         if not outcome.responses:
             return Told(outcome.outcome, 0, [], b"", attempts)
         response = outcome.responses[0]
