@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.macro import policy_site
 from benchmarks.macro.results import Results
-from benchmarks.macro.scenarios import bulk, idle, requests, scale, tcp
+from benchmarks.macro.scenarios import bulk, idle, policies, requests, scale, tcp
 
 OURS = "gatewayd"
 MOST_HOSTS = 10_000
@@ -68,6 +69,7 @@ def against_row(row: str, base: str) -> Callable[[Results], float | None]:
 
 _MOST = scale.hosts_row(MOST_HOSTS)
 _RULES = scale.rules_row(MOST_RULES)
+_PLAIN = policies.row(policy_site.PLAIN)
 
 GOALS = (
     Goal(requests.REPEATED, "x nginx", against_peer(requests.REPEATED, "nginx"), 1.25, 1.0),
@@ -88,6 +90,10 @@ GOALS = (
     Goal(tcp.SNI_PING_PONG, "x nginx", against_peer(tcp.SNI_PING_PONG, "nginx"), 1.2),
     Goal(tcp.TCP_BULK, "x haproxy", against_peer(tcp.TCP_BULK, "haproxy"), 1.0),
     Goal(tcp.TCP_BULK, "x Envoy", against_peer(tcp.TCP_BULK, "envoy"), 1.0),
+    *(
+        Goal(policies.row(name), "x plain", against_row(policies.row(name), _PLAIN), 1.5)
+        for name in (policy_site.RETRIES, policy_site.FAULT, policy_site.MIRROR, policy_site.HASH)
+    ),
 )
 
 

@@ -79,10 +79,11 @@ def virtual_service_yaml(index: int, host: VirtualHost) -> str:
 
 
 def documents(site: Site) -> Iterator[str]:
-    """The Gateway with the ServiceEntry, then one VirtualService per host."""
+    """The Gateway with the ServiceEntry, one VirtualService per host, and what the site adds."""
     yield _BASE.format(port=site.upstream_port)
     for index, host in enumerate(site.hosts):
         yield virtual_service_yaml(index, host)
+    yield from site.istio
 
 
 def write_site(site: Site, folder: Path) -> None:

@@ -28,6 +28,8 @@ _SERVER = """\
   default_type application/octet-stream;
   server {{
     listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.2:{port} backlog=4096;
+    listen 127.0.0.3:{port} backlog=4096;
     location /static/files/ {{ alias {folder}/files/; }}
     location /api/same/ {{
       default_type application/json;

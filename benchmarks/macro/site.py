@@ -32,6 +32,8 @@ class Site:
 
     hosts: tuple[VirtualHost, ...]
     upstream_port: int
+    istio: tuple[str, ...] = ()
+    """Further documents for gatewayd, that the others have no form for."""
 
 
 def plain_site(upstream_port: int) -> Site:

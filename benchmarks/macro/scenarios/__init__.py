@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.macro.bench import Bench
 from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
 from benchmarks.macro.scenarios.idle import idle_memory
+from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
@@ -21,6 +22,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "rules": many_rules,
     "idle": idle_memory,
     "rate": fixed_rate,
+    "policies": policy_routes,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,
 }
