@@ -83,7 +83,7 @@ class DynamicCluster:
         _, colon, digits = authority.rpartition(b":")
         port = 443 if self.spec.tls_spec is not None else 80
         if colon and not digits.endswith(b"]"):
-            port = int(digits) if digits.isdigit() and len(digits) <= 5 else 0
+            port = int(digits) if digits.isdigit() and len(digits) <= 5 else -1
         return self._find(name, port, done)
 
     def for_sni(self, name: str, done: Done) -> Pending | None:
@@ -99,7 +99,7 @@ class DynamicCluster:
             return None
         host = self.hosts.get((name, port))
         if host is None:
-            if not 0 < port < 65536 or len(name) > _MAX_NAME or not can_be_said(name):
+            if not 0 <= port < 65536 or len(name) > _MAX_NAME or not can_be_said(name):
                 done(None, _failure(_MALFORMED))
                 return None
             if len(self.hosts) >= MAX_HOSTS and not self._make_room():
