@@ -11,7 +11,6 @@ from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.kinds import KINDS
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import format_path
-from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.sidecar import Sidecar
 from gatewayd.resources.support_table import render
 from gatewayd.resources.unsupported import entries, expand, field_paths, find_unsupported
@@ -100,12 +99,15 @@ def test_fields_side_by_side_share_a_warning() -> None:
 
 
 def test_a_value_without_effect_is_named() -> None:
-    tree = {"hosts": ["*.a.b"], "resolution": "DYNAMIC_DNS"}
-    assert used(ServiceEntry, tree, "ServiceEntry.spec") == [
-        'spec.resolution: resolution "DYNAMIC_DNS" is accepted, but not honoured yet: '
-        "the host of a request is not resolved yet"
-    ]
-    assert used(ServiceEntry, {**tree, "resolution": "DNS"}, "ServiceEntry.spec") == []
+    def findings(simple: str) -> list[str]:
+        tree = {"host": "a.test", "trafficPolicy": {"loadBalancer": {"simple": simple}}}
+        return used(DestinationRule, tree, "DestinationRule.spec")
+
+    (found,) = findings("PASSTHROUGH")
+    assert found.startswith(
+        'spec.trafficPolicy.loadBalancer.simple: simple "PASSTHROUGH" is accepted, but not hon'
+    )
+    assert findings("RANDOM") == []
 
 
 def test_claims_are_named_other_headers_are_not() -> None:
