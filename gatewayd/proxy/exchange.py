@@ -227,7 +227,7 @@ class Exchange(StreamInfo):
         stream = self.stream
         edge = stream.edge
         client = self.connection
-        if plan.plain and self.attempts == 1:
+        if plan.prepared and self.attempts == 1:
             if plan.client_plain:
                 self.x_forwarded_for = client.appended
                 message = b"".join(

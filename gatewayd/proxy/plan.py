@@ -28,8 +28,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "route",
-        "suffix", "upgrade",
+        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "prepared",
+        "route", "suffix", "upgrade",
     )  # fmt: skip
 
     def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
@@ -37,7 +37,9 @@ class Plan:
         self.failure = failure
         self.route = route
         #: True: the block's prefix + ``extra_lines`` + client lines + request id + ``suffix`` is the whole
-        #: upstream head
+        #: upstream head of a first attempt
+        self.prepared = False
+        #: True: besides, nothing is to be decided or waited for; the request goes straight to the cluster
         self.plain = False
         #: True: a PolicyExchange serves it
         self.policed = False
@@ -87,7 +89,7 @@ class Planner:
             if known is None:
                 known = self._plans[route] = _make_plan(route, options, request)
             plan = known
-        if plan.plain and not block.prefix:
+        if plan.prepared and not block.prefix:
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -103,10 +105,11 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
-    if not route.plain or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
+    if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
         return plan
     block = request.block
-    plan.plain = True
+    plan.prepared = True
+    plan.plain = route.plain
     plan.client_plain = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -137,7 +140,17 @@ def _suffix(route: Route, options: HttpOptions) -> bytes:
         tail += b"x-envoy-decorator-operation: %b\r\n" % route.decorator
     if options.attempt_count:
         tail += b"x-envoy-attempt-count: 1\r\n"
+    expected_ms = first_timeout_ms(route)
+    if expected_ms and options.debug_headers:
+        tail += b"x-envoy-expected-rq-timeout-ms: %d\r\n" % expected_ms
     return tail + b"\r\n"
+
+
+def first_timeout_ms(route: Route) -> int:
+    """The smaller of the route's and a try's time, in ms; 0 = none (semantics 14.3.4)."""
+    per_try_s = route.retry.per_try_timeout_s if route.retry is not None else 0.0
+    limits = [limit_s for limit_s in (route.timeout_s, per_try_s) if limit_s]
+    return round(min(limits) * 1000) if limits else 0
 
 
 def request_head(method: bytes, target: bytes, authority: bytes, fields: list[Pair]) -> bytes:

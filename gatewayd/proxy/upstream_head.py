@@ -1,7 +1,7 @@
 """HOT: the request head as it goes upstream, when it is not simply the plan's prepared bytes.
 
-``plain_head`` serves a plain route whose client came through other proxies; ``built_head`` everything with
-rewrites, operations, time-outs or more than one attempt. Both write down in the exchange what they sent.
+``plain_head`` serves a route that changes no head, when the client came through other proxies; ``built_head``
+everything with rewrites, operations or more than one attempt. Both write down in the exchange what they sent.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.proxy.forwarding import client_pairs
-from gatewayd.proxy.plan import request_head
+from gatewayd.proxy.plan import first_timeout_ms, request_head
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
 
 
 def plain_head(exchange: Exchange) -> bytes:
-    """A plain route's head when the client came through other proxies."""
+    """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
     block = exchange.parsed.block
     options = exchange.stream.edge.options
@@ -39,7 +39,7 @@ def plain_head(exchange: Exchange) -> bytes:
 
 
 def built_head(exchange: Exchange) -> bytes:
-    """A head with rewrites, operations, time-outs or another attempt's count."""
+    """A head with rewrites, operations or another attempt's count."""
     return request_head(*built_parts(exchange)) + b"\r\n"
 
 
@@ -105,12 +105,8 @@ def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> No
 def _expected_timeout_ms(exchange: Exchange) -> int:
     """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
     route = exchange.route
-    limits = []
-    if route.timeout_s:
-        left = route.timeout_s
-        if exchange.timeout is not None and exchange.attempts > 1:
-            left = max(0.001, exchange.timeout.at - monotonic())
-        limits.append(left)
-    if route.retry is not None and route.retry.per_try_timeout_s:
-        limits.append(route.retry.per_try_timeout_s)
-    return round(min(limits) * 1000) if limits else 0
+    expected = first_timeout_ms(route)
+    if exchange.attempts > 1 and exchange.timeout is not None:
+        left = max(0.001, exchange.timeout.at - monotonic())
+        expected = min(expected, round(left * 1000))
+    return expected

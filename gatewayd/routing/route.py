@@ -170,24 +170,29 @@ class Route:
     #: no operations, one known destination, no timeout, no further policies. Set by
     #: :meth:`seal`.
     plain: bool = False
+    #: True when the request's head goes upstream with nothing but the standard headers changed, whatever else
+    #: the route asks for: no rewrite, no operations, a known authority. Set by :meth:`seal`.
+    prepared: bool = False
     #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
     policed: bool = False
 
     def seal(self) -> Route:
-        """Work out ``plain`` and ``policed``; the compiler calls it last."""
+        """Work out ``plain``, ``prepared`` and ``policed``; the compiler calls it last."""
         self.policed = self.policies is not None or any(
             getattr(destination.cluster, "policed", False) for destination in self.destinations
         )
+        self.prepared = (
+            self.action == FORWARD
+            and self.rewrite is None
+            and all(each.authority is None and each.request_ops is None for each in self.destinations)
+        )
         first = self.destinations[0] if len(self.destinations) == 1 else None
         self.plain = (
-            self.action == FORWARD
+            self.prepared
             and first is not None
             and first.cluster is not None
             and not self.policed
-            and first.authority is None
-            and first.request_ops is None
             and first.response_ops is None
-            and self.rewrite is None
             and not self.timeout_s
             and (self.retry is None or not self.retry.per_try_timeout_s)
         )

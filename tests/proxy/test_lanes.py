@@ -1,8 +1,10 @@
-"""The plain lane sends what the general lane would build: the same request on a plain and a not plain route."""
+"""What is prepared is what would be built: the same request on a route that is plain, one that has policies but changes
+no head, and one whose heads are built field by field."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,7 @@ from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
 from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
-from gatewayd.routing.route import Route
+from gatewayd.routing.route import RetryPolicy, Route, RoutePolicies
 from gatewayd.routing.table import RouteTable, VirtualHost
 from gatewayd.snapshot import FilterChain
 from tests.support.fake_transport import FakeTransport
@@ -29,6 +31,7 @@ class _Upstream:
     def __init__(self) -> None:
         self.name = self.host_port = self.local_address = "x"
         self.active = self.total = 0
+        self.budget = self.detector = None
         self.sent = b""
         self.idle = [self]
         self.pick = lambda: self
@@ -46,13 +49,23 @@ class _Upstream:
         pass
 
 
-def sent_upstream(data: bytes, options: HttpOptions, *, plain: bool) -> bytes:
-    """What goes upstream for the request ``data``."""
+def sent_upstream(
+    data: bytes,
+    options: HttpOptions,
+    *,
+    plain: bool = False,
+    prepared: bool = False,
+    change: Callable[[Route], None] = lambda _: None,
+) -> bytes:
+    """What goes upstream for the request ``data``, on a route that ``change`` was applied to."""
     upstream: Any = _Upstream()
     route: Route = forward(upstream)
-    assert route.plain
-    route.plain = plain
-    loop: Any = SimpleNamespace()
+    change(route)
+    route.seal()
+    assert route.prepared
+    assert route.plain or not plain
+    route.plain, route.prepared = plain, plain or prepared
+    loop: Any = SimpleNamespace(call_later=lambda *_: None)
     proxy = Proxy(loop, None, lambda _: None)
     table = RouteTable([VirtualHost("all", ["*"], [Rule((), route)])])
     port = Port(proxy, set(), FilterChain("http.8080", 8080, routes=table, options=options))
@@ -61,9 +74,14 @@ def sent_upstream(data: bytes, options: HttpOptions, *, plain: bool) -> bytes:
 
 
 def _same(data: bytes, options: HttpOptions) -> None:
-    one, other = (sent_upstream(data, options, plain=plain) for plain in (True, False))
+    _equal(sent_upstream(data, options), sent_upstream(data, options, plain=True))
+    _equal(sent_upstream(data, options), sent_upstream(data, options, prepared=True))
+
+
+def _equal(*messages: bytes) -> None:
+    """Up to the order of fields and the request id."""
     heads = []
-    for message in (one, other):
+    for message in messages:
         head, _, body = message.partition(b"\r\n\r\n")
         lines = UUID.sub(b"<uuid>", head).split(b"\r\n")
         heads.append((lines[0], lines[1], sorted(lines[2:]), body))
@@ -117,6 +135,47 @@ def test_both_lanes_send_the_same_whatever_the_fields(
     method: str, fields: list[bytes], options: HttpOptions
 ) -> None:
     _same(f"{method} /a HTTP/1.1\r\nHost: a.test\r\n".encode() + b"".join(fields) + b"\r\n", options)
+
+
+def _policed(route: Route) -> None:
+    route.policies = RoutePolicies()
+
+
+def _timed(route: Route) -> None:
+    route.timeout_s = 2.5
+
+
+def _tried_briefly(route: Route) -> None:
+    route.timeout_s = 2.5
+    route.retry = RetryPolicy(per_try_timeout_s=0.25)
+
+
+def _two_destinations(route: Route) -> None:
+    (one,) = route.destinations
+    route.destinations = (one, one)
+    route.pick = lambda: one
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("change", [_policed, _timed, _tried_briefly, _two_destinations])
+def test_a_route_that_changes_no_head_sends_what_is_prepared(
+    change: Callable[[Route], None], options: HttpOptions
+) -> None:
+    data = b"POST /a HTTP/1.1\r\nHost: a.test\r\nX-A: 1\r\nContent-Length: 3\r\n\r\nabc"
+    one, other = (
+        sent_upstream(data, options, prepared=prepared, change=change) for prepared in (True, False)
+    )
+    _equal(one, other)
+
+
+def test_the_expected_time_goes_upstream_with_the_first_attempt() -> None:
+    """Semantics 14.3.4: the smaller of the route's and the try's time."""
+    data = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+    for change, expected in ((_timed, b"2500"), (_tried_briefly, b"250")):
+        sent = sent_upstream(data, HttpOptions(), prepared=True, change=change)
+        assert b"x-envoy-expected-rq-timeout-ms: %b\r\n" % expected in sent
+        bare = sent_upstream(data, HttpOptions(debug_headers=False), prepared=True, change=change)
+        assert b"expected" not in bare
 
 
 def test_what_goes_upstream_field_by_field() -> None:

@@ -1,0 +1,91 @@
+"""Instructions per exchange for each route of the policy scenario, counted by callgrind.
+
+Counts do not depend on how busy the machine is: two versions of the code, or two routes, are told apart by less
+than a hundredth. `python -m benchmarks.micro.instructions [--only NAME]`; about a minute, most of it start-up.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.macro import policy_site
+from benchmarks.macro.tools import tool
+from benchmarks.micro.policies import make_rig, pairs, source
+from gatewayd.observe.access_log import AccessLog
+
+WARM_UP = 200
+EXCHANGES = 400
+MARK = "getppid"
+"""callgrind writes down its counts and begins anew whenever this function of libc is called; nothing else does."""
+
+_TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
+
+
+def play(names: list[str]) -> None:
+    """The exchanges of all routes, with a mark before and after each route's."""
+    loop = asyncio.new_event_loop()
+    log = AccessLog(loop, "/dev/null", "text")
+    rig = make_rig(loop, log)
+    for name in names:
+        requests = source(name)
+        for pair in pairs(requests, WARM_UP):
+            rig.exchange(pair)
+        inputs = pairs(requests, EXCHANGES)
+        gc.collect()
+        gc.disable()
+        os.getppid()
+        for pair in inputs:
+            rig.exchange(pair)
+        os.getppid()
+        gc.enable()
+    log.close()
+    loop.close()
+
+
+def counted(names: list[str]) -> dict[str, float]:
+    """Instructions per exchange of each route."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        subprocess.run(
+            [
+                *(tool("valgrind"), "--tool=callgrind", f"--dump-before={MARK}"),
+                f"--callgrind-out-file={folder}/counts",
+                *(sys.executable, "-m", "benchmarks.micro.instructions", "--play", *names),
+            ],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+        )
+        found = {}
+        for index, name in enumerate(names):
+            text = Path(folder, f"counts.{2 * index + 2}").read_text()
+            found[name] = int(_TOTALS.findall(text)[-1]) / EXCHANGES
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print one line per route as a Markdown table."""
+    names = [each.name for each in policy_site.POLICIES]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.instructions", description=__doc__)
+    parser.add_argument("--only", action="append", choices=names, help="this route beside the plain one")
+    parser.add_argument("--play", nargs="+", choices=names, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.play:
+        play(args.play)
+        return 0
+    chosen = list(dict.fromkeys([policy_site.PLAIN, *(args.only or names)]))
+    counts = counted(chosen)
+    print("| route | thousand instructions per exchange | x plain |\n| --- | ---: | ---: |")
+    for name in chosen:
+        row = policy_site.policy(name).row
+        print(f"| {row} | {counts[name] / 1000:.1f} | {counts[name] / counts[policy_site.PLAIN]:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
