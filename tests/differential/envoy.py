@@ -133,6 +133,12 @@ class EnvoyProcess:
             await asyncio.sleep(_POLL_S)
         raise RuntimeError(f"Envoy did not start: {_text(self._home / 'stderr')[-2000:]}")
 
+    async def statistics(self, prefix: str) -> dict[str, int]:
+        """Counters and gauges whose name begins with ``prefix``, without it."""
+        text = await _get(_text(self._home / "admin"), f"/stats?filter=^{prefix}") or ""
+        lines = (line.partition(": ") for line in text.splitlines())
+        return {name.removeprefix(prefix): int(value) for name, _, value in lines if value.isdigit()}
+
     async def records(self, count: int, timeout_s: float = 20.0) -> list[dict[str, Any]]:
         """The access log, once it has ``count`` lines."""
         deadline = time.monotonic() + timeout_s
@@ -195,6 +201,7 @@ def _bootstrap(
             }
         ],
         "route_config": {
+            "validate_clusters": False,
             "virtual_hosts": [
                 {
                     "name": "all",
@@ -202,7 +209,7 @@ def _bootstrap(
                     "include_request_attempt_count": True,
                     "routes": list(routes),
                 }
-            ]
+            ],
         },
         "http_filters": [*filters, router],
         **manager,
