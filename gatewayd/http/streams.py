@@ -59,6 +59,22 @@ class ServerStream(Protocol):
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the request body."""
 
+    def bare_transport(self) -> Any:
+        """The transport that takes body bytes as they are, or None when they need framing or nobody is there."""
+
+
+class Borrower(Protocol):
+    """Who moves part of a response body from socket to socket, past both codecs.
+
+    The client codec lends its socket (``lend``) and is given it back (``take_back``); in between it reads nothing.
+    """
+
+    def pause(self, paused: bool) -> None:
+        """The client cannot keep up, or can again; told to the borrower instead of the codec."""
+
+    def stop(self) -> None:
+        """The exchange or the connection is over: hold nothing any more, and give nothing back."""
+
 
 class ResponseHandler(Protocol):
     """What a client codec tells the exchange about its attempt."""

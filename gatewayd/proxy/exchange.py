@@ -18,6 +18,7 @@ from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
+from gatewayd.proxy import bodies
 from gatewayd.proxy.forwarding import Client, new_request_id
 from gatewayd.proxy.local_reply import (
     Reply,
@@ -364,6 +365,8 @@ class Exchange(StreamInfo):
         if end:
             self._finish(monotonic())
         self.stream.send_data(data, end)
+        if not end and len(data) >= bodies.BIG_PIECE:
+            bodies.offer(self)
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx head; see ResponseHandler. A 100 nobody asked for is dropped (hardening section 7)."""

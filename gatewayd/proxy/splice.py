@@ -3,7 +3,8 @@
 A :class:`Splice` moves one direction of two connections whose transports stay alive, paused and empty: it works
 on copies of their descriptors, which the event loop watches as descriptors of their own. Bytes go source to
 pipe to target; the source is read again when the pipe is empty, so no more waits than one pipe holds. Each
-readiness event does a bounded piece of work, and a stream that is no longer bulk is given back.
+readiness event does a bounded piece of work, and a stream that is no longer bulk is given back. With a limit
+not a byte more is taken, so that whoever reads the source afterwards finds what follows.
 
 Whoever starts one is told what became of it (:class:`Owner`); after any of the last three it is over and holds
 nothing.
@@ -16,7 +17,9 @@ import contextlib
 import fcntl
 import os
 import resource
-from typing import Final, Protocol
+import socket
+import sys
+from typing import Any, Final, Protocol
 
 #: ``os.splice`` is there from Linux and Python 3.10 on.
 AVAILABLE: Final = hasattr(os, "splice")
@@ -40,15 +43,25 @@ _F_SETPIPE_SZ: Final = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 _F_GETPIPE_SZ: Final = getattr(fcntl, "F_GETPIPE_SZ", 1032)
 _FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
 
+_PLAIN: Final = (socket.AF_INET, socket.AF_INET6)
+
+
+def is_plain(transport: Any) -> bool:
+    """Whether ``transport`` is a TCP socket and nothing else."""
+    if transport.get_extra_info("tls") is not None or transport.get_extra_info("sslcontext") is not None:
+        return False
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.family in _PLAIN and not transport.get_extra_info("coded")
+
 
 class Owner(Protocol):
     """Who started a splice."""
 
     def on_spliced(self, count: int) -> None:
-        """``count`` more bytes were taken from the source."""
+        """``count`` more bytes were taken from the source, or, if it is 0, some more reached the target."""
 
     def on_splice_end(self) -> None:
-        """The source ended, and the target has everything."""
+        """The source ended, or the limit is reached, and the target has everything."""
 
     def on_splice_broken(self, *, at_source: bool) -> None:
         """One of the connections broke."""
@@ -134,7 +147,7 @@ class Splice:
     """One direction of two connections in bulk; see the module."""
 
     __slots__ = (
-        "_calm", "_finishing", "_loop", "_moved", "_owner", "_pipe", "_pool", "_source", "_target",
+        "_calm", "_finishing", "_left", "_loop", "_moved", "_owner", "_pipe", "_pool", "_source", "_target",
         "_waits_for_room", "waiting",
     )  # fmt: skip
 
@@ -146,8 +159,10 @@ class Splice:
         source: int,
         target: int,
         owner: Owner,
+        *,
+        limit: int = sys.maxsize,
     ) -> None:
-        """Move from descriptor ``source`` to ``target``, both of sockets that do not block.
+        """Move ``limit`` bytes at most from descriptor ``source`` to ``target``, both of sockets that do not block.
 
         Both are copied. Raises OSError when the process is out of descriptors; the pipe is the caller's then.
         """
@@ -163,6 +178,7 @@ class Splice:
         self._owner = owner
         #: bytes in the pipe
         self.waiting = 0
+        self._left = limit  # bytes that may still be taken
         self._moved = 0  # since the last look
         self._calm = 0
         self._finishing = False
@@ -175,21 +191,24 @@ class Splice:
         if pipe is None:
             return
         taken = 0
+        waited = self.waiting
         count = pipe.size
         at_source = broken = False
-        ended = self._finishing
+        ended = self._finishing or not self._left
         try:
             for _ in range(_ROUNDS):
                 if not self.waiting:
                     if ended:
                         break
                     at_source = True
-                    count = os.splice(self._source, pipe.write_end, pipe.size, flags=_FLAGS)
+                    count = os.splice(self._source, pipe.write_end, min(pipe.size, self._left), flags=_FLAGS)
                     at_source = False
                     if not count:
                         ended = True
                         break
                     taken += count
+                    self._left -= count
+                    ended = not self._left
                     self.waiting = count
                 self.waiting -= os.splice(pipe.read_end, self._target, self.waiting, flags=_FLAGS)
                 if self.waiting or count < _SHORT_ROUND:
@@ -199,7 +218,7 @@ class Splice:
         except OSError:
             broken = True
         owner = self._owner
-        if taken:
+        if taken or self.waiting < waited:
             self._moved += taken
             owner.on_spliced(taken)
         if broken:

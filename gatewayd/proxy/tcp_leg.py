@@ -10,13 +10,12 @@ so that closing, resetting and half-closing go on as without.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 from gatewayd.proxy import direct, splice
 from gatewayd.proxy.direct import Direct
-from gatewayd.proxy.splice import Splice
+from gatewayd.proxy.splice import Splice, is_plain
 
 #: So many reads of this size, and a stream is bulk.
 _BIG_READ: Final = 1 << 15
@@ -26,7 +25,6 @@ _BIG_READS_AGAIN: Final = 64
 #: So many reads that are not big, and messages are handed over by the loop itself, until so many bytes in a second.
 _SMALL_READS: Final = 32
 _DIRECT_BYTES: Final = 4 << 20
-_PLAIN: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 def _drop(data: bytes) -> None:
@@ -65,7 +63,7 @@ class Leg(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is connected."""
         self.transport = transport
-        if _is_plain(transport):
+        if is_plain(transport):
             # Written at once, not at the end of the loop's turn; and what does not go out stops the other side.
             transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
         self.session.on_connected(self)
@@ -162,7 +160,7 @@ class Leg(asyncio.Protocol):
         """Many short messages in a row: the loop hands them over by itself."""
         other = self.other.transport
         if self.forward is _drop or not (
-            direct.AVAILABLE and _is_plain(self.transport) and _is_plain(other) and not other.is_closing()
+            direct.AVAILABLE and is_plain(self.transport) and is_plain(other) and not other.is_closing()
         ):
             return
         mark = direct.received_bytes(self.transport.get_extra_info("socket"))
@@ -204,7 +202,7 @@ class Leg(asyncio.Protocol):
     def _become_bulk(self) -> None:
         """Move to the kernel once everything written to the other side has left."""
         other = self.other.transport
-        if self.forward is _drop or not (splice.AVAILABLE and _is_plain(self.transport) and _is_plain(other)):
+        if self.forward is _drop or not (splice.AVAILABLE and is_plain(self.transport) and is_plain(other)):
             return
         self._wants_splice = True
         other.set_write_buffer_limits(
@@ -253,11 +251,3 @@ class Leg(asyncio.Protocol):
         self.splice = None
         self._big_reads = _BIG_READS - _BIG_READS_AGAIN
         self.resume()
-
-
-def _is_plain(transport: Any) -> bool:
-    """Whether ``transport`` is a TCP socket and nothing else."""
-    if transport.get_extra_info("tls") is not None or transport.get_extra_info("sslcontext") is not None:
-        return False
-    sock = transport.get_extra_info("socket")
-    return sock is not None and sock.family in _PLAIN and not transport.get_extra_info("coded")

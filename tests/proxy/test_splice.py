@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -38,14 +40,20 @@ class Recorded:
 class Bench:
     """Two pairs of connected sockets and a splice from one to the other."""
 
-    def __init__(self, pool: PipePool) -> None:
+    def __init__(self, pool: PipePool, *, limit: int = sys.maxsize) -> None:
         self.writer, self.source = _pair()
         self.target, self.reader = _pair()
         self.owner = Recorded()
         pipe = pool.take()
         assert pipe is not None
         self.splice = Splice(
-            asyncio.get_running_loop(), pool, pipe, self.source.fileno(), self.target.fileno(), self.owner
+            asyncio.get_running_loop(),
+            pool,
+            pipe,
+            self.source.fileno(),
+            self.target.fileno(),
+            self.owner,
+            limit=limit,
         )
 
     def __enter__(self) -> Bench:
@@ -207,4 +215,55 @@ async def test_what_was_taken_is_delivered_after_finish() -> None:
             received += len(bench.reader.recv(1 << 20))
         assert bench.owner.told == ["end"]
         assert received == taken == bench.owner.count
+    pool.close()
+
+
+@pytest.mark.parametrize("limit", [1, 5, 4096, 100_000, 3_000_000])
+async def test_not_a_byte_beyond_the_limit_is_taken(limit: int) -> None:
+    """What comes after it stays in the source for somebody else."""
+    pool = PipePool(1)
+    loop = asyncio.get_running_loop()
+    with Bench(pool, limit=limit) as bench:
+        sending = asyncio.ensure_future(loop.sock_sendall(bench.writer, bytes(limit) + b"next"))
+        received = 0
+        async with asyncio.timeout(20):
+            while received < limit:
+                received += len(await loop.sock_recv(bench.reader, 1 << 20))
+            await sending
+        assert await bench.until_told() == ["end"]
+        assert received == limit == bench.owner.count
+        assert await loop.sock_recv(bench.source, 100) == b"next"
+        with pytest.raises(BlockingIOError):
+            bench.reader.recv(1)
+    assert pool.lent == 0
+    pool.close()
+
+
+async def test_the_end_before_the_limit_is_an_end() -> None:
+    pool = PipePool(1)
+    with Bench(pool, limit=100) as bench:
+        bench.writer.send(b"hello")
+        bench.writer.shutdown(socket.SHUT_WR)
+        assert await bench.until_told() == ["end"]
+        assert bench.owner.count == 5
+    pool.close()
+
+
+async def test_what_leaves_the_pipe_is_told_too() -> None:
+    """A target that reads what was taken long ago is progress, though nothing is taken."""
+    pool = PipePool(1)
+    told: list[int] = []
+    with Bench(pool) as bench:
+        while not bench.splice.waiting:
+            bench.writer.send(bytes(1 << 16))
+            await asyncio.sleep(0)
+        bench.owner.on_spliced = told.append  # type: ignore[method-assign, assignment]
+        bench.splice.finish()  # nothing more can be taken
+        waiting = bench.splice.waiting
+        async with asyncio.timeout(20):
+            while bench.splice.waiting == waiting:
+                with contextlib.suppress(BlockingIOError):
+                    bench.reader.recv(1 << 16)
+                await asyncio.sleep(0)
+        assert told == [0]
     pool.close()

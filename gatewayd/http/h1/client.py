@@ -15,6 +15,7 @@ from gatewayd.http.h1.chunked import ChunkedReader
 from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.h1.response import ResponseHead, ResponseParser
 from gatewayd.http.limits import HttpLimits
+from gatewayd.http.streams import Borrower
 from gatewayd.http.tcp_info import never_received
 
 # What is being read; LENGTH, CHUNKED and UNTIL_CLOSE (1 to 3) are the body's.
@@ -29,9 +30,9 @@ class ClientConnection(asyncio.Protocol):
     """An HTTP/1.1 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim", "_limits", "_method",
-        "_paused", "_reader", "_remaining", "_request_done", "_request_ended", "_responses", "_state",
-        "_upgrade", "_written", "_written_before",
+        "_borrower", "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim",
+        "_limits", "_method", "_paused", "_reader", "_remaining", "_request_done", "_request_ended", "_responses",
+        "_state", "_upgrade", "_written", "_written_before",
         "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport",
         "write",
     )  # fmt: skip
@@ -54,6 +55,8 @@ class ClientConnection(asyncio.Protocol):
         self._remaining = 0
         self._paused = False
         self._eof_unread = False
+        #: who takes the body's bytes past us, if anybody
+        self._borrower: Borrower | None = None
         #: bytes of all messages, and of those before the present one
         self._written = self._written_before = 0
 
@@ -138,6 +141,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; whoever was using it hears why."""
+        if self._borrower is not None:
+            self._end_loan()
         exchange = self.exchange
         # A broken pipe is what Linux says about a reset that came after the end of stream.
         ended = isinstance(exc, BrokenPipeError)
@@ -230,12 +235,43 @@ class ClientConnection(asyncio.Protocol):
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading from the upstream."""
-        if paused != self._paused and not self.closed and not self.transport.is_closing():
+        if self._borrower is not None:
+            self._borrower.pause(paused)
+        elif paused != self._paused and not self.closed and not self.transport.is_closing():
             self._paused = paused
             if paused:
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    # --- bytes that go past us
+
+    @property
+    def body_left(self) -> int:
+        """Bytes of the response body still to come, if its length is known; 0 when it is not."""
+        return self._remaining if self._state == LENGTH else 0
+
+    def lend(self, borrower: Borrower) -> None:
+        """Read nothing until :meth:`take_back`: ``borrower`` takes some of :attr:`body_left` from the socket.
+
+        It must leave at least one byte, so that what follows the body is found here as ever.
+        """
+        self.pause(True)
+        self._borrower = borrower
+
+    def take_back(self, count: int, *, broken: bool = False) -> None:
+        """``count`` bytes of the body went past us, and no more will; ``broken``: so is the connection."""
+        self._borrower = None
+        self._remaining -= count
+        if broken:
+            self._fail(errors.UPSTREAM_PROTOCOL)
+        else:
+            self.pause(False)
+
+    def _end_loan(self) -> None:
+        borrower, self._borrower = self._borrower, None
+        if borrower is not None:
+            borrower.stop()
 
     def finish_tunnel(self) -> None:
         """Both ends of a tunnel ended: close, once what is buffered has left (but not for ever)."""
@@ -248,6 +284,8 @@ class ClientConnection(asyncio.Protocol):
     def close(self) -> None:
         """Give the connection up; the exchange, if any, hears no more of it."""
         self.exchange = None
+        if self._borrower is not None:
+            self._end_loan()
         if not self.closed:
             self.closed = True
             self.transport.abort()

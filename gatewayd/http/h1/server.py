@@ -365,6 +365,10 @@ class ServerConnection(asyncio.Protocol):
         if end:
             self._response_done()
 
+    def bare_transport(self) -> Any:
+        """Where body bytes may go past us; see ServerStream."""
+        return None if self._chunked_response or self.transport.is_closing() else self.transport
+
     def send_interim(self, status: int, pairs: list[Pair]) -> None:
         """A 1xx response; see ServerStream. It has no body, so nothing in it may promise one."""
         self.progress += 1
