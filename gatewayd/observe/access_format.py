@@ -1,23 +1,22 @@
-"""HOT: one line of the access log for one exchange: Istio's default text form, and JSON (semantics 17).
+"""HOT: the lines of the access log, one for each exchange: Istio's default text form, and JSON (semantics 17).
 
-``FORMATS`` maps the word of ``--access-log-format`` to a function that makes a formatter. The text formatter
+``FORMATS`` maps the word of ``--access-log-format`` to what makes the formatter of a batch. The text formatter
 is the format string of semantics 17.2 written out by hand, because a compiled one costs some four times as
 much; a test compares the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import gmtime, strftime
 from typing import Any, Final
 
 import msgspec
 
-from gatewayd.http.message import RequestHead
-from gatewayd.observe.escaping import escape
+from gatewayd.observe.escaping import SAFE, escape, escaped
 from gatewayd.observe.formatter import split_format
 from gatewayd.observe.operators import remote_address
-from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.observe.stream_info import ConnectionInfo, StreamInfo
 
 #: Istio's default format (semantics 17.2).
 DEFAULT_FORMAT: Final = (
@@ -34,15 +33,16 @@ DEFAULT_FORMAT: Final = (
 _MAX_SHOWN: Final = 4096
 _MAX_SHOWN_BYTES: Final = 256
 
-#: Numbers as text, and the end of the time stamp.
+#: Numbers as columns, and the end of the time stamp.
 _READY: Final = 4096
-_NUMBERS: Final = tuple(map(str, range(_READY)))
-_MILLISECONDS: Final = tuple(f".{number:03d}Z]" for number in range(1000))
-
-#: A request id of our own making is a UUID and needs no escaping.
-_ID_BYTES: Final = 36
+_NUMBERS: Final = tuple(b"%d " % number for number in range(_READY))
+_MILLISECONDS: Final = tuple(b'.%03dZ] "' % number for number in range(1000))
+#: From the status to the bytes received, when there is nothing else to say, by status.
+_ORDINARY: Final = tuple(b'" %d - via_upstream - "-" 0 ' % status for status in range(1000))
 
 Formatter = Callable[[StreamInfo], str]
+#: The lines of a batch. A batch at a time, because one long join costs less than a line's and then theirs.
+BatchFormatter = Callable[[Sequence[StreamInfo]], bytes]
 
 
 def start_times() -> Callable[[float], str]:
@@ -61,103 +61,185 @@ def start_times() -> Callable[[float], str]:
     return start_time
 
 
-def text_formatter() -> Formatter:
-    """Make the formatter of the default text line; it ends with a line end."""
-    shown: dict[bytes | str, str] = {b"": "-", "": "-"}
-    look_up = shown.get
-    stamp_second = -1
-    stamp = ""
+class _Shown:
+    """Values as they are printed, remembered when they are short: ``get``, and ``add`` for those it has not."""
 
-    def show(value: bytes | str) -> str:
-        """What is printed for ``value``; remembered when it is short."""
-        text = escape(value if isinstance(value, bytes) else value.encode())
+    __slots__ = ("_form", "_known", "get")
+
+    def __init__(self, form: bytes) -> None:
+        self._form = form
+        self._known: dict[bytes | str, bytes] = {}
+        self.get = self._known.get
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, value: bytes | str) -> bytes:
+        """What is printed for ``value``."""
+        text = self._form % (escaped(value if isinstance(value, bytes) else value.encode()) or b"-")
         if len(value) <= _MAX_SHOWN_BYTES:
-            if len(shown) >= _MAX_SHOWN:
-                shown.clear()
-                shown[b""] = shown[""] = "-"
-            shown[value] = text
+            if len(self._known) >= _MAX_SHOWN:
+                self._known.clear()
+            self._known[value] = text
         return text
 
-    def show_head(request: RequestHead, info: StreamInfo) -> tuple[str, str, str]:
-        """What is printed of a request's head: kept with it, since heads repeat."""
-        method = info.method
-        protocol = info.protocol
-        path = request.target
-        agent = request.user_agent or request.fields.get(b"user-agent") or b""
-        authority = request.authority
-        target = escape(path) or "-"  # mostly new, so not worth remembering
-        line = f"{look_up(method) or show(method)} {target} {look_up(protocol) or show(protocol)}"
-        shown_head = request.shown = (
-            line,
-            look_up(agent) or show(agent),
-            look_up(authority) or show(authority),
+
+class TextLines:
+    """Makes the default text lines of a batch; each ends with a line end."""
+
+    __slots__ = ("_columns", "_ends", "_quoted", "_second", "_stamp", "_upstreams")
+
+    def __init__(self) -> None:
+        self._columns = _Shown(b"%b ")
+        self._quoted = _Shown(b'"%b" ')
+        self._ends = _Shown(b"%b\n")
+        #: upstream address, cluster and local address -> their columns
+        self._upstreams: dict[tuple[str, str, str], bytes] = {}
+        #: the whole second that ``_stamp`` prints
+        self._second = -1.0
+        self._stamp = b""
+
+    @property
+    def remembered(self) -> tuple[int, ...]:
+        """How many values are remembered, of each kind."""
+        return len(self._columns), len(self._quoted), len(self._ends), len(self._upstreams)
+
+    def __call__(self, infos: Sequence[StreamInfo]) -> bytes:
+        """The lines of ``infos``."""
+        out: list[bytes] = []
+        quoted = self._quoted
+        ends = self._ends
+        quoted_of = quoted.get
+        end_of = ends.get
+        upstream_of = self._upstreams.get
+        numbers = _NUMBERS
+        safe = SAFE
+        stamp_second = self._second
+        stamp = self._stamp
+        for info in infos:
+            since = info.started_wall - stamp_second
+            if not 0.0 <= since < 1.0:
+                stamp_second = self._second = float(int(info.started_wall))
+                stamp = self._stamp = strftime("[%Y-%m-%dT%H:%M:%S", gmtime(stamp_second)).encode()
+                since = info.started_wall - stamp_second
+            request = info.request
+            if request is None:
+                line, agent, authority = _first_line(info), b'"-" ', b'"-" '
+            else:
+                shown = request.shown
+                if shown is None:
+                    path = request.target
+                    line = b" ".join((info.method, path, info.protocol))
+                    if not (path and info.method and info.protocol) or line.translate(safe) is not line:
+                        line = _first_line(info, path)
+                    agent = request.user_agent or request.fields.get(b"user-agent") or b""
+                    agent = quoted_of(agent) or quoted.add(agent)
+                    authority = quoted_of(request.authority) or quoted.add(request.authority)
+                    request.shown = line, agent, authority  # heads repeat
+                else:
+                    line, agent, authority = shown
+                if info.path is not request.target:
+                    line = _first_line(info)
+            if (
+                info.details == "via_upstream"
+                and not info.flags
+                and not info.bytes_received
+                and not info.transport_failure
+                and not info.termination_details
+            ):
+                outcome = _ORDINARY[info.status]
+            else:
+                outcome = _outcome(info)
+            sent = info.bytes_sent
+            started = info.started_at
+            finished = info.finished_at
+            responded = info.responded_at
+            # Ready-made texts: to format a number costs more than to look it up.
+            duration = int((finished - started) * 1000)
+            took = numbers[duration] if duration < _READY else b"%d " % duration
+            if responded is finished:
+                service = took
+            elif responded:
+                duration = int((responded - started) * 1000)
+                service = numbers[duration] if duration < _READY else b"%d " % duration
+            else:
+                service = b"- "
+            forwarded = info.x_forwarded_for
+            request_id = info.request_id
+            if not request_id or request_id.translate(safe) is not request_id:
+                request_id = escaped(request_id) or b"-"
+            upstream = info.upstream_host, info.upstream_cluster, info.upstream_local_address
+            connection = info.connection
+            sides = connection.shown or _show_sides(connection)
+            if info.trusted_address and info.trusted_address != connection.remote_ip.encode():
+                sides = _sides(connection, remote_address(info))
+            route_name = "" if info.route is None else info.route.name
+            out += (
+                stamp,
+                _MILLISECONDS[int(since * 1000)],
+                line,
+                outcome,
+                numbers[sent] if sent < _READY else b"%d " % sent,
+                took,
+                service,
+                quoted_of(forwarded) or quoted.add(forwarded),
+                agent,
+                b'"',
+                request_id,
+                b'" ',
+                authority,
+                upstream_of(upstream) or self._show_upstream(upstream),
+                sides,
+                end_of(route_name) or ends.add(route_name),
+            )
+        return b"".join(out)
+
+    def _show_upstream(self, upstream: tuple[str, str, str]) -> bytes:
+        host, cluster, local = upstream
+        columns = self._columns
+        text = b'"%b" %b%b' % (
+            escaped(host.encode()) or b"-",
+            columns.get(cluster) or columns.add(cluster),
+            columns.get(local) or columns.add(local),
         )
-        return shown_head
+        known = self._upstreams
+        if len(known) >= _MAX_SHOWN:
+            known.clear()
+        if len(text) <= 2 * _MAX_SHOWN_BYTES:
+            known[upstream] = text
+        return text
 
-    def show_line(info: StreamInfo) -> str:
-        """The first column in quotes, when it is not that of the head."""
-        return " ".join([look_up(value) or show(value) for value in (info.method, info.path, info.protocol)])
 
-    def show_connection(info: StreamInfo) -> str:
-        """Local address, remote address and server name: kept with the connection."""
-        connection = info.connection
-        name = connection.requested_server_name
-        shown = f"{connection.local_address} {connection.remote_address} {look_up(name) or show(name)}"
-        connection.shown = shown
-        return shown
+def _first_line(info: StreamInfo, path: bytes | None = None) -> bytes:
+    """Method, path and protocol."""
+    values = (info.method, info.path if path is None else path, info.protocol)
+    return b" ".join([escaped(value) or b"-" for value in values])
 
-    def format_line(info: StreamInfo) -> str:
-        nonlocal stamp_second, stamp
-        wall = info.started_wall
-        second = int(wall)
-        if second != stamp_second:
-            stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-            stamp_second = second
-        request = info.request
-        if request is None:
-            line, agent, authority = show_line(info), "-", "-"
-        else:
-            line, agent, authority = request.shown or show_head(request, info)
-            if info.path is not request.target:
-                line = show_line(info)
-        details = info.details
-        if details != "via_upstream":
-            details = escape(one_column(details).encode()) or "-"
-        ended = info.termination_details
-        failure = info.transport_failure
-        started = info.started_at
-        responded = info.responded_at
-        forwarded = info.x_forwarded_for
-        cluster = info.upstream_cluster
-        connection = info.connection
-        sides = connection.shown or show_connection(info)
-        if info.trusted_address and info.trusted_address != connection.remote_ip.encode():
-            name = connection.requested_server_name
-            remote = escape(remote_address(info).encode())
-            sides = f"{connection.local_address} {remote} {look_up(name) or show(name)}"
-        route = info.route
-        route_name = route.name if route is not None else ""
-        # Ready-made texts: to format a number costs more than to look it up.
-        sent = info.bytes_sent
-        request_id = info.request_id
-        duration = int((info.finished_at - started) * 1000)
-        service = int((responded - started) * 1000) if responded else -1
-        return (
-            f'[{stamp}{_MILLISECONDS[int((wall - second) * 1000)]} "{line}" '
-            f"{_NUMBERS[info.status]} {info.flags or '-'} {details} "
-            f"{(look_up(ended) or show(ended)) if ended else '-'} "
-            f'"{(look_up(failure) or show(failure)) if failure else "-"}" '
-            f"{info.bytes_received or '0'} {_NUMBERS[sent] if sent < _READY else sent} "
-            f"{_NUMBERS[duration] if duration < _READY else duration} "
-            f"{('-' if service < 0 else _NUMBERS[service]) if service < _READY else service} "
-            f'"{look_up(forwarded) or show(forwarded)}" "{agent}" '
-            f'"{request_id.decode() if len(request_id) == _ID_BYTES else escape(request_id) or "-"}" "{authority}" '
-            f'"{info.upstream_host or "-"}" {look_up(cluster) or show(cluster)} '
-            f"{info.upstream_local_address or '-'} {sides} "
-            f"{(look_up(route_name) or show(route_name)) if route_name else '-'}\n"
-        )
 
-    return format_line
+def _outcome(info: StreamInfo) -> bytes:
+    """From the status to the bytes received, with the end of the quotes before it."""
+    values = (one_column(info.details), info.termination_details, info.transport_failure)
+    details, ended, failure = [escaped(value.encode()) or b"-" for value in values]
+    flags = info.flags.encode() or b"-"
+    return b'" %d %b %b %b "%b" %d ' % (info.status, flags, details, ended, failure, info.bytes_received)
+
+
+def _show_sides(connection: ConnectionInfo) -> bytes:
+    """What :func:`_sides` says of most requests of a connection: kept with it."""
+    connection.shown = _sides(connection, connection.remote_address)
+    return connection.shown
+
+
+def _sides(connection: ConnectionInfo, remote: str) -> bytes:
+    """Local address, remote address and server name."""
+    values = (connection.local_address, remote, connection.requested_server_name)
+    return b"%b %b %b " % tuple([escaped(value.encode()) or b"-" for value in values])
+
+
+def text_formatter() -> Formatter:
+    """Make the formatter of one default text line."""
+    lines = TextLines()
+    return lambda info: lines((info,)).decode("ascii")
 
 
 def one_column(text: str) -> str:
@@ -229,5 +311,11 @@ def _text(value: bytes | None) -> str | None:
     return value.decode("utf-8", "backslashreplace") if value else None
 
 
+def json_lines() -> BatchFormatter:
+    """Make the formatter of a batch of JSON lines."""
+    make = json_formatter()
+    return lambda infos: "".join([make(info) for info in infos]).encode()
+
+
 #: ``--access-log-format`` -> what makes the formatter of that form.
-FORMATS: Final[dict[str, Callable[[], Formatter]]] = {"text": text_formatter, "json": json_formatter}
+FORMATS: Final[dict[str, Callable[[], BatchFormatter]]] = {"text": TextLines, "json": json_lines}

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
-from gatewayd.observe.access_format import FORMATS
+from gatewayd.observe.access_format import FORMATS, BatchFormatter
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.observe.stream_info import StreamInfo
 
@@ -32,7 +31,7 @@ class AccessLog:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: str = "-", kind: str = "text") -> None:
         self._loop = loop
-        self._format: Callable[[StreamInfo], str] = FORMATS[kind]()
+        self._format: BatchFormatter = FORMATS[kind]()
         self.sink = LogSink(path, loop)
         self._pending: list[StreamInfo] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -60,23 +59,22 @@ class AccessLog:
         if sink.full:
             sink.drop(len(pending), "the reader does not keep up")
             return
-        make = self._format
         try:
-            lines = "".join([make(info) for info in pending])
+            lines = self._format(pending)
         except Exception:
             # A fact of the wrong type must not cost the others their lines, nor the worker its life.
             lines = self._format_singly(pending)
-        sink.write(lines.encode("utf-8", "backslashreplace"))
+        sink.write(lines)
 
-    def _format_singly(self, pending: list[StreamInfo]) -> str:
+    def _format_singly(self, pending: list[StreamInfo]) -> bytes:
         lines = []
         for info in pending:
             try:
-                lines.append(self._format(info))
+                lines.append(self._format((info,)))
             except Exception:
                 _log.exception("an exchange could not be logged")
                 self.sink.drop(1, "an exchange could not be logged")
-        return "".join(lines)
+        return b"".join(lines)
 
     def flush(self) -> None:
         """Format and hand over everything that waits."""

@@ -12,16 +12,21 @@ from typing import Final
 #: Bytes that never stand in a line as they are.
 UNSAFE: Final = bytes(b for b in range(256) if not 0x20 <= b < 0x7F or b in b'"\\')
 #: Leaves text without such bytes as it is and changes any other.
-_SAFE: Final = bytes(0x00 if b in UNSAFE[1:] else 0x01 if b == 0 else b for b in range(256))
+SAFE: Final = bytes(0x00 if b in UNSAFE[1:] else 0x01 if b == 0 else b for b in range(256))
 _UNSAFE_BYTE: Final = re.compile(b"[%s]" % re.escape(UNSAFE))
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def escape(value: bytes) -> str:
+def escaped(value: bytes) -> bytes:
     """``value`` as printable ASCII: ``b'a"\\n'`` becomes ``a\\x22\\x0a``."""
-    if value.translate(_SAFE) is value:  # bytes.translate returns its very argument if nothing changed
-        return value.decode("ascii")
-    return _UNSAFE_BYTE.sub(lambda m: b"\\x%02x" % m[0][0], value).decode("ascii")
+    if value.translate(SAFE) is value:  # bytes.translate returns its very argument if nothing changed
+        return value
+    return _UNSAFE_BYTE.sub(lambda m: b"\\x%02x" % m[0][0], value)
+
+
+def escape(value: bytes) -> str:
+    """The same as text."""
+    return escaped(value).decode("ascii")
 
 
 def escape_text(text: str) -> str:

@@ -23,7 +23,7 @@ class ConnectionInfo:
         self.requested_server_name = ""  # SNI
         self.scheme = b"http"
         #: belongs to the access log: what it prints of this connection, made once
-        self.shown = ""
+        self.shown = b""
 
 
 class StreamInfo:

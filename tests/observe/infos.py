@@ -45,7 +45,8 @@ def exchange(**facts: Any) -> StreamInfo:
     info.trusted_address = b"10.0.0.99"
     info.attempts = 1
     info.response_pairs = None
-    info.request = RequestHead(info.method, info.path, authority, b"http", Fields(headers))
+    method, path = facts.get("method", info.method), facts.get("path", info.path)
+    info.request = RequestHead(method, path, authority, b"http", Fields(headers))
     for slot, value in facts.items():
         setattr(info, slot, value)
     return info

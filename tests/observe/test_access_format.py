@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.access_format import FORMATS, compile_text, json_formatter, text_formatter
+from gatewayd.observe.access_format import (
+    FORMATS,
+    TextLines,
+    compile_text,
+    json_formatter,
+    text_formatter,
+)
 from gatewayd.observe.stream_info import StreamInfo
 from tests.observe.infos import exchange, unparsed
 
@@ -92,14 +98,23 @@ PAIRS = [(b'/a"b', "one two"), (b"/plain", "via_upstream"), (b"/" + b"x" * 500, 
 
 
 def test_many_different_values_do_not_fill_the_memory() -> None:
-    formatter = text_formatter()
+    lines = TextLines()
     for index in range(10_000):
-        line = formatter(exchange(path=b"/%d" % index))
-        assert f'"GET /{index} HTTP/1.1"' in line
-    remembered = formatter.__closure__
-    assert remembered is not None
-    caches = [c.cell_contents for c in remembered if isinstance(c.cell_contents, dict)]
-    assert all(len(cache) <= 4096 for cache in caches)
+        info = exchange(
+            path=b"/%d" % index,
+            authority=b"%d.test" % index,
+            upstream_local_address=f"10.0.0.1:{index}",
+            upstream_cluster=f"outbound|80||{index}.test",
+            route_name=str(index),
+        )
+        assert b'"GET /%d HTTP/1.1"' % index in lines([info])
+    assert min(lines.remembered) > 0
+    assert max(lines.remembered) <= 4096
+
+
+def test_the_lines_of_a_batch_are_those_of_its_exchanges_in_order() -> None:
+    batch = [exchange(path=b"/%d" % index, started_wall=1e9 + index / 3) for index in range(10)]
+    assert TextLines()(batch).decode() == "".join([text(info) for info in batch])
 
 
 VALUES = st.binary(max_size=40) | st.sampled_from([b"", b"-", b"GET", b'"', b"a b", b"\xc3\xa9"])
@@ -215,4 +230,4 @@ def test_json_is_one_line_whatever_the_bytes(info: StreamInfo) -> None:
 
 def test_every_form_can_be_had_by_name() -> None:
     for make in FORMATS.values():
-        assert make()(exchange()).endswith("\n")
+        assert make()([exchange(), exchange()]).count(b"\n") == 2
