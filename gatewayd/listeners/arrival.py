@@ -15,7 +15,7 @@ import logging
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableSet
+from collections.abc import Callable, Iterable, Mapping, MutableSet
 from time import monotonic
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class Desk:
         self,
         connections: MutableSet[Any],
         chains: Iterable[Any],
-        factories: dict[Any, Callable[..., asyncio.Protocol]],
+        factories: Mapping[Any, Callable[..., asyncio.Protocol]],
         log: Callable[[StreamInfo], None],
         *,
         reads_hello: bool,
@@ -62,6 +62,11 @@ class Desk:
         self.proxy_protocol = proxy_protocol
         #: how many were turned away, by reason
         self.refused: Counter[str] = Counter()
+
+    def use(self, chains: Iterable[Any], factories: Mapping[Any, Callable[..., asyncio.Protocol]]) -> None:
+        """Put other chains in force, for arrivals under way too."""
+        self.index = ChainIndex(chains)
+        self.factories = factories
 
 
 class Arrival(asyncio.Protocol):

@@ -11,35 +11,94 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gatewayd.listeners.listener import Listener
-from gatewayd.proxy.worker import Proxy
+from gatewayd.proxy.tcp_proxy import TcpPort
+from gatewayd.proxy.worker import Port, Proxy
 
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})
 
 TLS: Final = "TLS"
 
 
-def entrance(proxy: Proxy, listener: Listener) -> Callable[[], asyncio.Protocol]:
-    """The factory of ``listener``'s connections."""
-    spec: Any = listener.spec
-    proxy.watch(listener.connections)
-    one_address = len(spec.bind) == 1 and spec.bind[0][0] not in _WILDCARDS
+class Entrance:
+    """Makes the connections of a listener; its chains are changed in place by :meth:`use`."""
 
-    def factory(chain: Any) -> Callable[..., asyncio.Protocol]:
+    __slots__ = ("_desk", "_listener", "_make", "_one_address", "_ports", "_proxy")
+
+    def __init__(self, proxy: Proxy, listener: Listener) -> None:
+        self._proxy = proxy
+        self._listener = listener
+        self._one_address = False
+        self._ports: dict[tuple[Any, ...], Port | TcpPort] = {}
+        self._desk: Any = None
+        self._make: Callable[[], asyncio.Protocol]
+        proxy.watch(listener.connections)
+        self.use(listener.spec)
+
+    def __call__(self) -> asyncio.Protocol:
+        """The protocol of a connection that was just accepted."""
+        return self._make()
+
+    def use(self, spec: Any) -> list[Port]:
+        """Put the chains of ``spec`` in force, a ListenerSpec; the HTTP ports of chains that are gone.
+
+        A chain that stays keeps its port, and with it its connections: they take the new one with their next
+        request. One whose TLS is another does not stay: who was let in by the old rules is not asked for a
+        certificate again. A connection of which nothing is known yet meets the new chains.
+        """
+        self._one_address = len(spec.bind) == 1 and spec.bind[0][0] not in _WILDCARDS
+        before, self._ports = self._ports, {}
+        ports: dict[Any, Port | TcpPort] = {}
+        for chain in spec.chains:
+            key = (*_key(chain), self._one_address)
+            port = before.pop(key, None)
+            if port is None:
+                port = self._port(chain)
+            else:
+                port.use(chain)
+            self._ports[key] = ports[chain] = port
+        self._let_in(spec, ports)
+        return _retire(before)
+
+    def end(self) -> list[Port]:
+        """All chains are gone; their HTTP ports."""
+        return _retire(self._ports)
+
+    def _port(self, chain: Any) -> Port | TcpPort:
+        connections = self._listener.connections
         if chain.tcp is not None:
-            return proxy.tcp(listener.connections, chain)
-        return proxy.http(listener.connections, chain, one_address=one_address)
+            return self._proxy.tcp(connections, chain)
+        return self._proxy.http(connections, chain, one_address=self._one_address)
 
-    if spec.protocol != TLS and not spec.proxy_protocol:
-        (chain,) = spec.chains
-        return factory(chain)
-    from gatewayd.listeners.arrival import Arrival, Desk
+    def _let_in(self, spec: Any, ports: dict[Any, Port | TcpPort]) -> None:
+        reads_hello = spec.protocol == TLS
+        desk = self._desk
+        if desk is not None:
+            desk.use(spec.chains, ports)  # also for those who arrived before
+        if not reads_hello and not spec.proxy_protocol:
+            (chain,) = spec.chains
+            self._make = ports[chain]
+            return
+        from gatewayd.listeners.arrival import Arrival, Desk
 
-    desk = Desk(
-        connections=listener.connections,
-        chains=spec.chains,
-        factories={chain: factory(chain) for chain in spec.chains},
-        reads_hello=spec.protocol == TLS,
-        proxy_protocol=spec.proxy_protocol,
-        log=proxy.log,
-    )
-    return lambda: Arrival(desk)
+        if desk is None or (desk.reads_hello, desk.proxy_protocol) != (reads_hello, spec.proxy_protocol):
+            desk = self._desk = Desk(
+                connections=self._listener.connections,
+                chains=spec.chains,
+                factories=ports,
+                reads_hello=reads_hello,
+                proxy_protocol=spec.proxy_protocol,
+                log=self._proxy.log,
+            )
+        self._make = lambda: Arrival(desk)
+
+
+def _retire(ports: dict[Any, Port | TcpPort]) -> list[Port]:
+    gone = [port for port in ports.values() if isinstance(port, Port)]
+    for port in gone:
+        port.retire()
+    return gone
+
+
+def _key(chain: Any) -> tuple[Any, ...]:
+    """What makes two chains the same over a change of configuration."""
+    return chain.name, chain.alpn, chain.tcp is None, chain.tls

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, MutableSet, Sequence
+from collections.abc import Callable, Mapping, MutableSet, Sequence
 from typing import Any, Protocol
 
 from gatewayd.listeners.intake import Intake
 from gatewayd.listeners.plain_accept import PlainAcceptor
 from gatewayd.listeners.sockets import (
     LISTEN_BACKLOG,
+    by_address,
     close_sockets,
     open_sockets,
     printable,
@@ -44,9 +45,9 @@ class Listener:
         "_intake",
         "_loop",
         "_paused",
+        "bound",
         "connections",
         "draining",
-        "sockets",
         "spec",
     )
 
@@ -56,7 +57,8 @@ class Listener:
         #: downstream connections, kept by themselves: added when made, discarded when lost
         self.connections: MutableSet[Any] = set()  # of Connection
         self.draining = False
-        self.sockets: list[socket.socket] = []
+        #: the listening sockets by what the specification calls their addresses
+        self.bound: dict[tuple[str, int], socket.socket] = {}
         self._intake = intake
         self._acceptors: list[asyncio.AbstractServer | PlainAcceptor] = []
         self._paused = False
@@ -72,7 +74,7 @@ class Listener:
         """Serve ``sockets``, or open those of the specification (raises ``BindError``)."""
         if sockets is None:
             sockets = open_sockets(self.spec.bind, self.spec.port)
-        self.sockets = list(sockets)
+        self.bound = by_address(self.spec.bind, sockets)
         self._loop = loop
         intake = self._intake
         if intake is None:
@@ -86,6 +88,22 @@ class Listener:
 
             self._factory = counted
         await self.resume()
+
+    async def use(self, spec: Any, bound: Mapping[tuple[str, int], socket.socket]) -> None:
+        """Serve ``spec`` from now on, on the sockets ``bound`` by address; those it had and are not among them are
+        the caller's. Connections stay; what they serve is the entrance's matter.
+        """
+        self.spec = spec
+        if self.bound != dict(bound):
+            self.bound = dict(bound)
+            if self._acceptors:
+                self.pause()
+                await self.resume()
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets."""
+        return list(self.bound.values())
 
     @property
     def accepting(self) -> bool:
@@ -131,7 +149,7 @@ class Listener:
         self.draining = True
         self.pause()
         close_sockets(self.sockets)
-        self.sockets = []
+        self.bound = {}
         if self._intake is not None:
             self._intake.leave(self)
 

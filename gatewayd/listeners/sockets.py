@@ -21,7 +21,7 @@ _log = logging.getLogger("gatewayd.listeners")
 LISTEN_BACKLOG: Final = 1024
 _UNIX: Final = "unix:"
 #: Errors of the wildcard "::" that only say: this host has no IPv6.
-_NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 _SAME_PORT_TRIES: Final = 8
 
 
@@ -86,7 +86,7 @@ def _open_all(
             try:
                 sock = open_socket(host, wanted or chosen, gateway_port, advice=advice, reuse_port=reuse_port)
             except BindError as error:
-                if host != "::" or error.errno not in _NO_IPV6 or len(bind) == 1:
+                if host != "::" or error.errno not in NO_IPV6 or len(bind) == 1:
                     raise
                 skipped = error
                 _log.info("%s is left out: this host has no IPv6 (%s)", error.address, error.reason)
@@ -100,6 +100,15 @@ def _open_all(
         close_sockets(opened)
         raise
     return opened
+
+
+def by_address(
+    bind: Sequence[tuple[str, int]], sockets: Sequence[socket.socket]
+) -> dict[tuple[str, int], socket.socket]:
+    """The ``sockets`` that :func:`open_sockets` opened for ``bind``, by what they were asked to be."""
+    if len(sockets) < len(bind):
+        bind = [address for address in bind if address[0] != "::"]
+    return dict(zip(bind, sockets, strict=True))
 
 
 def open_socket(

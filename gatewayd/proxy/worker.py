@@ -34,7 +34,7 @@ TICK_S = 1.0
 class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
-    __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "number")
+    __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "gone", "number")
 
     def __init__(
         self, proxy: Proxy, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
@@ -46,27 +46,62 @@ class Port:
         self.connections = connections
         self._one_address = one_address
         self._local: Any = None
-        self.use(chain)
+        #: the chain is not in the configuration any more
+        self.gone = False
+        self.number: int
+        self.edge: Edge
+        self._put(chain)
 
     def __call__(self, announced: Any = None) -> ServerConnection:
         """A new connection; ``announced``: what a PROXY protocol header said (``remote``, ``local``)."""
         return ServerConnection(self if announced is None else _AnnouncedPort(self, announced))
 
+    def _put(self, chain: Any) -> None:
+        #: the Gateway's own port number (semantics 2.1.4)
+        self.number = chain.port
+        self.edge = make_edge(self._proxy, chain)
+
     def use(self, chain: Any) -> None:
         """Put ``chain`` in force for requests that begin from now on."""
-        #: the Gateway's own port number (semantics 2.1.4)
-        self.number: int = chain.port
-        self.edge = make_edge(self._proxy, chain)
-        for connection in self.connections:  # the lines about their clients depend on the options
-            if isinstance(connection, ServerConnection) and connection.port is self:
-                connection.info = self._client(connection)
+        before = self.edge.options
+        self._put(chain)
+        if chain.options == before:
+            return
+        for connection in self._own():  # the lines about their clients depend on the options
+            connection.info = connection.port.describe(connection)
+
+    def retire(self) -> None:
+        """The chain is gone: requests are served as before, each the last one of its connection."""
+        self.gone = True
+        for connection in self._own():
+            connection.draining = True
+
+    def drain(self) -> None:
+        """Close the connections that are idle; the others close after what they are doing."""
+        for connection in self._own():
+            connection.drain()
+
+    def _own(self) -> list[ServerConnection]:
+        return [
+            connection
+            for connection in self.connections
+            if isinstance(connection, ServerConnection) and connection.port.chain_port is self
+        ]
+
+    @property
+    def chain_port(self) -> Port:
+        """Itself; see :class:`_AnnouncedPort`."""
+        return self
 
     def connected(self, connection: ServerConnection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
-        connection.info = self._client(connection)
+        connection.info = self.describe(connection)
+        if self.gone:  # its handshake took so long
+            connection.draining = True
 
-    def _client(self, connection: ServerConnection) -> Client:
+    def describe(self, connection: ServerConnection) -> Client:
+        """The client, and the lines that speak of it."""
         transport = connection.transport
         local = self._local
         if local is None:
@@ -93,6 +128,11 @@ class _AnnouncedPort:
         self.connections = port.connections
 
     @property
+    def chain_port(self) -> Port:
+        """The port that all connections of the chain share."""
+        return self._port
+
+    @property
     def edge(self) -> Edge:
         """What is in force."""
         return self._port.edge
@@ -105,8 +145,14 @@ class _AnnouncedPort:
     def connected(self, connection: ServerConnection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
+        connection.info = self.describe(connection)
+        if self._port.gone:
+            connection.draining = True
+
+    def describe(self, connection: ServerConnection) -> Client:
+        """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
-        connection.info = Client(
+        return Client(
             announced.remote or transport.get_extra_info("peername"),
             announced.local or transport.get_extra_info("sockname"),
             self._port.edge.options,
@@ -155,6 +201,10 @@ class Proxy:
     def watch(self, connections: MutableSet[Any]) -> None:
         """Look after the timeouts of ``connections``, those of one listener, from now on."""
         self._connections.append(connections)
+
+    def unwatch(self, connections: MutableSet[Any]) -> None:
+        """The listener of ``connections`` is gone, and so are they."""
+        self._connections = [one for one in self._connections if one is not connections]
 
     def http(self, connections: MutableSet[Any], chain: Any, *, one_address: bool = False) -> Port:
         """What makes the connections of an HTTP filter chain."""

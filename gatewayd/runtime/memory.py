@@ -7,9 +7,12 @@ objects carry no cycles: what was loaded is frozen, and it runs rarely.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
+import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -22,6 +25,12 @@ _MALLOPT: Final = {
     -3: 4 * 1024 * 1024,  # M_MMAP_THRESHOLD: smaller blocks come from the heap
 }
 _SERVING_THRESHOLDS: Final = (100_000, 50, 50)
+
+
+#: How long one thread computes before another one has its turn: Python's default is 5 ms, and a request takes several.
+_TURN_S: Final = 0.0005
+#: So many objects of a reload may be left to the collector's ordinary course.
+_FEW_OBJECTS: Final = 50_000
 
 
 def _libc() -> Any:
@@ -55,3 +64,22 @@ def end_loading() -> None:
     gc.set_threshold(*_SERVING_THRESHOLDS)
     gc.enable()
     _log.debug("%d objects are exempt from garbage collection", gc.get_freeze_count())
+
+
+@contextlib.contextmanager
+def beside_traffic() -> Iterator[None]:
+    """For work in a thread while the loop serves: short turns, and no collection in the midst of it.
+
+    What a big reload leaves behind is exempt from collection at once. To look through it would stop the process for
+    longer than a request may wait.
+    """
+    turn_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(turn_s, _TURN_S))
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_count()[0] > _FEW_OBJECTS:
+            gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(turn_s)

@@ -19,17 +19,18 @@ from typing import Any, Final
 
 from gatewayd.admin.status import Readiness, StatusServer
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
-from gatewayd.listeners.entrance import entrance
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
-from gatewayd.listeners.sockets import BindError, close_sockets, open_sockets, printable
+from gatewayd.listeners.sockets import BindError, by_address, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
-from gatewayd.runtime.certificates import CertificateKeeper
-from gatewayd.runtime.configuration import Refused, load_configuration
+from gatewayd.runtime.certificates import Reminder
+from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
+from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.reload import Reloader
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
 
@@ -40,8 +41,6 @@ SERVING: Final = "SERVING"
 DRAINING: Final = "DRAINING"
 STOPPED: Final = "STOPPED"
 
-#: How long the first answers of DNS may keep the worker from being ready.
-_WARM_UP_S: Final = 2.0
 _STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off none"
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
@@ -92,11 +91,13 @@ class Worker:
         self.options = options
         self.state = LOADING
         self.readiness = Readiness()
-        self.listeners: list[Listener] = []
         self.access_log: AccessLog | NoAccessLog = NoAccessLog()
         self.registry = Registry(loop)
+        self._reader = ConfigurationReader(options)
         self._proxy: Proxy | None = None
-        self._keeper: CertificateKeeper | None = None
+        self._deployment: Deployment | None = None
+        self._reloader: Reloader | None = None
+        self._reminder: Reminder | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
         self._stopped = asyncio.Event()
@@ -121,14 +122,14 @@ class Worker:
 
     async def _start(self) -> None:
         """Open everything that can fail, and only then accept; raises ``Refused``."""
-        configuration = load_configuration(self.options, self.registry.adopt)
+        configuration = first_configuration(self._reader, self.options, self.registry.adopt)
         self._listen_to_signals()
         specs = configuration.snapshot.listeners
         self.access_log = self._open_access_log()
         descriptor_limit = raise_descriptor_limit()
         opened, status = self._open_sockets(specs)
         await self._status.serve(self.loop, status)
-        unresolved = await self.registry.warm(_WARM_UP_S)
+        unresolved = await self.registry.warm(WARM_UP_S)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
         if self._sink is not None:
@@ -137,14 +138,15 @@ class Worker:
         limits = [spec.limits.max_connections for spec in specs]
         intake = Intake(self.loop, min(limits), descriptor_limit)
         proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        deployment = Deployment(self.loop, proxy, self.registry, intake, self.options.drain_time_s)
+        self._deployment = deployment
         for spec, sockets in zip(specs, opened, strict=True):
-            listener = Listener(spec, intake)
-            self.listeners.append(listener)
-            await listener.open(self.loop, entrance(proxy, listener), sockets)
+            await deployment.add(spec, by_address(spec.bind, sockets))
         if self.state != LOADING:  # told to stop meanwhile
             return
-        self._keeper = CertificateKeeper(self.loop, configuration.certificates)
-        self._keeper.start(watch=self.options.watch)
+        self._reminder = Reminder(self.loop, configuration.certificates.store)
+        self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry)
+        self._reloader.start(watch=self.options.watch)
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
@@ -185,6 +187,8 @@ class Worker:
         """Timeouts that need no precision, once a second."""
         if self._proxy is not None:
             self._proxy.tick()
+        if self._deployment is not None:
+            self._deployment.tick()
         self._tick_timer = self.loop.call_later(TICK_S, self._tick)
 
     # Signals
@@ -193,7 +197,7 @@ class Worker:
         handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: self.on_term,
             signal.SIGINT: self.on_int,
-            signal.SIGHUP: lambda: _log.warning("HUP: reload is not available yet; restart to load a change"),
+            signal.SIGHUP: self.on_reload,
             signal.SIGUSR1: self.on_reopen,
             signal.SIGUSR2: lambda: _log.warning("USR2: upgrade is not available yet"),
             signal.SIGQUIT: self.on_dump,
@@ -212,6 +216,13 @@ class Worker:
         """INT: end at once, with whatever is under way cut off."""
         self.stop()
 
+    def on_reload(self) -> None:
+        """HUP: read the configuration again."""
+        if self.state == SERVING and self._reloader is not None:
+            self._reloader.reload()
+        else:
+            _log.warning("HUP: not while %s", self.state)
+
     def on_reopen(self) -> None:
         """USR1: the access log goes on in a new file of the same name."""
         try:
@@ -224,7 +235,10 @@ class Worker:
         _log.warning("state %s, ready %s", self.state, self.readiness.reason or "yes")
         for listener in self.listeners:
             _log.warning("%r", listener)
-        for owner, problem in self._keeper.problems() if self._keeper is not None else ():
+        last = self._reloader.last if self._reloader is not None else None
+        if last is not None:
+            _log.warning("%s", last.line)
+        for owner, problem in self._reader.certificates.store.problems():
             _log.warning("%s: %s", owner, problem)
         for cluster in self.registry.clusters.values():
             _log.warning(
@@ -234,9 +248,14 @@ class Worker:
     # Draining
 
     @property
+    def listeners(self) -> list[Listener]:
+        """Those in force."""
+        return self._deployment.listeners if self._deployment is not None else []
+
+    @property
     def connections(self) -> int:
         """Downstream connections open now."""
-        return sum(len(listener.connections) for listener in self.listeners)
+        return self._deployment.connections if self._deployment is not None else 0
 
     def drain(self) -> None:
         """Take nothing new, let what is under way finish, and stop when it has or the time is up."""
@@ -247,8 +266,10 @@ class Worker:
         self._drain_limit = now + options.shutdown_time_s
         self._tunnel_limit = now + min(options.drain_time_s, options.shutdown_time_s)
         _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
-        for listener in self.listeners:
-            listener.drain()
+        if self._reloader is not None:
+            self._reloader.close()
+        if self._deployment is not None:
+            self._deployment.drain()
         self._check_drained()
 
     def _check_drained(self) -> None:
@@ -259,8 +280,8 @@ class Worker:
             return
         if now >= self._tunnel_limit:
             self._tunnel_limit = self._drain_limit
-            for listener in self.listeners:
-                listener.end_tunnels()
+            if self._deployment is not None:
+                self._deployment.end_tunnels()
         if now >= self._drain_limit:
             _log.warning("the time to drain is over: %d connections are cut", self.connections)
             self._exit_code = EXIT_DRAIN_TIMED_OUT
@@ -278,10 +299,12 @@ class Worker:
         self._stopped.set()
 
     async def _clean_up(self) -> None:
-        if self._keeper is not None:
-            self._keeper.close()
-        for listener in self.listeners:
-            listener.close()
+        if self._reloader is not None:
+            self._reloader.close()
+        if self._reminder is not None:
+            self._reminder.close()
+        if self._deployment is not None:
+            self._deployment.close()
         self._status.close()
         if self._tick_timer is not None:
             self._tick_timer.cancel()
@@ -291,8 +314,8 @@ class Worker:
             if not self.connections:
                 break
             await asyncio.sleep(0)
-        if self._keeper is not None:
-            await self._keeper.wait_closed()
+        if self._reloader is not None:
+            await self._reloader.wait_closed()
         self.access_log.close()
         if self._sink is not None:
             self._sink.attach(None)

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -135,6 +135,13 @@ class TlsStore:
         with self._lock:
             self.credentials.settle()
 
+    def retain(self, used: Iterable[ServerTls | ClientTls]) -> None:
+        """Forget every holder that is not ``used``. Connections that have its context keep it."""
+        keep = {id(holder) for holder in used}
+        with self._lock:
+            self._servers = {spec: held for spec, held in self._servers.items() if id(held) in keep}
+            self._clients = {spec: held for spec, held in self._clients.items() if id(held) in keep}
+
     @property
     def holders(self) -> tuple[ServerTls | ClientTls, ...]:
         """All holders, servers first."""
@@ -176,7 +183,7 @@ class TlsStore:
     def refresh(self) -> Refreshed:
         """Read everything again and put new contexts in the place of those whose PEM has changed.
 
-        May take long with thousands of certificates: call it in a thread. Nothing is ever dropped.
+        May take long with thousands of certificates: call it in a thread. Nothing is dropped: see :meth:`retain`.
         """
         with self._lock:
             self.credentials.read_again()

@@ -1,8 +1,8 @@
 """What survives a configuration swap: clusters with their pools and counters, keyed by their spec.
 
-The compiler calls :meth:`Registry.adopt` for each cluster its routes use. An equal spec gives the same
-object back, so an unchanged cluster keeps everything; :meth:`Registry.retire` drops those that the
-snapshot in force does not hold any more.
+The compiler calls ``adopt`` for each cluster its routes use. An equal spec gives the same object back, so an
+unchanged cluster keeps everything. A reload compiles with a :class:`Draft`, in a thread perhaps: nothing of it is
+in force before :meth:`Registry.commit`, which drops what the new snapshot does not hold any more.
 """
 
 from __future__ import annotations
@@ -32,25 +32,30 @@ class Registry:
         if cluster is None or cluster.spec != spec:
             if cluster is not None:
                 self._retired.append(cluster)
-            make = DynamicCluster if spec.discovery == DYNAMIC_DNS else Cluster
-            cluster = make(self._loop, self.resolver, spec)
-            self.clusters[spec.name] = cluster
+            cluster = self.clusters[spec.name] = self.make(spec)
         return cluster
 
-    def retire(self, keep: Iterable[str]) -> None:
-        """Stop every cluster whose name is not in ``keep``, and those replaced by :meth:`adopt`."""
-        names = set(keep)
-        for name in [name for name in self.clusters if name not in names]:
-            self._retired.append(self.clusters.pop(name))
-        for cluster in self._retired:
-            cluster.stop()
-        self._retired = []
+    def make(self, spec: ClusterSpec) -> Cluster | DynamicCluster:
+        """A cluster that is not in force, and resolves nothing yet. Touches nothing of the loop."""
+        make = DynamicCluster if spec.discovery == DYNAMIC_DNS else Cluster
+        return make(self._loop, self.resolver, spec)
 
-    async def warm(self, timeout_s: float) -> list[str]:
+    def commit(self, draft: Draft) -> None:
+        """Put the clusters of ``draft`` in force. Those nobody uses any more finish what they have under way."""
+        before, self.clusters = self.clusters, draft.clusters
+        for name, cluster in before.items():
+            if draft.clusters.get(name) is not cluster:
+                cluster.stop()
+                self._retired.append(cluster)
+
+    async def warm(
+        self, timeout_s: float, clusters: Iterable[Cluster | DynamicCluster] | None = None
+    ) -> list[str]:
         """Start resolving and wait for the first answers; the names of clusters still without one."""
-        for cluster in self.clusters.values():
+        chosen = list(self.clusters.values() if clusters is None else clusters)
+        for cluster in chosen:
             cluster.start()
-        waiting = [c for c in self.clusters.values() if not c.resolved.is_set()]
+        waiting = [c for c in chosen if not c.resolved.is_set()]
         if waiting:
             tasks = [asyncio.ensure_future(cluster.resolved.wait()) for cluster in waiting]
             _, pending = await asyncio.wait(tasks, timeout=timeout_s)
@@ -62,9 +67,40 @@ class Registry:
         """Close connections that were idle too long; called about once a second."""
         for cluster in self.clusters.values():
             cluster.sweep(now)
+        if self._retired:
+            self._retired = [cluster for cluster in self._retired if cluster.active]
+            for cluster in self._retired:
+                cluster.sweep(now)
 
     async def close(self) -> None:
         """Close everything (the process ends)."""
-        for cluster in self.clusters.values():
+        for cluster in (*self.clusters.values(), *self._retired):
             cluster.close()
         await self.resolver.close()
+
+
+class Draft:
+    """The clusters of a snapshot that is being compiled beside the one in force."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.clusters: dict[str, Cluster | DynamicCluster] = {}
+        #: those that were not in force before
+        self.fresh: list[Cluster | DynamicCluster] = []
+
+    def adopt(self, spec: ClusterSpec) -> Any:
+        """The cluster of ``spec``: the one in force if nothing about it changed, else a new one."""
+        cluster = self.clusters.get(spec.name)
+        if cluster is None:
+            cluster = self._registry.clusters.get(spec.name)
+            if cluster is None or cluster.spec != spec:
+                cluster = self._registry.make(spec)
+                self.fresh.append(cluster)
+            self.clusters[spec.name] = cluster
+        return cluster
+
+    def discard(self) -> None:
+        """It will not be put in force."""
+        for cluster in self.fresh:
+            cluster.close()
+        self.fresh = []

@@ -8,15 +8,13 @@ import json
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from gatewayd.cli import main
-from gatewayd.runtime import certificates
-from gatewayd.runtime.certificates import CertificateKeeper
 from gatewayd.tls.authority import Issued
 from tests.runtime.running import LIMIT_S, Running, running
 from tests.tls.material import authority, leaf, write, write_pair
@@ -223,63 +221,6 @@ async def test_no_request_fails_over_two_hundred_swaps(site: Site) -> None:
         requests = [await one for one in asking]
         assert min(requests) > 3
         assert served == {der(A), der(B)}
-
-
-class Renewals:
-    """Certificates that count how often they are renewed, and say at first that something was new."""
-
-    def __init__(self, folder: Path) -> None:
-        self.asked: list[frozenset[str] | None] = []
-        self.news = [True, True]
-        self.fail = False
-        self._folder = folder
-
-    def watched(self) -> dict[str, tuple[str, ...]]:
-        return {str(self._folder): ()}
-
-    def renew(self, changed: frozenset[str] | None) -> bool:
-        self.asked.append(changed)
-        if self.fail:
-            raise RuntimeError("odd")
-        return bool(self.news) and self.news.pop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110, a thread decides
-            await asyncio.sleep(0.005)
-
-
-async def test_what_was_new_is_read_again_because_it_may_have_been_half_of_a_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(certificates, "_SECOND_LOOK_S", 0.01)
-    renewals = Renewals(tmp_path)
-    keeper = CertificateKeeper(asyncio.get_running_loop(), renewals)  # type: ignore[arg-type]
-    keeper.start(watch=True)
-    # Once when the watch begins, again because that brought news, and again for the same reason.
-    await until(lambda: len(renewals.asked) == 3)
-    assert renewals.asked == [None, None, None]
-    (tmp_path / "tls.crt").write_text("new")
-    await until(lambda: len(renewals.asked) == 4)
-    assert renewals.asked[3] == frozenset({str(tmp_path / "tls.crt")})
-    keeper.close()
-    await keeper.wait_closed()
-    assert len(renewals.asked) == 4
-
-
-async def test_a_renewal_that_fails_is_logged_and_the_next_one_runs(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    renewals = Renewals(tmp_path)
-    renewals.fail = True
-    keeper = CertificateKeeper(asyncio.get_running_loop(), renewals)  # type: ignore[arg-type]
-    keeper.start(watch=True)
-    await until(lambda: "those in use stay" in caplog.text)
-    (tmp_path / "tls.crt").write_text("new")
-    await until(lambda: len(renewals.asked) == 2)
-    keeper.close()
-    await keeper.wait_closed()
 
 
 async def test_a_process_with_a_watch_ends_cleanly(site: Site) -> None:

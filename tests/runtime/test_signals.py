@@ -217,7 +217,7 @@ async def test_a_rotation_that_fails_keeps_the_old_file(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (signal.SIGHUP, "reload is not available yet"),
+        (signal.SIGHUP, r"reload 1: nothing changed"),
         (signal.SIGUSR2, "upgrade is not available yet"),
         (signal.SIGQUIT, r"state SERVING.*\n.*<Listener \S+ ACCEPTING, 0 connections>"),
     ],

@@ -1,0 +1,249 @@
+"""Reload: files that changed are read, compiled beside the traffic, and put in force; or not, and it is said why.
+
+One at a time. In a thread: load, validate, compile (:class:`~gatewayd.runtime.configuration.ConfigurationReader`).
+On the loop: the swap alone (:class:`~gatewayd.runtime.deployment.Deployment`). Nothing hears of a configuration
+before it is complete, and one that cannot be put in force leaves all as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatewayd.findings import Finding
+from gatewayd.runtime.changes import Changes, changes
+from gatewayd.runtime.configuration import Configuration, ConfigurationReader
+from gatewayd.runtime.deployment import Deployment, NotBound
+from gatewayd.runtime.last_good import Kept
+from gatewayd.runtime.memory import beside_traffic
+from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.watched import is_configuration, watched
+from gatewayd.sources.watch import Watch
+from gatewayd.tls.store import Refreshed
+from gatewayd.upstream.registry import Draft, Registry
+
+_log = logging.getLogger("gatewayd.reload")
+
+#: How soon files that turned out to be new are read once more.
+SECOND_LOOK_S: Final = 1.0
+_MAX_LOGGED: Final = 20
+
+IN_FORCE: Final = "IN_FORCE"  # what was read is served
+UNCHANGED: Final = "UNCHANGED"  # it says what was served already
+REFUSED: Final = "REFUSED"  # what was served before still is
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reload came to."""
+
+    number: int
+    #: IN_FORCE, UNCHANGED or REFUSED
+    result: str
+    changes: Changes
+    #: why it was refused
+    reason: str = ""
+    #: what stays in its last good version
+    kept: tuple[Kept, ...] = ()
+    #: errors and warnings that are there now
+    findings: tuple[Finding, ...] = ()
+    #: from the beginning to the swap, in seconds
+    elapsed_s: float = 0.0
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        if self.result == REFUSED:
+            return f"reload {self.number} refused, the configuration of before stays in force: {self.reason}"
+        text = f"reload {self.number}: {self.changes} ({self.elapsed_s * 1000:.0f} ms)"
+        errors = sum(finding.level == "error" for finding in self.findings)
+        if errors:
+            text += f"; errors: {errors}"
+        if self.kept:
+            text += f"; kept in the last good version: {len(self.kept)}"
+        return text
+
+
+class Reloader:
+    """Reloads while a worker serves: when told to, and when a watched file changes."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: RunOptions,
+        reader: ConfigurationReader,
+        deployment: Deployment,
+        registry: Registry,
+        on_outcome: Callable[[Outcome], Any] = lambda _: None,
+    ) -> None:
+        self._loop = loop
+        self._options = options
+        self._reader = reader
+        self._deployment = deployment
+        self._registry = registry
+        self._on_outcome = on_outcome
+        self._watch = Watch(loop, self._changed, self._watching)
+        self._watched: dict[str, tuple[str, ...]] = {}
+        #: changed since the last round began; None: everything may have
+        self._pending: frozenset[str] | None = frozenset()
+        self._asked = False
+        self._round: asyncio.Task[None] | None = None
+        self._second_look: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._number = 0
+        self.last: Outcome | None = None
+
+    def start(self, *, watch: bool) -> None:
+        """Watch from now on, unless told not to."""
+        if watch:
+            self._follow()
+
+    def reload(self) -> None:
+        """Read everything again (HUP)."""
+        self._asked = True
+        self._watching()
+
+    def close(self) -> None:
+        """No reload begins after this."""
+        self._closed = True
+        self._watch.close()
+        if self._second_look is not None:
+            self._second_look.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing runs any more."""
+        await self._watch.wait_closed()
+        if self._round is not None:
+            await self._round
+
+    # What asks for a round
+
+    def _watching(self) -> None:
+        """Read everything: files were read before the watch began, or in the middle of a change."""
+        self._pending = None
+        self._begin()
+
+    def _changed(self, paths: frozenset[str]) -> None:
+        if self._pending is not None:
+            self._pending |= paths
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._round is None and not self._closed:
+            self._round = self._loop.create_task(self._rounds())
+
+    def _look_again(self) -> None:
+        """What was read was new: it may have been the middle of a change, and the end of it no news to the watch."""
+        if self._second_look is not None:
+            self._second_look.cancel()
+        self._second_look = self._loop.call_later(SECOND_LOOK_S, self._watching)
+
+    def _follow(self) -> None:
+        paths = watched(self._options, self._reader.certificates)
+        if paths != self._watched:
+            self._watched = paths
+            self._watch.follow(paths)
+
+    # A round
+
+    async def _rounds(self) -> None:
+        try:
+            while self._pending != frozenset() and not self._closed:
+                pending, self._pending = self._pending, frozenset()
+                asked, self._asked = self._asked, False
+                try:
+                    news = await self._round_of(pending, asked=asked)
+                except Exception:
+                    _log.exception("a reload failed; the configuration of before stays in force")
+                    continue
+                if news and not self._closed and self._watched:
+                    self._look_again()
+        finally:
+            self._round = None
+
+    async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
+        """Whether anything was new."""
+        if pending is not None and not any(is_configuration(path, self._options) for path in pending):
+            return bool(await asyncio.to_thread(self._renew))
+        renew = pending is None or any(not is_configuration(path, self._options) for path in pending)
+        before = self._reader.in_force
+        assert before is not None
+        began = time.monotonic()
+        drafts: list[Draft] = []
+
+        def begin() -> Callable[[Any], Any]:
+            drafts.append(Draft(self._registry))
+            return drafts[-1].adopt
+
+        after, found = await asyncio.to_thread(self._read, before, begin, renew)
+        reason = _refusal(after)
+        if not reason and after.snapshot is not before.snapshot:
+            try:
+                if not await self._deployment.swap(after.snapshot, drafts[-1]):
+                    return False
+            except NotBound as error:
+                reason = str(error).replace("\n", "; ")
+        elapsed_s = time.monotonic() - began
+        if reason:
+            await asyncio.to_thread(self._reader.fall_back)
+        else:
+            await asyncio.to_thread(self._reader.put_in_force, after)
+            if self._watched:
+                self._follow()
+        same = after.snapshot is before.snapshot
+        result = REFUSED if reason else UNCHANGED if same else IN_FORCE
+        told = _said(after) != _said(before) or (
+            bool(reason) and (self.last is None or self.last.reason != reason)
+        )
+        if result == IN_FORCE or told or asked:
+            self._number += 1
+            self._tell(
+                Outcome(self._number, result, found, reason, after.kept, _said(after), elapsed_s), before
+            )
+        return result == IN_FORCE or told
+
+    def _read(
+        self, before: Configuration, begin: Callable[[], Callable[[Any], Any]], renew: bool
+    ) -> tuple[Configuration, Changes]:
+        with beside_traffic():
+            after = self._reader.read(begin, renew=renew)
+            return after, changes(before, after)
+
+    def _renew(self) -> Refreshed:
+        return self._reader.certificates.renew()
+
+    def _tell(self, outcome: Outcome, before: Configuration) -> None:
+        """To the log: what is wrong that was not before, what is kept, and the line of the reload."""
+        known = set(_said(before))
+        fresh = [finding for finding in outcome.findings if finding not in known]
+        for finding in fresh[:_MAX_LOGGED]:
+            level = logging.ERROR if finding.level == "error" else logging.WARNING
+            _log.log(level, "[%s] %s: %s", finding.code, finding.place or "mesh", finding.message)
+        if len(fresh) > _MAX_LOGGED:
+            _log.warning("and %d more findings", len(fresh) - _MAX_LOGGED)
+        for kept in outcome.kept[:_MAX_LOGGED]:
+            _log.error("%s", kept)
+        if len(outcome.kept) > _MAX_LOGGED:
+            _log.error("and %d more stay as they were", len(outcome.kept) - _MAX_LOGGED)
+        worst = (
+            logging.ERROR if outcome.result == REFUSED else logging.WARNING if outcome.kept else logging.INFO
+        )
+        _log.log(worst, "%s", outcome.line)
+        self.last = outcome
+        self._on_outcome(outcome)
+
+
+def _refusal(after: Configuration) -> str:
+    """Why ``after`` cannot take the place of what is in force; empty when it can."""
+    if not after.files:
+        # Nobody deletes a whole configuration file by file; a mount that is gone looks like this.
+        return "there is no configuration file any more"
+    return ""
+
+
+def _said(configuration: Configuration) -> tuple[Finding, ...]:
+    return tuple(finding for finding in configuration.findings if finding.level != "info")
