@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
-from gatewayd.upstream.registry import Registry
+from gatewayd.upstream.registry import Draft, Registry
 from gatewayd.upstream.spec import DNS, ClusterSpec, EndpointSpec
 
 
@@ -41,9 +42,11 @@ def registry(resolver: Resolver | None = None) -> Registry:
 async def test_an_equal_spec_gives_the_same_cluster_with_its_pool() -> None:
     clusters = registry()
     first = clusters.adopt(spec("a"))
-    clusters.retire(["a"])
-    assert clusters.adopt(spec("a")) is first
-    clusters.retire(["a"])
+    draft = Draft(clusters)
+    assert draft.adopt(spec("a")) is first
+    assert not draft.fresh
+    clusters.commit(draft)
+    assert clusters.clusters == {"a": first}
     assert not first.endpoints[0].removed
     await clusters.close()
 
@@ -57,10 +60,13 @@ async def test_metadata_does_not_make_another_cluster() -> None:
 async def test_a_changed_spec_replaces_the_cluster_and_the_old_one_finishes() -> None:
     clusters = registry()
     old = clusters.adopt(spec("a"))
-    new = clusters.adopt(spec("a", "10.0.0.2"))
-    assert new is not old
+    draft = Draft(clusters)
+    new = draft.adopt(spec("a", "10.0.0.2"))
+    assert draft.fresh == [new]
+    assert clusters.clusters == {"a": old}, "a draft is not in force"
     assert not old.endpoints[0].removed, "requests of the old snapshot may still begin"
-    clusters.retire(["a"])
+    clusters.commit(draft)
+    assert clusters.clusters == {"a": new}
     assert old.endpoints[0].removed
     assert not new.endpoints[0].removed
     await clusters.close()
@@ -69,9 +75,40 @@ async def test_a_changed_spec_replaces_the_cluster_and_the_old_one_finishes() ->
 async def test_what_the_snapshot_no_longer_holds_is_retired() -> None:
     clusters = registry()
     kept, dropped = clusters.adopt(spec("a")), clusters.adopt(spec("b"))
-    clusters.retire(["a", "unknown"])
+    draft = Draft(clusters)
+    draft.adopt(spec("a"))
+    clusters.commit(draft)
     assert list(clusters.clusters.values()) == [kept]
     assert dropped.endpoints[0].removed
+    await clusters.close()
+
+
+async def test_a_draft_that_is_discarded_leaves_all_as_it_was() -> None:
+    clusters = registry()
+    kept = clusters.adopt(spec("a"))
+    draft = Draft(clusters)
+    draft.adopt(spec("a"))
+    fresh = draft.adopt(spec("b"))
+    draft.discard()
+    assert fresh.endpoints[0].removed
+    assert not kept.endpoints[0].removed
+    assert clusters.clusters == {"a": kept}
+    await clusters.close()
+
+
+async def test_a_retired_cluster_is_looked_after_while_requests_are_under_way() -> None:
+    clusters = registry()
+    busy = clusters.adopt(spec("a"))
+    busy.active = 1
+    swept: list[float] = []
+    nothing = lambda: None  # noqa: E731
+    pools: Any = SimpleNamespace(sweep=swept.append, remove=nothing, close=nothing)
+    busy.endpoints[0].pools = pools
+    clusters.commit(Draft(clusters))
+    clusters.sweep(1.0)
+    busy.active = 0
+    clusters.sweep(2.0)
+    assert swept == [1.0]
     await clusters.close()
 
 
