@@ -80,6 +80,7 @@ def destinations(
                 own.encode() if own else None,
                 request_ops,
                 response_ops,
+                authority_told=single or bool(authority),
             )
         )
     assert first is not None  # prepare_rule saw to it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from gatewayd.observe.operators import OPERATORS, Reader
@@ -12,16 +12,19 @@ from gatewayd.observe.stream_info import StreamInfo
 #: StreamInfo -> the text with its variables filled in; what is absent is empty
 Formatter = Callable[[StreamInfo], bytes]
 
+_AS_IT_IS: Final[Mapping[str, Reader]] = {}
 #: Our own expression over configuration text; an argument ends at the first ``)`` that lets it fit.
 _VARIABLE: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%)")
 
 
-def compile_format(text: str) -> bytes | Formatter:
+def compile_format(text: str, *, instead: Mapping[str, Reader] = _AS_IT_IS) -> bytes | Formatter:
     """``text`` compiled: plain bytes when it holds no variable (``%%`` is a percent sign), else a function.
+
+    ``instead``: readers for variables that say something else where the text is used.
 
     Raises ValueError as :func:`split_format` does.
     """
-    pieces = split_format(text)
+    pieces = split_format(text, instead=instead)
     if not pieces:
         return b""
     if len(pieces) == 1 and isinstance(pieces[0], bytes):
@@ -29,7 +32,7 @@ def compile_format(text: str) -> bytes | Formatter:
     return _function(pieces)
 
 
-def split_format(text: str) -> list[bytes | Reader]:
+def split_format(text: str, *, instead: Mapping[str, Reader] = _AS_IT_IS) -> list[bytes | Reader]:
     """The literals (bytes) and variables (readers) of ``text``, in order.
 
     Raises ValueError, in words for the user, for a lone ``%``, an unknown variable or a bad argument.
@@ -55,7 +58,8 @@ def split_format(text: str) -> list[bytes | Reader]:
         if literal:
             pieces.append(literal.encode())
             literal = ""
-        pieces.append(_reader(found[1], found[2], found[3]))
+        reader = _reader(found[1], found[2], found[3])
+        pieces.append(instead.get(found[1], reader))
     literal += text[position:]
     if literal:
         pieces.append(literal.encode())

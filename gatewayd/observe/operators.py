@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gatewayd.http.message import Pair
+from gatewayd.observe.operators_more import MORE_OPERATORS
 from gatewayd.observe.stream_info import StreamInfo
 
 Reader = Callable[[StreamInfo], bytes | None]
@@ -191,7 +192,8 @@ def _milliseconds(seconds: float) -> bytes:
 
 def _duration(info: StreamInfo) -> bytes:
     """Milliseconds since the request began, until it was finished or until now."""
-    return _milliseconds((info.finished_at or time.monotonic()) - info.started_at)
+    finished: float = getattr(info, "finished_at", 0.0)  # written last
+    return _milliseconds((finished or time.monotonic()) - info.started_at)
 
 
 def _response_duration(info: StreamInfo) -> bytes | None:
@@ -215,6 +217,11 @@ def remote_address(info: StreamInfo) -> str:
     return f"[{trusted}]:0" if ":" in trusted else f"{trusted}:0"
 
 
+def _connected_to(info: StreamInfo) -> str:
+    """The endpoint, once there is a connection to it."""
+    return info.upstream_host if info.upstream_local_address else ""
+
+
 def _details(info: StreamInfo) -> str:
     return "_".join(info.details.split())
 
@@ -227,6 +234,7 @@ _HOSTNAME: Final = socket.gethostname()
 
 #: Name -> argument -> reader. The one list of what ``%NAME%`` may be.
 OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
+    **MORE_OPERATORS,
     "BYTES_RECEIVED": _number(lambda info: info.bytes_received),
     "BYTES_SENT": _number(lambda info: info.bytes_sent),
     "CONNECTION_TERMINATION_DETAILS": _text(lambda info: info.termination_details),
@@ -254,9 +262,9 @@ OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
     "STREAM_ID": _plain(lambda info: info.request_id or None),
     "UPSTREAM_CLUSTER": _text(lambda info: info.upstream_cluster),
     "UPSTREAM_HOST": _text(lambda info: info.upstream_host),
-    "UPSTREAM_REMOTE_ADDRESS": _text(lambda info: info.upstream_host),
-    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(lambda info: _host_of(info.upstream_host)),
-    "UPSTREAM_REMOTE_PORT": _text(lambda info: _port_of(info.upstream_host)),
+    "UPSTREAM_REMOTE_ADDRESS": _text(_connected_to),
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(lambda info: _host_of(_connected_to(info))),
+    "UPSTREAM_REMOTE_PORT": _text(lambda info: _port_of(_connected_to(info))),
     "UPSTREAM_LOCAL_ADDRESS": _text(lambda info: info.upstream_local_address),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number(lambda info: info.attempts),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _text(lambda info: info.transport_failure),

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatewayd.http.headers import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES
 from gatewayd.http.message import Pair
 from gatewayd.observe.formatter import Formatter, compile_format
+from gatewayd.observe.operators import Reader
 from gatewayd.observe.stream_info import StreamInfo
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -21,6 +23,39 @@ _BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 #: Operations on these are the compiler's (authority) or impossible.
 _CONTROL: Final = frozenset({"host"})
+
+
+def _nothing(info: StreamInfo) -> bytes | None:
+    return None
+
+
+def _zero(info: StreamInfo) -> bytes | None:
+    return b"0"
+
+
+def _upstream_status(info: StreamInfo) -> bytes | None:
+    return b"%d" % (info.status if info.responded_at else 0)
+
+
+#: What variables say in request operations: no body has been read and no endpoint chosen (seen of Envoy).
+_IN_REQUESTS: Final[dict[str, Reader]] = {
+    **dict.fromkeys(("BYTES_RECEIVED", "BYTES_SENT"), _zero),
+    **dict.fromkeys(
+        (
+            "UPSTREAM_HOST",
+            "UPSTREAM_LOCAL_ADDRESS",
+            "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+            "UPSTREAM_LOCAL_PORT",
+            "UPSTREAM_PROTOCOL",
+            "UPSTREAM_REMOTE_ADDRESS",
+            "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+            "UPSTREAM_REMOTE_PORT",
+        ),
+        _nothing,
+    ),
+}
+#: And in response operations: no body has been sent, and an answer made here has not counted yet.
+_IN_RESPONSES: Final[dict[str, Reader]] = {"BYTES_SENT": _zero, "RESPONSE_CODE": _upstream_status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +79,8 @@ class _Level:
     constant: tuple[Pair, ...] = ()
     #: (name, value, is a set), in order; used instead of ``constant`` when any value has variables
     formatted: tuple[tuple[bytes, bytes | Formatter, bool], ...] = field(default=())
+    #: names that come by an add and have one line at most: what is added is joined to it with ","
+    joined: frozenset[bytes] = frozenset()
 
 
 def level_of(
@@ -80,6 +117,8 @@ class HeaderOps:
                 # A comprehension beats append here from three fields on.
                 pairs = [pair for pair in pairs if pair[0] not in drop]
                 pairs += level.constant
+            if level.joined:
+                pairs = _joined(pairs, level.joined)
         if self._request:
             info.request_pairs = pairs  # what response operations see (semantics 6.2.3)
         return pairs
@@ -108,6 +147,23 @@ class HeaderOps:
         return result
 
 
+def _joined(pairs: list[Pair], names: frozenset[bytes]) -> list[Pair]:
+    """``pairs`` with one line for each of ``names``, where the first stood; empty values add nothing."""
+    at: dict[bytes, int] = {}
+    result: list[Pair] = []
+    for pair in pairs:
+        name, value = pair
+        if name not in names:
+            result.append(pair)
+        elif name not in at:
+            at[name] = len(result)
+            result.append(pair)
+        elif value:
+            before = result[at[name]][1]
+            result[at[name]] = (name, b"%b,%b" % (before, value) if before else value)
+    return result
+
+
 def _clean(value: bytes) -> bytes:
     """Without what may not stand in a field value, should a variable ever bring it."""
     return value.replace(b"\r", b"").replace(b"\n", b"").replace(b"\x00", b"").strip(b" \t")
@@ -119,31 +175,33 @@ def compile_levels(levels: Iterable[HeaderLevel], *, request: bool) -> HeaderOps
     ``request`` says whether they change request headers. Raises ValueError, in words for the user, for
     a bad name, a bad value, a lone ``%`` or an unknown variable (semantics 6.2.3).
     """
-    compiled = [level for level in map(_compile, levels) if level is not None]
+    compiled = [level for level in (_compile(level, request) for level in levels) if level is not None]
     return HeaderOps(compiled, request) if compiled else None
 
 
-def _compile(level: HeaderLevel) -> _Level | None:
+def _compile(level: HeaderLevel, request: bool) -> _Level | None:
     removed = frozenset(_name(name) for name in level.remove)
     operations: list[tuple[bytes, bytes | Formatter, bool]] = []
     for pairs, is_set in ((level.set, True), (level.add, False)):
         for name, text in pairs:
             key = _name(name)
-            value = _value(name, text)
+            value = _value(name, text, request)
             if value != b"":  # an empty value leaves the header as it is
                 operations.append((key, value, is_set))
     if not operations and not removed:
         return None
+    single = JOINED_IN_REQUESTS if request else JOINED_IN_RESPONSES
+    joined = frozenset(key for key, _, is_set in operations if not is_set) & single
     constant: list[Pair] = []
     final: dict[bytes, bytes] = {}
     for key, value, is_set in operations:
         if not isinstance(value, bytes):
-            return _Level(removed, formatted=tuple(operations))
+            return _Level(removed, formatted=tuple(operations), joined=joined)
         if is_set:
             final[key] = value
         else:
             constant.append((key, value))
-    return _Level(removed | final.keys(), (*final.items(), *constant))
+    return _Level(removed | final.keys(), (*final.items(), *constant), joined=joined)
 
 
 def _name(name: str) -> bytes:
@@ -157,10 +215,10 @@ def _name(name: str) -> bytes:
     return lower.encode()
 
 
-def _value(name: str, text: str) -> bytes | Formatter:
+def _value(name: str, text: str, request: bool) -> bytes | Formatter:
     if _BAD_VALUE.search(text):
         raise ValueError(f"the value of header {name!r} holds a control character")
     try:
-        return compile_format(text)
+        return compile_format(text, instead=_IN_REQUESTS if request else _IN_RESPONSES)
     except ValueError as error:
         raise ValueError(f"the value of header {name!r}: {error}") from None

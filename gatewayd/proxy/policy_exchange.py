@@ -88,7 +88,9 @@ class PolicyExchange(Exchange):
         self.details = "fault_filter_abort"
         fault = self.route.policies.fault
         reply = abort_reply(fault.abort_status, fault.grpc_status)
-        self._send_reply(reply, None, close=False, grpc_status=fault.grpc_status)
+        # The route's operations are the router's, yet they are done on whatever answers the client (6.2.8).
+        operations = self.destination.response_ops
+        self._send_reply(reply, operations, close=False, grpc_status=fault.grpc_status)
 
     def _after_fault(self) -> None:
         assert self.route is not None
@@ -279,6 +281,7 @@ def _led_to(destination: Destination, cluster: Any) -> Destination:
         destination.authority,
         destination.request_ops,
         destination.response_ops,
+        authority_told=destination.authority_told,
     )
 
 
@@ -291,4 +294,5 @@ def _with_ops(destination: Destination, response_ops: Any) -> Destination:
         destination.authority,
         destination.request_ops,
         response_ops,
+        authority_told=destination.authority_told,
     )

@@ -85,7 +85,7 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     authority = head.authority
     if destination.authority is not None:
         authority = destination.authority
-        if options.debug_headers:
+        if options.debug_headers and destination.authority_told:
             fields.append((b"x-envoy-original-host", head.authority))
     if destination.request_ops is not None or destination.authority is not None:
         _note_as_sent(exchange, authority, fields)

@@ -39,6 +39,7 @@ class Destination:
 
     __slots__ = (
         "authority",
+        "authority_told",
         "cluster",
         "cluster_name",
         "request_ops",
@@ -54,12 +55,16 @@ class Destination:
         authority: bytes | None = None,
         request_ops: Any = None,
         response_ops: Any = None,
+        *,
+        authority_told: bool = True,
     ) -> None:
         self.cluster = cluster
         self.cluster_name = cluster_name
         self.weight = weight
         #: upstream Host after rewrite.authority / header operations on Host (semantics 6.2.6, 6.2.7)
         self.authority = authority
+        #: whether x-envoy-original-host says what it was: not for one of several destinations (6.3.5)
+        self.authority_told = authority_told
         #: compiled header operations in effect for this destination: rule's and destination's, levels
         #: already in Envoy's order (semantics 6.2.4, 6.2.5); None when there are none
         self.request_ops = request_ops

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatewayd.observe.formatter import compile_format
 from gatewayd.observe.operators import OPERATORS
@@ -125,7 +132,7 @@ def test_route_name() -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
-    argument = "x-in" if name in ("REQ", "RESP") else ""
+    argument = "x-in" if name in ("REQ", "RESP", "ENVIRONMENT", "QUERY_PARAM") else ""
     value = OPERATORS[name](argument)(info_of())
     assert value is None or isinstance(value, bytes)
 
@@ -150,3 +157,44 @@ def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
 def test_bad_formats_are_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         compile_format(text)
+
+
+def test_a_client_certificate_is_told_in_parts() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+    alternatives = [
+        x509.DNSName("a.test"),
+        x509.UniformResourceIdentifier("spiffe://a/b"),
+        x509.DNSName("b.test"),
+    ]
+    begins = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder(names, names, key.public_key(), 0xABC, begins, begins + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    info = info_of()
+    tls = SimpleNamespace(
+        certificate_der=certificate.public_bytes(Encoding.DER),
+        version="TLSv1.3",
+        cipher="TLS_AES_128_GCM_SHA256",
+    )
+    info.connection = cast(Any, SimpleNamespace(tls=tls))
+    for variable, expected in {
+        "SUBJECT": "CN=client",
+        "ISSUER": "CN=client",
+        "SERIAL": "0abc",
+        "DNS_SAN": "a.test,b.test",
+        "URI_SAN": "spiffe://a/b",
+        "EMAIL_SAN": "",
+        "IP_SAN": "",
+        "CERT_V_START": "2026-01-02T03:04:05.000Z",
+        "CERT_V_END": "2026-01-03T03:04:05.000Z",
+        "FINGERPRINT_256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "FINGERPRINT_1": certificate.fingerprint(hashes.SHA1()).hex(),
+    }.items():
+        assert shown(f"%DOWNSTREAM_PEER_{variable}%", info) == expected.encode(), variable
+    assert shown("%DOWNSTREAM_PEER_CERT%", info).startswith(b"-----BEGIN%20CERTIFICATE-----%0A")
+    assert (
+        shown("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", info) == b"TLSv1.3 TLS_AES_128_GCM_SHA256"
+    )
