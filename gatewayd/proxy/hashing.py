@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gatewayd.http.message import Fields
-from gatewayd.policies.hash_policy import HashInput, HeaderHash
+from gatewayd.policies.hash_policy import HashInput
 from gatewayd.proxy.upstream_head import built_parts
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
-
-#: Fields a request gets on its way: to hash one of them, the way has to be gone first.
-_WRITTEN_HERE: Final = (b"x-forwarded-", b"x-request-id", b"x-envoy-")
 
 
 def hash_input(exchange: Exchange) -> HashInput:
@@ -22,14 +19,11 @@ def hash_input(exchange: Exchange) -> HashInput:
     assert head is not None
     client = exchange.connection
     as_received = (
-        not exchange.stream.edge.options.trusted_proxies  # then the client's address is known only later
+        route.policies.hashes_as_received
+        and not exchange.stream.edge.options.trusted_proxies  # then the client's address is known only later
         and route.rewrite is None
         and destination.request_ops is None
         and destination.authority is None
-        and not any(
-            isinstance(policy, HeaderHash) and policy.name.startswith(_WRITTEN_HERE)
-            for policy in route.policies.hashes
-        )
     )
     if as_received:
         fields, target = head.fields, head.target

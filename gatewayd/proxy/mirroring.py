@@ -1,24 +1,41 @@
-"""The copies of one request: made when the first attempt is, sent when the request is complete (semantics 6.9.2).
+"""HOT for routes with mirrors: the copies of one request (semantics 6.9).
 
-A copy is the request as it goes upstream, rewrites and header operations included, with the proxy named once more
-in ``x-forwarded-for`` and marked internal (6.9.4). A request whose body is larger than what a retry would keep is
-not copied.
+What they say is settled when the first attempt is made; they are sent when the request is complete (6.9.2). A copy
+is the request as it goes upstream, rewrites and header operations included, with the proxy named once more in
+``x-forwarded-for`` and marked internal (6.9.4). A request whose body is larger than what a retry would keep is not
+copied.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair
+from gatewayd.policies.fault import MILLION
 from gatewayd.proxy.plan import is_chunked, request_head
 from gatewayd.proxy.shadow import Shadow
 from gatewayd.proxy.upstream_head import built_parts
+from gatewayd.routing.route import Mirror
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
 
 _INTERNAL: Final[Pair] = (b"x-envoy-internal", b"true")
+_END: Final = b"x-envoy-internal: true\r\n\r\n"
 _FORWARDED_FOR: Final = b"x-forwarded-for"
+
+
+def draw(mirrors: Sequence[Mirror]) -> list[Any]:
+    """The clusters that get a copy of a request, each drawn for itself (6.9.3)."""
+    drawn = []
+    for mirror in mirrors:
+        share = mirror.millionths
+        if share >= MILLION or random() * MILLION < share:
+            drawn.append(mirror.cluster)
+    return drawn
 
 
 class Mirroring:
@@ -36,13 +53,7 @@ class Mirroring:
     def begin(self) -> None:
         """The first attempt has been made: this is what the copies say."""
         exchange = self._exchange
-        method, target, authority, fields = built_parts(exchange)
-        local = exchange.connection.local_address.rpartition(":")[0].strip("[]").encode()
-        pairs = [
-            (name, b"%b,%b" % (value, local)) if name == _FORWARDED_FOR else (name, value)
-            for name, value in fields
-        ]
-        self._head = request_head(method, target, authority, [*pairs, _INTERNAL]) + b"\r\n"
+        self._head = copied_head(exchange)
         if exchange.stream.request_done:
             self._send()
 
@@ -66,9 +77,40 @@ class Mirroring:
         if is_chunked(exchange.parsed):
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         clusters, self._clusters = self._clusters, []
-        route = exchange.route
-        timeout_s = route.timeout_s if route is not None else 0.0
-        hints = exchange.hints()
-        for cluster in clusters:
-            shadow = Shadow(cluster, exchange.stream.edge, exchange.method, self._head + body, hints)
-            shadow.send(exchange.proxy.wheel, timeout_s)
+        send_copies(exchange, clusters, self._head + body)
+
+
+def send_copies(exchange: Exchange, clusters: Sequence[Any], message: bytes) -> None:
+    """Send ``message``, a copy of the exchange's request with its body, to each of ``clusters``."""
+    for cluster in clusters:
+        Shadow(cluster, exchange, message).send()
+
+
+def copied_head(exchange: Exchange) -> bytes:
+    """The head of the copies of an exchange's request."""
+    plan = exchange.plan
+    client = exchange.connection
+    if plan.prepared and plan.client_plain:
+        lines = _copied_lines(client.lines, client.appended, client.local_address)
+        block = exchange.parsed.block
+        suffix = plan.suffix[:-2]
+        return b"".join((block.prefix, plan.extra_lines, lines, exchange.request_id, suffix, _END))
+    method, target, authority, fields = built_parts(exchange)
+    local = _ip(client.local_address)
+    pairs = [
+        (name, b"%b,%b" % (value, local)) if name == _FORWARDED_FOR else (name, value)
+        for name, value in fields
+    ]
+    return request_head(method, target, authority, [*pairs, _INTERNAL]) + b"\r\n"
+
+
+@lru_cache(maxsize=1024)
+def _copied_lines(lines: bytes, appended: bytes, local_address: str) -> bytes:
+    """A connection's own lines (:class:`gatewayd.proxy.forwarding.Client`) as they stand in a copy."""
+    # From the right: a field of the client's certificate before it may say anything.
+    before, name, behind = lines.rpartition(b"x-forwarded-for: ")
+    return b"".join((before, name, appended, b",", _ip(local_address), behind[len(appended) :]))
+
+
+def _ip(address: str) -> bytes:
+    return address.rpartition(":")[0].strip("[]").encode()

@@ -8,22 +8,21 @@ two serves a request is decided when its plan is made. The order is Envoy's: fau
 from __future__ import annotations
 
 from functools import partial
-from random import random
 from time import monotonic
 from typing import Any
 
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.grpc_status import http_status_of
+from gatewayd.http.h1.head import NO_BODY, ParsedRequest
 from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
 from gatewayd.policies.cors import apply_answer
-from gatewayd.policies.fault import MILLION
 from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
-from gatewayd.proxy.mirroring import Mirroring
+from gatewayd.proxy.mirroring import Mirroring, copied_head, draw, send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
 
@@ -34,12 +33,16 @@ _TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONN
 class PolicyExchange(Exchange):
     """An exchange on a route, or towards a cluster, with policies."""
 
-    __slots__ = ("_cookies", "_cors", "_hash", "_mirroring", "_retrying")
+    __slots__ = ("_cookies", "_cors", "_hash", "_mirroring", "_mirrors", "_retrying")
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    # The base class is called by its name: super() costs more, and there are several calls for each request.
+
+    def __init__(self, proxy: Any, stream: Any, request: ParsedRequest) -> None:
+        Exchange.__init__(self, proxy, stream, request)
         #: what CORS adds to every answer, local ones included (6.10.6)
         self._cors: list[Pair] | None = None
+        #: who gets a copy of a request without a body; with one, the copies are in the making for a while
+        self._mirrors: list[Any] | None = None
         self._mirroring: Mirroring | None = None
         #: whether this exchange counts as a retry in progress (8.3.6)
         self._retrying = False
@@ -54,7 +57,7 @@ class PolicyExchange(Exchange):
         assert self.route is not None
         policies = self.route.policies
         if policies is None:
-            super()._begin_general()
+            Exchange._begin_general(self)
             return
         # The destination is drawn with the route, so the log knows the cluster whatever happens before it.
         destination = self.plan.destination
@@ -99,12 +102,12 @@ class PolicyExchange(Exchange):
         if policies.cors is not None and self._answered_preflight(policies):
             return
         if policies.mirrors and not self.plan.upgrade:
-            drawn = [
-                mirror.cluster
-                for mirror in policies.mirrors
-                if mirror.millionths >= MILLION or random() * MILLION < mirror.millionths
-            ]
-            if drawn:
+            drawn = draw(policies.mirrors)
+            if not drawn:
+                pass
+            elif self.parsed.body == NO_BODY:
+                self._mirrors = drawn
+            else:
                 self._mirroring = Mirroring(self, drawn)
         self._forward_to(self.destination)
 
@@ -128,7 +131,7 @@ class PolicyExchange(Exchange):
         if isinstance(cluster, DynamicCluster):
             self._resolve(destination, cluster)
         else:
-            super()._forward_to(destination)
+            Exchange._forward_to(self, destination)
 
     def _resolve(self, destination: Destination, cluster: DynamicCluster) -> None:
         """The Host says where the request goes; it may have to be looked up first (semantics 11.3)."""
@@ -141,7 +144,7 @@ class PolicyExchange(Exchange):
             if failure is not None:
                 self._reply(failure)
             else:
-                super(PolicyExchange, self)._forward_to(_led_to(destination, found))
+                Exchange._forward_to(self, _led_to(destination, found))
 
         pending = cluster.for_host(self.request.authority, done)
         if pending is not None:
@@ -162,19 +165,15 @@ class PolicyExchange(Exchange):
     def _pick_other(self, cluster: Any) -> Any:
         if self._hash is not None:  # hashing goes before avoiding hosts (6.7.6)
             return cluster.pick_for(self._hash)
-        return super()._pick_other(cluster)
+        return Exchange._pick_other(self, cluster)
 
     def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
-        budget = self.cluster.budget
-        if budget is not None and not budget.room_for_request(self.cluster.active - 1):
-            budget.overflows += 1
-            self.attempts += 1
-            self.upstream_host = endpoint.host_port
-            self._reply(errors.OVERFLOW)
-            return
-        super()._attempt(endpoint, fresh=fresh)
-        if self._mirroring is not None and self.attempts == 1 and self.phase != DONE:
-            self._mirroring.begin()
+        Exchange._attempt(self, endpoint, fresh=fresh)
+        if self.attempts == 1 and self.phase != DONE:
+            if self._mirrors is not None:
+                send_copies(self, self._mirrors, copied_head(self))
+            elif self._mirroring is not None:
+                self._mirroring.begin()
 
     def _take_retry(self) -> bool:
         """See the base; over the limit the failure stands as it is, with its own flag (8.3.6)."""
@@ -199,27 +198,28 @@ class PolicyExchange(Exchange):
         detector = self.cluster.detector
         if detector is not None:
             detector.connected(self._endpoint.health)
-        super().on_connected(connection)
+        Exchange.on_connected(self, connection)
 
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Request body bytes; see RequestHandler."""
         if self._mirroring is not None:
             self._mirroring.data(data, end)
-        super().on_request_data(data, end)
+        Exchange.on_request_data(self, data, end)
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""
         detector = self.cluster.detector
         if detector is not None:
             status = head.status
-            if head.grpc_status:
+            if head.grpc_status and self.is_grpc:
                 status = http_status_of(head.grpc_status)
             detector.response(self._endpoint.health, status, monotonic())
-        self._retry_is_over()
+        if self._retrying:
+            self._retry_is_over()
         if self._cookies:
             ops = _CookieOps(self.destination.response_ops, self._cookies)
             self.destination = _with_ops(self.destination, ops)
-        super().on_response(head, data, end)
+        Exchange.on_response(self, head, data, end)
 
     def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
         detector = self.cluster.detector
@@ -227,17 +227,18 @@ class PolicyExchange(Exchange):
             status = 504 if failure in _TIMEOUTS else 503
             detector.local_failure(self._endpoint.health, monotonic(), status=status)
         self._retry_is_over()
-        super()._attempt_failed(failure, transport, unread=unread)
+        Exchange._attempt_failed(self, failure, transport, unread=unread)
 
     def _on_timeout(self) -> None:
         detector = self.cluster.detector
         if detector is not None and self._endpoint is not None and self.phase != CONNECTING:
             detector.local_failure(self._endpoint.health, monotonic(), status=504)
-        super()._on_timeout()
+        Exchange._on_timeout(self)
 
     def _finish(self, now: float) -> None:
-        self._retry_is_over()
-        super()._finish(now)
+        if self._retrying:
+            self._retry_is_over()
+        Exchange._finish(self, now)
 
 
 class _CorsOps:

@@ -6,37 +6,34 @@ in the access log; whatever becomes of it, the request it was copied from never 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.edge import Edge
 from gatewayd.http.h1.response import ResponseHead
+
+if TYPE_CHECKING:
+    from gatewayd.proxy.exchange import Exchange
 
 
 class Shadow:
     """One copy on its way to one mirror."""
 
     __slots__ = (
-        "_cluster", "_done", "_edge", "_endpoint", "_hints", "_message", "_method", "_timer", "_upstream", "attempts",
+        "_cluster", "_done", "_endpoint", "_message", "_origin", "_timer", "_upstream", "attempts",
     )  # fmt: skip
 
-    def __init__(
-        self, cluster: Any, edge: Edge, method: bytes, message: bytes, hints: tuple[bytes, str, str]
-    ) -> None:
-        """``message``: head and body, framed; ``hints``: see :meth:`hints`."""
+    def __init__(self, cluster: Any, origin: Exchange, message: bytes) -> None:
+        """``origin``: the exchange of the request; ``message``: head and body, framed."""
         self._cluster = cluster
-        self._hints = hints
+        self._origin = origin
         self.attempts = 1
-        self._edge = edge
-        self._method = method
         self._message = message
-        self._endpoint: Any = None
         self._upstream: Any = None
         self._timer: Any = None
         self._done = False
 
-    def send(self, wheel: Any, timeout_s: float) -> None:
-        """Send it, if the mirror has anybody to send it to; ``timeout_s`` is that of the route, 0 = none."""
+    def send(self) -> None:
+        """Send it, if the mirror has anybody to send it to; it takes no longer than the route allows."""
         cluster = self._cluster
         endpoint = self._endpoint = cluster.pick()
         if endpoint is None:
@@ -45,8 +42,10 @@ class Shadow:
         cluster.total += 1
         endpoint.active += 1
         endpoint.total += 1
-        if timeout_s:
-            self._timer = wheel.arm(timeout_s, self._on_timeout)
+        origin = self._origin
+        route = origin.route
+        if route is not None and route.timeout_s:
+            self._timer = origin.proxy.wheel.arm(route.timeout_s, self._on_timeout)
         idle = endpoint.idle
         if idle:
             self.on_connected(idle.pop())
@@ -55,14 +54,15 @@ class Shadow:
 
     def hints(self) -> tuple[bytes, str, str]:
         """What its connection may depend on, as for any exchange (``upstream/pool.py``)."""
-        return self._hints
+        return self._origin.hints()
 
     def on_connected(self, connection: Any) -> None:
         """The copy goes out."""
         self._upstream = connection
-        edge = self._edge
+        origin = self._origin
+        edge = origin.stream.edge
         message, self._message = self._message, b""
-        connection.start(self, message, self._method, edge.responses, edge.limits)
+        connection.start(self, message, origin.method, edge.responses, edge.limits)
 
     def on_connect_failure(self, failure: Failure, transport: str) -> None:
         """The mirror cannot be reached: no copy."""

@@ -138,6 +138,10 @@ class Mirror:
     millionths: int
 
 
+#: Prefixes of the fields that a request gets on its way.
+WRITTEN_HERE: Final = (b"x-forwarded-", b"x-request-id", b"x-envoy-")
+
+
 @dataclass(frozen=True, slots=True)
 class RoutePolicies:
     """What only some routes ask for; a route without any of it has none of these objects and pays nothing."""
@@ -147,6 +151,15 @@ class RoutePolicies:
     mirrors: tuple[Mirror, ...] = ()
     #: of all destinations in order, combined as Envoy combines those of a route (semantics 9.2)
     hashes: tuple[Any, ...] = ()  # of gatewayd.policies.hash_policy
+    #: True when none of the hashes may read a field that is only written on the way upstream
+    hashes_as_received: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        """Look at the names of the hashes."""
+        read = (getattr(policy, "name", b"") for policy in self.hashes)
+        object.__setattr__(
+            self, "hashes_as_received", not any(name.startswith(WRITTEN_HERE) for name in read)
+        )
 
 
 @dataclass(slots=True, eq=False)
