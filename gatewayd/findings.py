@@ -40,7 +40,7 @@ CODES: dict[str, str] = {
     "GWD0011": "A kind of resource is not known or not supported, so the document has no effect.",
     "GWD0012": "A kind of Kubernetes resource is not needed to serve, so the document is left alone.",
     "GWD0013": "Two documents declare the same resource; the first one counts.",
-    "GWD0014": "A field is accepted but has no effect yet.",
+    "GWD0014": "A field is accepted but has no effect, or none yet.",
     "GWD0015": "A value is not written as the schema asks, but its meaning is plain and it is accepted.",
     "GWD0016": "A field of the mesh configuration is not supported, so it has no effect.",
     # Compiling

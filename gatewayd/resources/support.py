@@ -1,9 +1,10 @@
 """THE table of what gatewayd does with the fields it accepts.
 
-Every field of an Istio kind is covered by exactly one entry, in `HONOURED` or in `NOT_YET` (a test proves
-it). An entry covers the field it names and everything below it. A field of `NOT_YET` that is used gives a
-warning, so that nothing is ever ignored in silence; later work moves entries from the second table to the
-first.
+Every field of an Istio kind is covered by exactly one entry, in `HONOURED`, `WITHOUT_EFFECT` or `NOT_YET` (a
+test proves it). An entry covers the field it names and everything below it. A field of `NOT_YET` that is used
+gives a warning, so that nothing is ever ignored in silence; later work moves entries from there to the first
+table. A field of `WITHOUT_EFFECT` does nothing at a gateway of Istio's either; using it gives a finding for
+information.
 
 Spelling: `[]` any item of a list, `{}` any value of a map, `{prefix*}` values whose key begins so, `=VALUE`
 the field with this value only, `<a|b>` one of several spellings (one of them may be empty).
@@ -71,19 +72,32 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
 )
 
-_NO_IDENTITIES = "mutual TLS is not used of its own accord; say ISTIO_MUTUAL in a DestinationRule"
-_HTTP1 = "upstreams are spoken to in HTTP/1.1 only"
-_NO_EFFECT = "it has no effect in Istio either"
-_NO_INTERVAL = "retries count while they are in progress, not over an interval"
-_NETWORK = "all endpoints are reached directly, whatever their network"
+_NO_IDENTITIES = (
+    "it is the identity of a workload inside a mesh; subjectAltNames say whose certificate is accepted"
+)
+_HTTP1 = "upstreams are spoken to in HTTP/1.1 only, until HTTP/2 is there"
+_OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
+_NO_INTERVAL = "the budget is that of the requests in progress; requests of a past interval do not count yet"
+_NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
 
+WITHOUT_EFFECT: dict[str, str] = {
+    "Gateway.spec.servers[].port.targetPort": "it is deprecated; the number says where the server listens",
+    "Gateway.spec.servers[].defaultEndpoint": "it is read for sidecars only",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".simple=PASSTHROUGH": "a gateway knows no original destination (semantics 9.1); the default balancer is used",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
+    ".consecutiveErrors": _OLD_ERRORS,
+    "ServiceEntry.spec.endpoints[].network": _NETWORK,
+    "ServiceEntry.spec.endpoints[].serviceAccount": _NO_IDENTITIES,
+    "WorkloadEntry.spec.network": _NETWORK,
+    "WorkloadEntry.spec.serviceAccount": _NO_IDENTITIES,
+    "MeshConfig.defaultTrafficPolicy.outlierDetection.consecutiveErrors": _OLD_ERRORS,
+}
+
 NOT_YET: dict[str, str] = {
-    # Gateway
-    "Gateway.spec.servers[].port.targetPort": "it is deprecated and has no effect in Istio either",
-    "Gateway.spec.servers[].defaultEndpoint": "it has no effect in Istio either",
     # VirtualService
     "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
@@ -91,21 +105,13 @@ NOT_YET: dict[str, str] = {
     ),
     # DestinationRule
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".simple=PASSTHROUGH": ("a gateway has no original destination; the default balancer is used"),
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".backendUtilization": ("load reports of backends are not read yet"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".zoneAwareLbSetting": "zones are not balanced by themselves yet; as if it were not written",
+    ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
-    ".consecutiveErrors": _NO_EFFECT,
     "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
-    # ServiceEntry, WorkloadEntry, WorkloadGroup
-    "ServiceEntry.spec.endpoints[].network": _NETWORK,
-    "ServiceEntry.spec.endpoints[].serviceAccount": _NO_IDENTITIES,
-    "WorkloadEntry.spec.network": _NETWORK,
-    "WorkloadEntry.spec.serviceAccount": _NO_IDENTITIES,
+    # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds
     "Sidecar.spec": _SIDECAR,
@@ -118,5 +124,4 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
-    "MeshConfig.defaultTrafficPolicy.outlierDetection.consecutiveErrors": _NO_EFFECT,
 }

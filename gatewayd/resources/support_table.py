@@ -5,15 +5,17 @@ from typing import Any
 
 from gatewayd.resources.kinds import KINDS
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.resources.support_evidence import SINCE, TESTS, covering
 from gatewayd.resources.unsupported import Entry, entries, field_paths
 
 _HEAD = """\
 # What gatewayd does with each field
 
-This page is made from the table in `gatewayd/resources/support.py`, by
+This page is made from the tables in `gatewayd/resources/support.py` and `support_evidence.py`, by
 `python -m gatewayd.resources.support_table > docs/istio_support.md`.
-Every field below is decoded and checked. A field marked "not yet" has no effect; using it gives the warning
-`GWD0014`, which names it.
+Every field below is decoded and checked. "yes": honoured, since the version named, as the tests named show.
+"without effect": it does nothing at a gateway of Istio's either; using it is told as information. "not yet":
+Istio honours it and gatewayd does not; using it gives a warning. Both findings are `GWD0014` and name the field.
 """
 
 
@@ -31,15 +33,18 @@ def render() -> str:
 def _section(kind: str, top: str, model: Any) -> Iterator[str]:
     yield f"## {kind}\n"
     rows = list(_rows(top, model))
-    yield "| field | honoured | remarks |"
-    yield "| --- | --- | --- |"
+    yield "| field | honoured | since | test | remarks |"
+    yield "| --- | --- | --- | --- | --- |"
     for path, entry in rows:
         shown = path.removeprefix(f"{kind}.")
         if entry.value:
             shown += f": {entry.value}"
         if entry.key_prefix:
             shown += f" `{entry.key_prefix}...`"
-        yield f"| `{shown}` | {'not yet' if entry.reason else 'yes'} | {entry.reason} |"
+        if entry.reason:
+            yield f"| `{shown}` | {'not yet' if entry.later else 'without effect'} | | | {entry.reason} |"
+        else:
+            yield f"| `{shown}` | yes | {covering(path, SINCE)} | `{covering(path, TESTS)}` | |"
     yield ""
 
 

@@ -1,4 +1,4 @@
-"""Which fields of a resource are in use but not honoured yet, by the table in `support.py`.
+"""Which fields of a resource are in use but have no effect, or none yet, by the table in `support.py`.
 
 The table is compiled, once per kind, into a plan: for each struct, the fields to look at and the structs
 worth descending into. A resource that uses nothing of the kind costs a few attribute reads per struct.
@@ -15,7 +15,7 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import PathItem
-from gatewayd.resources.support import HONOURED, NOT_YET
+from gatewayd.resources.support import HONOURED, NOT_YET, WITHOUT_EFFECT
 
 _CHOICE = re.compile(r"<([^<>]*)>")
 
@@ -27,6 +27,14 @@ class Entry(NamedTuple):
     reason: str
     key_prefix: str = ""  # of `{prefix*}`
     value: str = ""  # of `=VALUE`
+    later: bool = True  # whether Istio honours it, so that it is missing here
+
+    def fault(self, path: tuple[PathItem, ...], words: str, key: str | None = None) -> Fault:
+        """What is said about the use of the field; `words` begin the sentence and end in `is` or `are`."""
+        if self.later:
+            message = f"{words} accepted, but not honoured yet: {self.reason}"
+            return Fault(path, message, key=key, code="GWD0014", level="warning")
+        return Fault(path, f"{words} without effect: {self.reason}", key=key, code="GWD0014", level="info")
 
 
 class _Plan:
@@ -35,7 +43,7 @@ class _Plan:
     __slots__ = ("children", "defaults", "entries", "flags", "values")
 
     def __init__(self) -> None:
-        self.flags: list[tuple[str, str, Any, str]] = []  # attribute, name, default, reason
+        self.flags: list[tuple[str, str, Any, Entry]] = []  # attribute, name, default, entry
         self.entries: list[tuple[str, str, Entry]] = []  # attribute, name, entry with a prefix or a value
         self.children: list[tuple[str, str, _Plan]] = []
         self.values: Any = None  # all attributes of `flags` at once, to compare with all defaults at once
@@ -61,15 +69,20 @@ def expand(pattern: str) -> list[str]:
 def entries() -> dict[str, list[Entry]]:
     """Return the expanded tables by field path, an entry with a condition under the field's own path."""
     table: dict[str, list[Entry]] = {}
-    for pattern, reason in [*((pattern, "") for pattern in HONOURED), *NOT_YET.items()]:
+    said = [
+        *((pattern, "", True) for pattern in HONOURED),
+        *((pattern, reason, False) for pattern, reason in WITHOUT_EFFECT.items()),
+        *((pattern, reason, True) for pattern, reason in NOT_YET.items()),
+    ]
+    for pattern, reason, later in said:
         for path in expand(pattern):
-            entry = Entry(path, reason)
+            entry = Entry(path, reason, later=later)
             if "=" in path:
                 path, value = path.split("=")
-                entry = Entry(path, reason, value=value)
+                entry = Entry(path, reason, value=value, later=later)
             elif path.endswith("*}"):
                 path, prefix = path.removesuffix("*}").split("{")
-                entry = Entry(path, reason, key_prefix=prefix)
+                entry = Entry(path, reason, key_prefix=prefix, later=later)
             table.setdefault(path, []).append(entry)
     return table
 
@@ -83,7 +96,7 @@ def field_paths(model: Any, top: str) -> Iterator[tuple[str, bool]]:
 
 
 def find_unsupported(spec: Any, top: str) -> list[Fault]:
-    """Return a warning for each field in use that is not honoured.
+    """Return a warning for each field in use that is not honoured yet, information for one without effect.
 
     Fields side by side that share a reason share a warning. `top` is `Kind.spec`, or `MeshConfig`.
     """
@@ -109,13 +122,11 @@ def _look(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault])
         found = getattr(value, attribute)
         if entry.value:
             if found == entry.value:
-                message = f'{name} "{entry.value}" is accepted, but not honoured yet: {entry.reason}'
-                out.append(Fault((*path, name), message, code="GWD0014", level="warning"))
+                out.append(entry.fault((*path, name), f'{name} "{entry.value}" is'))
         elif found:
             for key in found:
                 if key.startswith(entry.key_prefix):
-                    message = f'"{key}" is accepted, but not honoured yet: {entry.reason}'
-                    out.append(Fault((*path, name), message, key=key, code="GWD0014", level="warning"))
+                    out.append(entry.fault((*path, name), f'"{key}" is', key))
     for attribute, name, child in plan.children:
         found = getattr(value, attribute)
         if not found:
@@ -131,15 +142,14 @@ def _look(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault])
 
 
 def _note_used(value: Any, plan: _Plan, path: tuple[PathItem, ...], out: list[Fault]) -> None:
-    used: dict[str, list[str]] = {}
-    for attribute, name, default, reason in plan.flags:
+    used: dict[str, tuple[Entry, list[str]]] = {}
+    for attribute, name, default, entry in plan.flags:
         if getattr(value, attribute) != default:
-            used.setdefault(reason, []).append(name)
-    for reason, names in used.items():
+            used.setdefault(entry.reason, (entry, []))[1].append(name)
+    for entry, names in used.values():
         verb = "is" if len(names) == 1 else "are"
         quoted = ", ".join(f'"{name}"' for name in names)
-        message = f"{quoted} {verb} accepted, but not honoured yet: {reason}"
-        out.append(Fault(path, message, key=names[0], code="GWD0014", level="warning"))
+        out.append(entry.fault(path, f"{quoted} {verb}", names[0]))
 
 
 @lru_cache(maxsize=64)
@@ -154,7 +164,7 @@ def _plan(model: Any, top: str) -> _Plan | None:
                 plan.entries.append((field.name, field.encode_name, entry))
             elif entry.reason:
                 default = field.default if field.default is not NODEFAULT else None
-                plan.flags.append((field.name, field.encode_name, default, entry.reason))
+                plan.flags.append((field.name, field.encode_name, default, entry))
         if not general and inner is not None:
             child = _plan(inner, path + _suffix(field.type))
             if child is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gatewayd import __version__
 from gatewayd.resources.decode import decode
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
@@ -12,6 +13,8 @@ from gatewayd.resources.kinds import KINDS
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import format_path
 from gatewayd.resources.sidecar import Sidecar
+from gatewayd.resources.support_evidence import SINCE, TESTS
+from gatewayd.resources.support_evidence import covering as covering_entry
 from gatewayd.resources.support_table import render
 from gatewayd.resources.unsupported import entries, expand, field_paths, find_unsupported
 from gatewayd.resources.virtual_service import VirtualService
@@ -86,10 +89,9 @@ def test_fields_side_by_side_share_a_warning() -> None:
     port = {"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}
     server = {"port": port, "hosts": ["*"], "defaultEndpoint": "127.0.0.1:80"}
     assert used(Gateway, {"servers": [server]}, "Gateway.spec") == [
-        'spec.servers[0].defaultEndpoint: "defaultEndpoint" is accepted, but not honoured yet: '
-        "it has no effect in Istio either",
-        'spec.servers[0].port.targetPort: "targetPort" is accepted, but not honoured yet: '
-        "it is deprecated and has no effect in Istio either",
+        'spec.servers[0].defaultEndpoint: "defaultEndpoint" is without effect: it is read for sidecars only',
+        'spec.servers[0].port.targetPort: "targetPort" is without effect: '
+        "it is deprecated; the number says where the server listens",
     ]
     http = {"h2UpgradePolicy": "UPGRADE", "maxConcurrentStreams": 3, "maxRetries": 1}
     tree = {"host": "a.test", "trafficPolicy": {"connectionPool": {"http": http}}}
@@ -105,7 +107,7 @@ def test_a_value_without_effect_is_named() -> None:
 
     (found,) = findings("PASSTHROUGH")
     assert found.startswith(
-        'spec.trafficPolicy.loadBalancer.simple: simple "PASSTHROUGH" is accepted, but not hon'
+        'spec.trafficPolicy.loadBalancer.simple: simple "PASSTHROUGH" is without effect: '
     )
     assert findings("RANDOM") == []
 
@@ -137,6 +139,64 @@ def test_what_has_its_default_is_not_in_use() -> None:
     assert used(VirtualService, {"http": [rule]}, "VirtualService.spec") == []
     tree = {"host": "a", "trafficPolicy": {"connectionPool": pool, "loadBalancer": {"simple": "RANDOM"}}}
     assert used(DestinationRule, tree, "DestinationRule.spec") == []
+
+
+def test_a_field_that_does_nothing_in_istio_either_is_information() -> None:
+    policy = {"outlierDetection": {"consecutiveErrors": 3}, "loadBalancer": {"simple": "PASSTHROUGH"}}
+    spec, _ = decode({"host": "a.test", "trafficPolicy": policy}, DestinationRule)
+    found = find_unsupported(spec, "DestinationRule.spec")
+    assert [(fault.level, fault.code) for fault in found] == [("info", "GWD0014")] * 2
+    assert "gateway knows no original destination" in found[0].message
+    assert '"consecutiveErrors" is without effect' in found[1].message
+
+
+#: What later work brings: HTTP/2, tokens, metrics, load reports, zones, budgets over time.
+LATER = {
+    "VirtualService.spec.http[].match[].statPrefix",
+    "VirtualService.spec.http[].match[].headers{@request.auth.claims",
+    "VirtualService.spec.http[].match[].withoutHeaders{@request.auth.claims",
+    "loadBalancer.backendUtilization",
+    "loadBalancer.zoneAwareLbSetting",
+    "connectionPool.http.h2UpgradePolicy",
+    "connectionPool.http.useClientProtocol",
+    "connectionPool.http.http2KeepAlive",
+    "connectionPool.http.maxConcurrentStreams",
+    "retryBudget.budgetInterval",
+}
+
+
+def test_nothing_of_the_five_kinds_is_missing_but_what_later_work_brings() -> None:
+    kinds = ("Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry")
+    missing = {
+        f"{path}{{{entry.key_prefix}" if entry.key_prefix else path
+        for path, found in entries().items()
+        for entry in found
+        if path.partition(".")[0] in kinds and entry.reason and entry.later
+    }
+    assert {path for path in missing if not path.endswith(tuple(LATER))} == set()
+
+
+def test_every_honoured_field_has_a_version_and_a_test_that_exists() -> None:
+    root = Path(__file__).parents[2]
+    newest = [int(part) for part in __version__.split(".")[:2]]
+    for path, found in entries().items():
+        if any(entry.reason for entry in found) and len(found) == 1:
+            continue
+        since, file = covering_entry(path, SINCE), covering_entry(path, TESTS)
+        assert since, path
+        assert [int(part) for part in since.split(".")] <= newest, path
+        assert file, path
+        assert "def test_" in (root / file).read_text(), path
+
+
+def test_the_longest_entry_counts() -> None:
+    table = {"a.<b|c>": "short", "a.b.d": "long"}
+    assert [covering_entry(path, table) for path in ("a.b", "a.c[].x", "a.b.d.e", "a.bb")] == [
+        "short",
+        "short",
+        "long",
+        "",
+    ]
 
 
 def test_the_document_about_support_is_what_the_table_says() -> None:
