@@ -82,10 +82,11 @@ class Request:
     script: Sequence[Mapping[str, Any]] = ()
     #: upstreams that get it without the client waiting for them: it is waited for here
     copied_to: Sequence[str] = ()
+    host: str = "a.test"
 
     def wire(self, case: str) -> bytes:
         """The bytes to send; ``case`` goes into the user-agent, by which log lines are found again."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", "host: a.test", f"user-agent: {case}"]
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"host: {self.host}", f"user-agent: {case}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.body:
             lines.append(f"content-length: {len(self.body)}")
