@@ -115,7 +115,7 @@ class Rule:
         self.rewrite: dict[str, Any] = {}
         self.kind = draw.choice(["direct", "direct", "redirect", "forward", "forward"])
         if self.kind == "redirect":
-            options = {
+            options: dict[str, list[Any]] = {
                 "uri": ["/new", "/new?z=1", "new"],
                 "authority": ["c.test", "c.test:81"],
                 "scheme": ["http", "https"],
