@@ -9,6 +9,7 @@ hardly meant. No sockets, no files, no globals; the same resources give the same
 """
 
 from gatewayd.compiler.compile import compile_snapshot
+from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.options import REJECT, RESOLVE, CompileOptions
 
-__all__ = ["REJECT", "RESOLVE", "CompileOptions", "compile_snapshot"]
+__all__ = ["REJECT", "RESOLVE", "CompileMemory", "CompileOptions", "compile_snapshot"]

@@ -15,6 +15,7 @@ from gatewayd.compiler.gateways import merge_servers, selected
 from gatewayd.compiler.ingress import compile_ingresses
 from gatewayd.compiler.l4 import L4Compiler
 from gatewayd.compiler.listeners import ListenerCompiler
+from gatewayd.compiler.memory import CompileMemory, release
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.ordering import by_age
 from gatewayd.compiler.prepare import Preparer
@@ -49,13 +50,15 @@ def compile_snapshot(
     version: int = 0,
     server_tls: Callable[[ServerTlsSpec], Any] = hold,
     client_tls: Callable[[ClientTlsSpec], Any] = hold,
+    memory: CompileMemory | None = None,
 ) -> Snapshot:
     """Compile ``resources`` for one proxy.
 
     ``adopt`` turns a cluster's spec into the object that routes hold (``Destination.cluster``); it is
     called once for each cluster that some route names. ``server_tls`` and ``client_tls`` turn what servers
     and clusters ask of TLS into the holders of their contexts; a holder that says it has a ``problem``
-    becomes a finding. Never raises for anything in a resource: what cannot be served is set aside, with a
+    becomes a finding. ``memory``: of the compilation before, so that resources which are the same objects as
+    then cost little. Never raises for anything in a resource: what cannot be served is set aside, with a
     finding.
     """
 
@@ -63,6 +66,8 @@ def compile_snapshot(
         return [resource for resource in resources if type(resource.spec) is model]
 
     report = Reporter()
+    memory = memory or CompileMemory()
+    memory.begin(options)
     mesh = options.mesh
     services, entries, pods = of(Service), of(ServiceEntry), of(Pod)
     domain, viewer = options.cluster_domain, options.namespace
@@ -90,7 +95,7 @@ def compile_snapshot(
 
     # VirtualServices and Ingresses, each on its own
     virtual_services = by_age(of(VirtualService))
-    preparer = Preparer(virtual_services, options, default_retry, report)
+    preparer = Preparer(virtual_services, options, default_retry, report, memory)
     ingresses = compile_ingresses(of(Ingress), of(IngressClass), registry, options, default_retry, report)
     prepared: list[Prepared] = []
     for resource in virtual_services:
@@ -124,11 +129,13 @@ def compile_snapshot(
     groups = merge_servers(selected(all_gateways, options.labels, report), ports, report)
 
     # Together
-    compiler = RuleCompiler(clusters)
+    compiler = RuleCompiler(clusters, memory)
     matched = Matched()
     l4 = L4Compiler(index, clusters, registry, rules, options, matched, report)
     tls = ServerTlsCompiler(options, server_tls, report)
-    making = ListenerCompiler(index, compiler, l4, tls, clusters, registry, rules, options, matched, report)
+    making = ListenerCompiler(
+        index, compiler, l4, tls, clusters, registry, rules, options, matched, report, memory
+    )
     listeners = making.compile(groups)
 
     servers = [server for group in groups for server in group.servers]
@@ -140,6 +147,9 @@ def compile_snapshot(
     )
     review_rules(making.tables, compiler, report)
     l4.usage.review(visible, matched)
+    memory.end()
+    for built in making.tables:
+        release(built.hosts)
     return Snapshot(
         listeners=tuple(listeners),
         clusters=clusters.specs,

@@ -67,6 +67,17 @@ class Target:
     hashing: HashPolicy | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question for a target, and its answer."""
+
+    destination: Destination
+    namespace: str
+    listener_port: int
+    place: Place
+    target: Target
+
+
 _Found = tuple[ClusterSpec | None, Problem | None]
 
 
@@ -115,12 +126,25 @@ class Clusters:
         self._report = report
         self._targets: dict[tuple[str, str, int, str, int], Target] = {}
         self._noted: set[str] = set()
+        #: set by who wants to know what was asked for, and what the answers were
+        self.asked: list[Asked] | None = None
         #: by name, in the order in which routes asked
         self.specs: dict[str, ClusterSpec] = {}
         self.adopted: dict[str, Any] = {}
 
     def target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
         """The cluster of a destination written in ``namespace``, for a server port (6.1.1)."""
+        target = self._target(destination, namespace, listener_port, asked)
+        if self.asked is not None:
+            self.asked.append(Asked(destination, namespace, listener_port, asked, target))
+        return target
+
+    def still(self, asked: Asked) -> bool:
+        """Whether a question of an earlier compilation has the answer it had; it counts as asked again."""
+        target = self._target(asked.destination, asked.namespace, asked.listener_port, asked.place)
+        return target == asked.target
+
+    def _target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
         key = _key(destination, namespace, listener_port)
         target = self._targets.get(key)
         known = target is not None

@@ -12,6 +12,7 @@ from gatewayd.compiler.destinations import Clusters
 from gatewayd.compiler.findings import Reporter, place
 from gatewayd.compiler.gateways import GatewayServer, ServerGroup, bind_addresses
 from gatewayd.compiler.l4 import L4Compiler, SniRoute, SniTaken
+from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import Registry
@@ -38,6 +39,7 @@ class ListenerCompiler:
     options: CompileOptions
     matched: Matched
     report: Reporter
+    memory: CompileMemory
     #: the route tables of the HTTP chains made, for review
     tables: list[BuiltTable] = field(default_factory=list)
 
@@ -116,7 +118,16 @@ class ListenerCompiler:
 
     def _http_chain(self, name: str, servers: list[GatewayServer], settings: HttpOptions) -> FilterChain:
         labels = self.options.labels or {}
-        built = build_table(servers, self.index, self.compiler, self.options.namespace, labels, self.matched)
+        built = build_table(
+            servers,
+            self.index,
+            self.compiler,
+            self.options.namespace,
+            labels,
+            self.matched,
+            self.memory,
+            name,
+        )
         self.tables.append(built)
         return FilterChain(
             name=name,

@@ -15,6 +15,7 @@ from gatewayd.compiler.defaults import retry_policy
 from gatewayd.compiler.delegates import made_whole, merge_rules
 from gatewayd.compiler.findings import Reporter, did_you_mean
 from gatewayd.compiler.matches import Shapes
+from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.names import full_name, gateway_names
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule, Rewrite
@@ -46,7 +47,9 @@ class Preparer:
         options: CompileOptions,
         default_retry: RetryPolicy | None,
         report: Reporter,
+        memory: CompileMemory,
     ) -> None:
+        self._memory = memory
         self._all = {vs.full_name: vs for vs in virtual_services}
         self._options = options
         self._default_retry = default_retry
@@ -58,13 +61,16 @@ class Preparer:
 
     def prepare(self, root: Resource[VirtualService]) -> Prepared | None:
         """``root``, ready to be bound; None when it is set aside."""
+        known = self._memory.prepared(root)
+        if known is not None:
+            return known
         rules: list[PreparedRule] | None = None
         while rules is None and root.full_name not in self._unservable:
             rules = self._rules(root)
         if rules is None:
             return None
         namespace, domain = root.namespace, self._options.cluster_domain
-        return Prepared(
+        made = Prepared(
             root,
             root.name,
             namespace,
@@ -72,6 +78,9 @@ class Preparer:
             gateway_names(root.spec.gateways, namespace),
             rules,
         )
+        if all(rule.delegate is None for rule in root.spec.http):
+            self._memory.keep_prepared(root, made)
+        return made
 
     def _rules(self, root: Resource[VirtualService]) -> list[PreparedRule] | None:
         """The rules of ``root``; None when a document was found unservable and all must be begun anew."""

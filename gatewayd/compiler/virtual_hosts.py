@@ -9,6 +9,7 @@ from typing import Final
 from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.host_index import HostIndex
 from gatewayd.compiler.matches import Vantage
+from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.names import HostSet, hosts_open_to
 from gatewayd.compiler.ordering import age_key
 from gatewayd.compiler.prepared import Prepared
@@ -103,8 +104,10 @@ def build_table(
     namespace: str,
     labels: Mapping[str, str],
     matched: Matched,
+    memory: CompileMemory,
+    name: str,
 ) -> BuiltTable:
-    """The table all ``servers`` of one port and bind share.
+    """The table all ``servers`` of one port and bind share; ``name``: its filter chain's.
 
     ``matched`` collects which hosts are taken, for the findings.
     """
@@ -123,10 +126,17 @@ def build_table(
             # Also without any VirtualService, and for routes bound through other servers (2.6.3, 2.6.4).
             for host in server.bare_hosts:
                 _at(hosts, host).require_tls = True
-    virtual_hosts = [
-        VirtualHost(host, (host,), routes.rules(), routes.require_tls) for host, routes in hosts.items()
-    ]
+    virtual_hosts = [_virtual_host(memory, name, host, routes) for host, routes in hosts.items()]
     return BuiltTable(RouteTable(virtual_hosts), hosts)
+
+
+def _virtual_host(memory: CompileMemory, table: str, name: str, routes: HostRoutes) -> VirtualHost:
+    bounds = tuple(routes.bounds)
+    host = memory.virtual_host(table, name, bounds, routes.require_tls)
+    if host is None:
+        host = VirtualHost(name, (name,), routes.rules(), routes.require_tls)
+        memory.keep_virtual_host(table, bounds, host)
+    return host
 
 
 def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatewayd.compiler.actions import destinations, direct_action, redirect_action
-from gatewayd.compiler.destinations import Clusters
+from gatewayd.compiler.destinations import Asked, Clusters
 from gatewayd.compiler.headers import NO_OPS
 from gatewayd.compiler.matches import Vantage, applies
+from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.route_policies import route_policies
 from gatewayd.routing.index import Rule
@@ -64,9 +65,12 @@ class _Action:
 class RuleCompiler:
     """Makes routes. One per compilation: equal things are shared between routes."""
 
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: Clusters, memory: CompileMemory) -> None:
         self._clusters = clusters
-        self._plain: dict[tuple[str, str, int, str, int], tuple[tuple[Destination, ...], str]] = {}
+        self._memory = memory
+        self._plain: dict[
+            tuple[str, str, int, str, int], tuple[tuple[Destination, ...], str, tuple[Asked, ...]]
+        ] = {}
         self._decorators: dict[tuple[str, str], bytes] = {}
         self._bound: dict[tuple[int, int, str], Bound] = {}
         #: every binding made, for the findings
@@ -77,8 +81,30 @@ class RuleCompiler:
         key = (id(prepared), seen.port, seen.gateway if prepared.looks_at_gateway else "")
         bound = self._bound.get(key)
         if bound is None:
-            bound = self._bound[key] = self._bind(prepared, seen)
+            bound = self._bound[key] = self._remembered(key) or self._bind_noting(key, prepared, seen)
             self.bindings.append(bound)
+        return bound
+
+    def _remembered(self, key: tuple[int, int, str]) -> Bound | None:
+        """The binding of an earlier compilation, if every cluster it asked for is the same one."""
+        known = self._memory.bound(key)
+        if known is None:
+            return None
+        bound, asked = known
+        good = True
+        for each in asked:  # also behind one that is not: what there is to say is said at each
+            good &= self._clusters.still(each)
+        if not good:
+            return None
+        self._memory.keep_bound(key, bound, asked)
+        found: Bound = bound
+        return found
+
+    def _bind_noting(self, key: tuple[int, int, str], prepared: Prepared, seen: Vantage) -> Bound:
+        asked = self._clusters.asked = []
+        bound = self._bind(prepared, seen)
+        self._clusters.asked = None
+        self._memory.keep_bound(key, bound, asked)
         return bound
 
     def _bind(self, prepared: Prepared, seen: Vantage) -> Bound:
@@ -138,12 +164,19 @@ class RuleCompiler:
         port = wanted.port.number if wanted.port is not None else 0
         key = (wanted.host, wanted.subset, port, item.namespace, seen.port)
         plain = self._plain.get(key)
-        if plain is None:
-            made, target = destinations(item, seen.port, self._clusters)
-            plain = made, f"{target.host}:{target.port}"
-            if target.problem is None or target.problem.level != "error":
-                self._plain[key] = plain  # else every rule that asks shall be told
-        return plain
+        asked = self._clusters.asked
+        if plain is not None:
+            made, operation, questions = plain
+            if asked is not None:
+                asked += questions
+            return made, operation
+        before = len(asked) if asked is not None else 0
+        made, target = destinations(item, seen.port, self._clusters)
+        operation = f"{target.host}:{target.port}"
+        if target.problem is None or target.problem.level != "error":
+            questions = tuple(asked[before:]) if asked is not None else ()
+            self._plain[key] = made, operation, questions  # else every rule that asks shall be told
+        return made, operation
 
     def _route(self, action: _Action, option: Alternative) -> Route:
         shape = option.shape

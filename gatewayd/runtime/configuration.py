@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.compiler import CompileOptions, compile_snapshot
+from gatewayd.compiler import CompileMemory, CompileOptions, compile_snapshot
 from gatewayd.exit_codes import EXIT_INPUT, EXIT_REFUSED
 from gatewayd.findings import Finding, render, summary
 from gatewayd.resources.mesh_config import MeshConfig
@@ -97,6 +97,7 @@ class ConfigurationReader:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._memory = FileMemory()
+        self._compile_memory = CompileMemory()
         self.certificates = Certificates(options)
         self._in_force: Configuration | None = None
         self._good: Good = {}
@@ -189,7 +190,14 @@ class ConfigurationReader:
     ) -> Snapshot:
         store = self.certificates.store
         options = compile_options(self._options, mesh)
-        return compile_snapshot(resources, options, adopt, server_tls=store.server, client_tls=store.client)
+        return compile_snapshot(
+            resources,
+            options,
+            adopt,
+            server_tls=store.server,
+            client_tls=store.client,
+            memory=self._compile_memory,
+        )
 
     def _spoiled(self, used: list[Resource[Any]], snapshot: Snapshot) -> dict[Key, Resource[Any]]:
         """The last good versions of what the compiler has set aside, where they are others."""

@@ -191,7 +191,7 @@ class Reloader:
         if reason:
             await asyncio.to_thread(self._reader.fall_back)
         else:
-            await asyncio.to_thread(self._reader.put_in_force, after)
+            await asyncio.to_thread(self._put_in_force, after)
             if self._watched:
                 self._follow()
         same = after.snapshot is before.snapshot
@@ -212,6 +212,10 @@ class Reloader:
         with beside_traffic():
             after = self._reader.read(begin, renew=renew)
             return after, changes(before, after)
+
+    def _put_in_force(self, after: Configuration) -> None:
+        with beside_traffic():
+            self._reader.put_in_force(after)
 
     def _renew(self) -> Refreshed:
         return self._reader.certificates.renew()
