@@ -153,7 +153,15 @@ class Bench:
 
         def send(subject: Subject) -> LoadResult:
             port = subject.proxy.port
-            return wrk(subject.traffic, folder, port, rest, connections=CONNECTIONS, seconds=seconds)
+            return wrk(
+                subject.traffic,
+                folder,
+                port,
+                rest,
+                connections=CONNECTIONS,
+                seconds=seconds,
+                tls=subject.proxy.tls,
+            )
 
         for subject in {id(subject.proxy): subject for subject in subjects}.values():
             self.warm(subject.proxy, subject.traffic, folder)
@@ -165,7 +173,7 @@ class Bench:
     def warm(self, proxy: Running, traffic: Traffic, folder: Path) -> None:
         """Load a proxy for a second, unmeasured."""
         rest = self.options.pinning.rest
-        wrk(traffic, folder, proxy.port, rest, connections=CONNECTIONS, seconds=WARM_UP_S)
+        wrk(traffic, folder, proxy.port, rest, connections=CONNECTIONS, seconds=WARM_UP_S, tls=proxy.tls)
 
     def check_logs(self, running: Sequence[Running]) -> None:
         """Make sure that each proxy wrote its access log under load.

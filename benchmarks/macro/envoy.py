@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.macro.site import TENANT_HEADER, Rule, Site
+from benchmarks.macro.site import TENANT_HEADER, Pair, Rule, Site, VirtualHost
 
 LOG_LINE = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
@@ -49,8 +49,28 @@ def virtual_hosts(site: Site) -> list[dict[str, Any]]:
     ]
 
 
-def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
-    """The whole bootstrap, without an admin listener."""
+def tls_socket(pair: Pair) -> dict[str, Any]:
+    """Termination as Istio configures it for SIMPLE: TLS 1.2 and 1.3, HTTP/1.1."""
+    file = {
+        "certificate_chain": {"filename": str(pair.certificate)},
+        "private_key": {"filename": str(pair.private_key)},
+    }
+    versions = {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "tls_certificates": [file],
+                "tls_params": versions,
+                "alpn_protocols": ["http/1.1"],
+            },
+        },
+    }
+
+
+def filter_chain(site: Site, log: Path) -> dict[str, Any]:
+    """Route by host, log, forward."""
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
@@ -72,13 +92,28 @@ def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
         ],
         "route_config": {"name": "bench", "virtual_hosts": virtual_hosts(site)},
     }
+    return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+
+
+def tls_chain(site: Site, host: VirtualHost, pair: Pair, log: Path) -> dict[str, Any]:
+    """One HTTPS server."""
+    chain = filter_chain(Site((host,), site.upstream_port), log)
+    if site.by_name:
+        chain["filter_chain_match"] = {"server_names": [host.host]}
+    return chain | {"transport_socket": tls_socket(pair)}
+
+
+def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
+    """The whole bootstrap, without an admin listener."""
+    chains = [tls_chain(site, host, host.certificate, log) for host in site.hosts if host.certificate]
     listener = {
         "name": "bench",
         "address": address(port),
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": chains or [filter_chain(site, log)],
     }
+    if site.tls:
+        inspector = {"@type": f"{_TYPES}.filters.listener.tls_inspector.v3.TlsInspector"}
+        listener["listener_filters"] = [{"name": "tls", "typed_config": inspector}]
     endpoint = {"endpoint": {"address": address(site.upstream_port)}}
     cluster = {
         "name": CLUSTER,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.macro import policy_site
 from benchmarks.macro.results import Results
-from benchmarks.macro.scenarios import bulk, idle, policies, requests, scale, tcp
+from benchmarks.macro.scenarios import bulk, https, idle, policies, requests, scale, tcp
 
 OURS = "gatewayd"
 MOST_HOSTS = 10_000
@@ -69,6 +69,8 @@ def against_row(row: str, base: str) -> Callable[[Results], float | None]:
 
 _MOST = scale.hosts_row(MOST_HOSTS)
 _RULES = scale.rules_row(MOST_RULES)
+_CERTIFICATES = https.certificates_row(https.MOST_CERTIFICATES)
+_FEW_CERTIFICATES = https.certificates_row(https.FEW_CERTIFICATES)
 _PLAIN = policies.row(policy_site.PLAIN)
 
 GOALS = (
@@ -90,6 +92,13 @@ GOALS = (
     Goal(tcp.SNI_PING_PONG, "x nginx", against_peer(tcp.SNI_PING_PONG, "nginx"), 1.2),
     Goal(tcp.TCP_BULK, "x haproxy", against_peer(tcp.TCP_BULK, "haproxy"), 1.0),
     Goal(tcp.TCP_BULK, "x Envoy", against_peer(tcp.TCP_BULK, "envoy"), 1.0),
+    Goal(https.KEEP_ALIVE, "x nginx", against_peer(https.KEEP_ALIVE, "nginx"), 1.25),
+    Goal(https.KEEP_ALIVE, "x Envoy", against_peer(https.KEEP_ALIVE, "envoy"), 0.6),
+    Goal(https.HANDSHAKE, "x nginx", against_peer(https.HANDSHAKE, "nginx"), 1.3),
+    Goal(https.DOWNLOAD, "x Envoy", against_peer(https.DOWNLOAD, "envoy"), 1.1),
+    Goal(_CERTIFICATES, "x 10", against_row(_CERTIFICATES, _FEW_CERTIFICATES), 1.05),
+    Goal(f"{_CERTIFICATES}: load", "s", own(f"{_CERTIFICATES}: load"), 10.0),
+    Goal(f"{_CERTIFICATES}: memory, all used", "MiB", own(f"{_CERTIFICATES}: memory, all used"), 600.0),
     *(
         Goal(policies.row(name), "x plain", against_row(policies.row(name), _PLAIN), 1.5)
         for name in (policy_site.RETRIES, policy_site.FAULT, policy_site.MIRROR, policy_site.HASH)

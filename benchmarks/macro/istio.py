@@ -3,25 +3,44 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.macro.site import TENANT_HEADER, Rule, Site, VirtualHost
+from benchmarks.macro.site import TENANT_HEADER, Pair, Rule, Site, VirtualHost
 
 FILE_BYTES = 3 * 1024 * 1024
+SERVERS_PER_GATEWAY = 500
 
-_BASE = """\
+_GATEWAY = """\
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata:
-  name: bench
+  name: {name}
   namespace: istio-system
 spec:
   servers:
+"""
+
+_HTTP = """\
   - port:
       number: 80
       name: http
       protocol: HTTP
     hosts:
     - "*"
----
+"""
+
+_HTTPS = """\
+  - port:
+      number: 443
+      name: https-{index}
+      protocol: HTTPS
+    hosts:
+    - "{host}"
+    tls:
+      mode: SIMPLE
+      serverCertificate: {certificate}
+      privateKey: {private_key}
+"""
+
+_UPSTREAM = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata:
@@ -51,7 +70,7 @@ spec:
   hosts:
   - "{host}"
   gateways:
-  - bench
+  - {gateway}
   http:
 """
 
@@ -73,16 +92,43 @@ def rule_yaml(rule: Rule) -> str:
     return match + _ROUTE
 
 
-def virtual_service_yaml(index: int, host: VirtualHost) -> str:
+def gateway_of(site: Site, index: int) -> str:
+    """The Gateway that host number `index` is bound to: HTTPS servers come so many to a document."""
+    return f"bench-{index // SERVERS_PER_GATEWAY}" if site.tls and site.by_name else "bench"
+
+
+def https_yaml(index: int, host: str, pair: Pair) -> str:
+    """One HTTPS server of a Gateway."""
+    return _HTTPS.format(index=index, host=host, certificate=pair.certificate, private_key=pair.private_key)
+
+
+def gateways(site: Site) -> Iterator[str]:
+    """One Gateway for a plain site; for HTTPS as many as the servers need."""
+    if not site.tls:
+        yield _GATEWAY.format(name="bench") + _HTTP
+        return
+    for start in range(0, len(site.hosts), SERVERS_PER_GATEWAY):
+        part = site.hosts[start : start + SERVERS_PER_GATEWAY]
+        yield _GATEWAY.format(name=gateway_of(site, start)) + "".join(
+            https_yaml(index, host.host if site.by_name else "*", host.certificate)
+            for index, host in enumerate(part, start)
+            if host.certificate
+        )
+
+
+def virtual_service_yaml(index: int, host: VirtualHost, gateway: str = "bench") -> str:
     """The VirtualService document of one host."""
-    return _VIRTUAL_SERVICE.format(index=index, host=host.host) + "".join(map(rule_yaml, host.rules))
+    head = _VIRTUAL_SERVICE.format(index=index, host=host.host, gateway=gateway)
+    return head + "".join(map(rule_yaml, host.rules))
 
 
 def documents(site: Site) -> Iterator[str]:
-    """The Gateway with the ServiceEntry, one VirtualService per host, and what the site adds."""
-    yield _BASE.format(port=site.upstream_port)
+    """The Gateway with the ServiceEntry, more Gateways, one VirtualService per host, what the site adds."""
+    first, *more = gateways(site)
+    yield first + "---\n" + _UPSTREAM.format(port=site.upstream_port)
+    yield from more
     for index, host in enumerate(site.hosts):
-        yield virtual_service_yaml(index, host)
+        yield virtual_service_yaml(index, host, gateway_of(site, index))
     yield from site.istio
 
 

@@ -60,7 +60,14 @@ def judge_totals(requests: int, received: int, body_bytes: int, errors: dict[str
 
 
 def wrk(
-    traffic: Traffic, folder: Path, port: int, core: int | None, *, connections: int, seconds: float
+    traffic: Traffic,
+    folder: Path,
+    port: int,
+    core: int | None,
+    *,
+    connections: int,
+    seconds: float,
+    tls: bool = False,
 ) -> LoadResult:
     """Load `port` with one thread for about `seconds` (wrk counts whole ones)."""
     mode = "fresh" if traffic.fresh else "replay"
@@ -72,7 +79,7 @@ def wrk(
         *(
             "-s",
             str(SCRIPT),
-            f"http://127.0.0.1:{port}",
+            f"{'https' if tls else 'http'}://127.0.0.1:{port}",
             "--",
             mode,
             str(folder / f"{traffic.name}.requests"),
@@ -84,13 +91,16 @@ def wrk(
     return parse_wrk(done.stdout + done.stderr, traffic.body_bytes, time.monotonic() - began)
 
 
-def curl_download(port: int, core: int | None, target: str, size_bytes: int) -> LoadResult:
+def curl_download(
+    port: int, core: int | None, target: str, size_bytes: int, *, tls: bool = False
+) -> LoadResult:
     """Fetch `target` once and throw it away."""
     began = time.monotonic()
     done = run(
         [
             *(tool("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code} %{size_download}"),
-            *("-H", f"Host: {BENCH_HOST}", f"http://127.0.0.1:{port}{target}"),
+            *("-H", f"Host: {BENCH_HOST}", "-k", "--http1.1"),
+            f"{'https' if tls else 'http'}://127.0.0.1:{port}{target}",
         ],
         core=core,
         timeout_s=120,

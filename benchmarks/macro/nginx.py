@@ -67,9 +67,16 @@ def location(rule: Rule) -> str:
 
 def server(host: VirtualHost, port: int) -> str:
     """One server block."""
+    listen = f"listen 127.0.0.1:{port}"
+    if host.certificate is not None:
+        listen += (
+            f" ssl;\n    ssl_certificate {host.certificate.certificate};"
+            f"\n    ssl_certificate_key {host.certificate.private_key};"
+            "\n    ssl_protocols TLSv1.2 TLSv1.3"
+        )
     name = "_" if host.host == "*" else host.host
     body = "".join(map(location, host.rules))
-    return f"  server {{\n    listen 127.0.0.1:{port};\n    server_name {name};\n{body}  }}\n"
+    return f"  server {{\n    {listen};\n    server_name {name};\n{body}  }}\n"
 
 
 def config(site: Site, port: int, folder: Path, log: Path, *, buffered_log: bool) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.macro import envoy, istio, nginx
 from benchmarks.macro.processes import Memory, free_ports, spawn, stop, tree_cpu_ns, tree_memory, until
 from benchmarks.macro.site import Site
+from benchmarks.macro.tls_client import client_context
 from benchmarks.macro.tools import tool
 
 READY_TIMEOUT_S = 60.0
@@ -30,6 +31,8 @@ class Running:
     load_cpu_s: float
     """CPU time in s used until then."""
     process: subprocess.Popen[bytes]
+    tls: bool = False
+    """Whether `port` speaks TLS."""
     logged_bytes: int = 0
     """Size of the access log cleared so far."""
 
@@ -77,7 +80,14 @@ def gatewayd_command(launch: Launch) -> list[str]:
     admin, status, metrics = free_ports(3)
     return [
         *(sys.executable, "-m", "gatewayd", "run", str(launch.folder / "config")),
-        *("--port-map", f"80={launch.port}", "--bind", "127.0.0.1", "--workers", "1"),
+        *(
+            "--port-map",
+            f"{443 if launch.site.tls else 80}={launch.port}",
+            "--bind",
+            "127.0.0.1",
+            "--workers",
+            "1",
+        ),
         *(
             "--admin",
             f"127.0.0.1:{admin}",
@@ -118,12 +128,13 @@ PROXIES: dict[str, Callable[[Launch], list[str]]] = {
 """In the order of the rounds: A B C A B C."""
 
 
-def answers(port: int, host: str) -> bool:
+def answers(port: int, host: str, *, tls: bool = False) -> bool:
     """Whether a request for `host` on `port` is answered at all, with any status."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
-            client.sendall(f"GET /login HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
-            return client.recv(12).startswith(b"HTTP/1.1")
+            stream = client_context().wrap_socket(client, server_hostname=host) if tls else client
+            stream.sendall(f"GET /login HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+            return stream.recv(12).startswith(b"HTTP/1.1")
     except OSError:
         return False
 
@@ -140,10 +151,10 @@ def start(name: str, site: Site, folder: Path, core: int | None, options: ProxyO
     host = site.hosts[0].host.replace("*", "any.test")
     began = time.monotonic()
     process = spawn(command, core=core, output=output)
-    ready = until(lambda: process.poll() is not None or answers(port, host), READY_TIMEOUT_S)
+    ready = until(lambda: process.poll() is not None or answers(port, host, tls=site.tls), READY_TIMEOUT_S)
     load_s = time.monotonic() - began
     if not ready or process.poll() is not None:
         stop(process)
         raise RuntimeError(f"{name} did not start: {' '.join(command)}\n{output.read_text()[-2000:]}")
     load_cpu_s = tree_cpu_ns(process.pid) / 1e9
-    return Running(name, port, log, output, load_s, load_cpu_s, process)
+    return Running(name, port, log, output, load_s, load_cpu_s, process, site.tls)

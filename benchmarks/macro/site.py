@@ -1,6 +1,7 @@
 """The routing table every proxy of a run is given: virtual hosts, their rules in order, one upstream."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 MatchKind = Literal["exact", "prefix", "regex", "header"]
@@ -19,11 +20,20 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """PEM files of a server."""
+
+    certificate: Path
+    private_key: Path
+
+
+@dataclass(frozen=True)
 class VirtualHost:
-    """A host name (`*` for any) and its rules, first match first."""
+    """A host name (`*` for any) and its rules, first match first; over HTTPS when it has a certificate."""
 
     host: str
     rules: tuple[Rule, ...]
+    certificate: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,16 @@ class Site:
     upstream_port: int
     istio: tuple[str, ...] = ()
     """Further documents for gatewayd, that the others have no form for."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is served over HTTPS: all hosts have certificates, or none."""
+        return self.hosts[0].certificate is not None
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the SNI chooses. A site of one host takes any: wrk says the address it connects to."""
+        return len(self.hosts) > 1
 
 
 def plain_site(upstream_port: int) -> Site:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.macro.bench import Bench
 from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
+from benchmarks.macro.scenarios.https import keepalive_and_handshakes, many_certificates, tls_download
 from benchmarks.macro.scenarios.idle import idle_memory
 from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
@@ -25,4 +26,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "policies": policy_routes,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,
+    "https": keepalive_and_handshakes,
+    "https-download": tls_download,
+    "certificates": many_certificates,
 }
