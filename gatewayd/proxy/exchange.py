@@ -606,10 +606,15 @@ class Exchange(StreamInfo):
     ) -> None:
         if self.method == b"HEAD":
             reply = (*reply[:2], b"")
-        request = self.request
-        if request is not None and is_grpc(request.fields.get(b"content-type")):
+        if self.is_grpc:
             reply = grpc_reply(reply, grpc_status)
         self._send_answer(reply, operations, close=close)
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether the request is a gRPC one."""
+        request = self.request
+        return request is not None and is_grpc(request.fields.get(b"content-type"))
 
     def _send_answer(self, reply: Reply, operations: Any, *, close: bool) -> None:
         """Answer here with ``reply`` as it stands."""

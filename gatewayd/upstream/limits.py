@@ -43,13 +43,6 @@ class Budget:
         limit = self.limits.max_pending
         return not limit or self.pending < limit
 
-    def room_for_request(self, active: int) -> bool:
-        """Whether one more request may come besides ``active``: always, as in Envoy.
-
-        It counts, and may overflow, only when it would be sent: :meth:`room_to_send`.
-        """
-        return True
-
     def room_to_send(self) -> bool:
         """Whether one more request may get a connection; only then it counts as in flight (8.3.4)."""
         limit = self.limits.max_requests
