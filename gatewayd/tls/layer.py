@@ -320,7 +320,9 @@ class TlsLayer(asyncio.Protocol):
                 self._inner.pause_writing()
         if self._incoming.pending:
             self._deliver()
-        self._flush()  # tickets, unless they went with the first answer
+        if self._context.speaks_first or self._peer.version != "TLSv1.3":
+            self._flush()  # our Finished, for which the peer waits
+        # Else there are only tickets, for which nobody waits: they go with what is sent first, or at the end.
 
     def _deliver(self) -> None:
         """Decrypt what there is and pass it on, until the inner protocol has enough."""
