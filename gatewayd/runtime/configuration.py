@@ -80,6 +80,8 @@ class Configuration:
     elapsed_s: float
     #: what stays in force although there is a newer version, which has an error
     kept: tuple[Kept, ...] = ()
+    #: credentials in use were found to be new, or newly broken
+    renewed: bool = False
 
     @property
     def report_end(self) -> str:
@@ -141,8 +143,9 @@ class ConfigurationReader:
         loaded = load(self._options.paths, getattr(sys.stdin, "buffer", None), memory=self._memory)
         kept = keep_last_good(self._good, loaded)
         given = [*map(self._as_before, loaded.resources), *(each.resource for each in kept)]
+        renewed = False
         if (self.certificates.take(given) or renew) and before is not None:
-            self.certificates.renew()
+            renewed = bool(self.certificates.renew())
         if before is not None and mesh == before.mesh and given == before.given:
             compiled = before
         else:
@@ -162,6 +165,7 @@ class ConfigurationReader:
             compiled=compiled,
             elapsed_s=time.monotonic() - began,
             kept=(*kept, *compiled.spoiled),
+            renewed=renewed,
         )
 
     def _as_before(self, resource: Resource[Any]) -> Resource[Any]:

@@ -204,7 +204,7 @@ class Reloader:
             self._tell(
                 Outcome(self._number, result, found, reason, after.kept, _said(after), elapsed_s), before
             )
-        return result == IN_FORCE or told
+        return result == IN_FORCE or told or after.renewed
 
     def _read(
         self, before: Configuration, begin: Callable[[], Callable[[Any], Any]], renew: bool
