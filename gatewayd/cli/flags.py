@@ -15,7 +15,6 @@ from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
 WITHOUT_EFFECT: Final = {
     "admin": "--admin has no effect: the admin API is not served yet",
-    "metrics": "--metrics has no effect: metrics are not served yet",
 }
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -123,9 +122,10 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     ),
     _flag(
         "--metrics",
-        type=values.LISTEN_ADDRESS,
-        default=None,
-        help="Address of /stats/prometheus; not served yet.",
+        type=values.STATUS,
+        default="127.0.0.1:15090",
+        show_default=True,
+        help="Address of /stats/prometheus; off: nothing is counted.",
     ),
     _flag(
         "--access-log",
@@ -214,6 +214,7 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
     return replace(
         configuration_options(paths, flags),
         status=flags["status"] or None,
+        metrics=flags["metrics"] or None,
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
         drain_time_s=flags["drain_time"],

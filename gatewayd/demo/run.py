@@ -112,6 +112,7 @@ class _Demo:
         ports = f"{GATEWAY_PORT}={self._wish.http_port},{GATEWAY_HTTPS_PORT}={self._wish.https_port}"
         arguments = ["run", str(self._folder), "--port-map", ports]
         arguments += ["--secrets", str(secrets_folder(self._own)), "--status", f"127.0.0.1:{status}"]
+        arguments += ["--metrics", "127.0.0.1:0"]
         for address in self._wish.bind:
             arguments += ["--bind", address]
         for name, address in addresses.items():

@@ -36,6 +36,8 @@ ARRIVAL_TIMEOUT_S: Final = 15.0
 #: With this set a close is a reset, also when everything was read.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _ANY: Final = HttpOptions()
+#: Counts those whose handshake failed.
+TLS_HANDSHAKE: Final = "tls_handshake"
 
 
 class Desk:
@@ -163,7 +165,8 @@ class Arrival(asyncio.Protocol):
 
     def _note(self, reason: str, *, details: str = "", flags: str = "", transport_failure: str = "") -> None:
         desk = self._desk
-        desk.refused[reason.partition(":")[0]] += 1
+        # Not the reason: that has words of strangers in it.
+        desk.refused[details or TLS_HANDSHAKE] += 1
         client = self._client()
         _log.info("connection from %s refused: %s", client.remote_address, reason)
         if self._chain is None or self._chain.tcp is not None:

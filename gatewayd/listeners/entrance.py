@@ -59,6 +59,11 @@ class Entrance:
         self._let_in(spec, ports)
         return _retire(before)
 
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many connections were turned away, by reason."""
+        return dict(self._desk.refused) if self._desk is not None else {}
+
     def end(self) -> list[Port]:
         """All chains are gone; their HTTP ports."""
         return _retire(self._ports)

@@ -45,6 +45,7 @@ class Listener:
         "_intake",
         "_loop",
         "_paused",
+        "accepted",
         "bound",
         "connections",
         "draining",
@@ -57,6 +58,8 @@ class Listener:
         #: downstream connections, kept by themselves: added when made, discarded when lost
         self.connections: MutableSet[Any] = set()  # of Connection
         self.draining = False
+        #: how many ever came
+        self.accepted = 0
         #: the listening sockets by what the specification calls their addresses
         self.bound: dict[tuple[str, int], socket.socket] = {}
         self._intake = intake
@@ -84,6 +87,7 @@ class Listener:
 
             def counted() -> asyncio.Protocol:
                 intake.count()
+                self.accepted += 1
                 return factory()
 
             self._factory = counted

@@ -58,6 +58,11 @@ class Deployment:
         self._timers: set[asyncio.TimerHandle] = set()
         self.closed = False
 
+    def refused(self, listener: Listener) -> dict[str, int]:
+        """How many connections to ``listener`` were turned away, by reason."""
+        entrance = self._entrances.get(id(listener))
+        return entrance.refused if entrance is not None else {}
+
     # At the start
 
     async def add(self, spec: ListenerSpec, bound: Bound) -> Listener:
@@ -182,6 +187,11 @@ class Deployment:
         self.closed = True
         for listener in self._all():
             do(listener)
+
+    @property
+    def all_listeners(self) -> list[Listener]:
+        """Those in force, and those whose last connections are still there."""
+        return self._all()
 
     def _all(self) -> list[Listener]:
         return self.listeners + self.leaving

@@ -36,6 +36,8 @@ class RunOptions:
     mesh_config: str | None = None
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
+    #: None: no metrics, and nothing is counted
+    metrics: Address | None = None
     #: a path, "-" for stdout, or "off"
     access_log: str = "-"
     access_log_format: str = "text"

@@ -30,7 +30,11 @@ def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
 
 
 def serving(
-    configuration: Configuration, listeners: Sequence[Listener], status: Sequence[str], options: RunOptions
+    configuration: Configuration,
+    listeners: Sequence[Listener],
+    status: Sequence[str],
+    options: RunOptions,
+    metrics: Sequence[str] = (),
 ) -> str:
     """The report of a worker that has just become ready."""
     snapshot = configuration.snapshot
@@ -49,6 +53,8 @@ def serving(
         lines += _listener_lines(listener)
     for address in status:
         lines.append(f"  status    http://{address}/healthz/ready")
+    for address in metrics:
+        lines.append(f"  metrics   http://{address}/stats/prometheus")
     lines += [f"  note      {sentence}" for sentence in options.without_effect]
     lines += set_aside_lines(configuration)
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any, Final
 
+from gatewayd.admin.metrics import MetricsServer
 from gatewayd.admin.status import Readiness, StatusServer
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
@@ -24,11 +25,13 @@ from gatewayd.listeners.listener import Listener
 from gatewayd.listeners.sockets import BindError, by_address, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
+from gatewayd.observe.batches import Batches
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
+from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Reloader
 from gatewayd.snapshot import ListenerSpec
@@ -42,6 +45,7 @@ DRAINING: Final = "DRAINING"
 STOPPED: Final = "STOPPED"
 
 _STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off none"
+_METRICS_ADVICE: Final = "--metrics ADDRESS chooses another address, --metrics off none"
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
 #: How often a draining worker looks whether it is empty.
@@ -91,7 +95,7 @@ class Worker:
         self.options = options
         self.state = LOADING
         self.readiness = Readiness()
-        self.access_log: AccessLog | NoAccessLog = NoAccessLog()
+        self.access_log: AccessLog | NoAccessLog | Batches = NoAccessLog()
         self.registry = Registry(loop)
         self._reader = ConfigurationReader(options)
         self._proxy: Proxy | None = None
@@ -100,6 +104,8 @@ class Worker:
         self._reminder: Reminder | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
+        self._measures: Measures | None = None
+        self._metrics: MetricsServer | None = None
         self._stopped = asyncio.Event()
         self._exit_code = EXIT_OK
         self._drain_timer: asyncio.TimerHandle | None = None
@@ -127,7 +133,7 @@ class Worker:
         specs = configuration.snapshot.listeners
         self.access_log = self._open_access_log()
         descriptor_limit = raise_descriptor_limit()
-        opened, status = self._open_sockets(specs)
+        opened, status, metrics = self._open_sockets(specs)
         await self._status.serve(self.loop, status)
         unresolved = await self.registry.warm(WARM_UP_S)
         if unresolved:
@@ -140,33 +146,49 @@ class Worker:
         proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
         deployment = Deployment(self.loop, proxy, self.registry, intake, self.options.drain_time_s)
         self._deployment = deployment
+        await self._serve_metrics(deployment, metrics)
         for spec, sockets in zip(specs, opened, strict=True):
             await deployment.add(spec, by_address(spec.bind, sockets))
         if self.state != LOADING:  # told to stop meanwhile
             return
         self._reminder = Reminder(self.loop, configuration.certificates.store)
-        self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry)
+        told = self._measures.reloaded if self._measures is not None else lambda _: None
+        self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry, told)
         self._reloader.start(watch=self.options.watch)
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
         addresses = [printable(*address) for address in self._status.addresses]
-        summary.say(summary.serving(configuration, self.listeners, addresses, self.options))
+        served = [printable(*address) for address in self._metrics.addresses] if self._metrics else []
+        summary.say(summary.serving(configuration, self.listeners, addresses, self.options, served))
 
-    def _open_access_log(self) -> AccessLog | NoAccessLog:
+    async def _serve_metrics(self, deployment: Deployment, sockets: Sequence[socket]) -> None:
+        """Count from now on, and say so to whoever asks, if metrics are wanted."""
+        log = self.access_log
+        if self.options.metrics is None or not isinstance(log, Batches):
+            return
+        measures = Measures(self.options, log, deployment, self.registry, self._reader)
+        self._measures = measures
+        self._metrics = MetricsServer(measures.scrape)
+        await self._metrics.serve(self.loop, sockets)
+
+    def _open_access_log(self) -> AccessLog | NoAccessLog | Batches:
         options = self.options
         if options.access_log == "off":
-            return NoAccessLog()
+            return NoAccessLog() if options.metrics is None else Batches(self.loop)
         try:
             return AccessLog(self.loop, options.access_log, options.access_log_format)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise Refused(f"--access-log {options.access_log}: {reason}", EXIT_RUNTIME) from None
 
-    def _open_sockets(self, specs: Sequence[ListenerSpec]) -> tuple[list[list[socket]], list[socket]]:
-        """The sockets of all listeners and of the status port, or all errors at once."""
+    def _open_sockets(
+        self, specs: Sequence[ListenerSpec]
+    ) -> tuple[list[list[socket]], list[socket], list[socket]]:
+        """The sockets of all listeners, of the status port and of the metrics, or all errors at once."""
         opened: list[list[socket]] = []
         status: list[socket] = []
+        metrics: list[socket] = []
         errors: list[str] = []
         for spec in specs:
             try:
@@ -178,10 +200,15 @@ class Worker:
                 status = open_sockets([self.options.status], advice=_STATUS_ADVICE)
             except BindError as error:
                 errors.append(f"status port: {error}")
+        if self.options.metrics is not None:
+            try:
+                metrics = open_sockets([self.options.metrics], advice=_METRICS_ADVICE)
+            except BindError as error:
+                errors.append(f"metrics port: {error}")
         if errors:
-            close_sockets([sock for sockets in (*opened, status) for sock in sockets])
+            close_sockets([sock for sockets in (*opened, status, metrics) for sock in sockets])
             raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
-        return opened, status
+        return opened, status, metrics
 
     def _tick(self) -> None:
         """Timeouts that need no precision, once a second."""
@@ -189,6 +216,8 @@ class Worker:
             self._proxy.tick()
         if self._deployment is not None:
             self._deployment.tick()
+        if self._measures is not None:
+            self._measures.tick(self.loop.time())
         self._tick_timer = self.loop.call_later(TICK_S, self._tick)
 
     # Signals
@@ -306,6 +335,8 @@ class Worker:
         if self._deployment is not None:
             self._deployment.close()
         self._status.close()
+        if self._metrics is not None:
+            self._metrics.close()
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         await self.registry.close()

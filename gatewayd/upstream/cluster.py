@@ -12,7 +12,7 @@ from typing import Any
 
 from gatewayd.upstream.balancers import Balancer
 from gatewayd.upstream.dns import Resolver, Watch
-from gatewayd.upstream.endpoint import Endpoint, address_key
+from gatewayd.upstream.endpoint import Endpoint, Tally, address_key
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector
@@ -24,7 +24,7 @@ class Cluster:
 
     __slots__ = (
         "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "budget", "detector", "endpoints",
-        "name", "pick", "pick_for", "policed", "resolved", "spec", "total",
+        "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -35,6 +35,8 @@ class Cluster:
         #: requests in progress
         self.active = 0
         self.total = 0
+        #: connections opened and not
+        self.tally = Tally()
         #: passive health, if the cluster's policy asks for it
         self.detector = Detector(spec.outlier, self._balance) if spec.outlier is not None else None
         #: what is left of the limits, if there are any
@@ -86,6 +88,7 @@ class Cluster:
             endpoint = known.get(key)
             if endpoint is None:
                 endpoint = Endpoint(self._loop, self.spec, address, spec.port, self.budget)
+                endpoint.tally = self.tally
             endpoint.use(spec)
             chosen.setdefault(key, endpoint)
         self.endpoints = tuple(chosen.values())

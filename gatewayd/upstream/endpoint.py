@@ -21,6 +21,16 @@ from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 
+class Tally:
+    """What became of the connections to a cluster's endpoints, those that left it included."""
+
+    __slots__ = ("failed", "opened")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.failed = 0
+
+
 class Endpoint:
     """One address of a cluster."""
 
@@ -41,6 +51,7 @@ class Endpoint:
         "ready",
         "removed",
         "spec",
+        "tally",
         "total",
         "wait",
         "weight",
@@ -70,6 +81,8 @@ class Endpoint:
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
+        #: its cluster's
+        self.tally = Tally()
         #: as the log prints it
         self.host_port = (
             address
@@ -100,7 +113,12 @@ class Endpoint:
 
     async def open(self, factory: Factory, hints: Hints = NO_HINTS) -> tuple[Failure | None, str]:
         """Open a connection for ``factory()``; see :func:`gatewayd.upstream.dialer.dial`."""
-        return await dial(self._loop, self.spec, self.address, self.port, factory, hints)
+        result = await dial(self._loop, self.spec, self.address, self.port, factory, hints)
+        if result[0] is None:
+            self.tally.opened += 1
+        else:
+            self.tally.failed += 1
+        return result
 
     def gone(self, connection: ClientConnection) -> None:
         """A connection is closed, or will be; may be told more than once."""

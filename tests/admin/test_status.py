@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from gatewayd.admin import status
+from gatewayd.admin import server as tiny
 from gatewayd.admin.status import Readiness, StatusServer, decide_answer
 
 
@@ -146,15 +146,13 @@ async def test_a_head_without_end_is_bounded(served: Served) -> None:
 
 
 async def test_who_sends_nothing_is_sent_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(tiny, "HEAD_TIMEOUT_S", 0.05)
     assert await served.exchange(b"GET /") == b""
     await until(lambda: not served.server.connections)
 
 
-async def test_a_crowd_is_turned_away_and_probes_come_through_again(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(status, "MAX_CONNECTIONS", 3)
+async def test_a_crowd_is_turned_away_and_probes_come_through_again(served: Served) -> None:
+    served.server.max_connections = 3
     crowd = [await served.connect() for _ in range(3)]
     await until(lambda: len(served.server.connections) == 3)
     assert await served.exchange() == b""
