@@ -46,7 +46,7 @@ def exchange(**facts: Any) -> StreamInfo:
     info.attempts = 1
     info.response_pairs = None
     method, path = facts.get("method", info.method), facts.get("path", info.path)
-    info.request = RequestHead(method, path, authority, b"http", Fields(headers))
+    info.request = RequestHead(method, b"" if path is None else path, authority, b"http", Fields(headers))
     for slot, value in facts.items():
         setattr(info, slot, value)
     return info
