@@ -63,9 +63,13 @@ class Site:
             yield int(found[1])
 
     async def until_serves(self, port: int, issued: Issued, name: str = "shop.test") -> None:
-        async with asyncio.timeout(LIMIT_S):
-            while await shown(port, name) != der(issued):  # noqa: ASYNC110, another process decides
-                await asyncio.sleep(0.02)
+        deadline = asyncio.get_running_loop().time() + LIMIT_S
+        while (answer := await shown(port, name)) != der(issued):
+            words = (
+                f"it shows {'nothing' if answer is None else 'another one'}; it said:\n{self.process.said}"
+            )
+            assert asyncio.get_running_loop().time() < deadline, words
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
