@@ -25,7 +25,8 @@ from gatewayd.upstream.registry import Registry
 #: Ticks, one a second, of which the longest delay is told.
 _LAG_TICKS: Final = 60
 _LEVELS: Final = ("error", "warning", "info")
-Sample = tuple[str, float]
+#: So many clusters or certificates are looked at in one go.
+_STEP: Final = 200
 
 
 class Measures:
@@ -66,11 +67,21 @@ class Measures:
         """The whole text in small pieces; counters and gauges are read as the pieces are made."""
         self._finished.flush()
         sessions = self._sessions()
-        # Copied: both may change between the pieces, and who counts what may not.
+        # Nothing else may run before the first piece: a session is under way or has ended, never both.
         yield from self.traffic.render(sessions)
-        yield from render(self._cluster_families(sessions))
+        clusters: list[tuple[str, Any]] = []
+        for name, cluster in list(self._registry.clusters.items()):
+            clusters.append((labels(cluster_name=name), cluster))
+            if not len(clusters) % _STEP:
+                yield b""  # thousands of them: let the loop do something else
+        yield from render(self._cluster_families(clusters, sessions))
         yield from render(self._listener_families())
-        yield from render(self._configuration_families())
+        ends: dict[str, float] = {}
+        for count, holder in enumerate(self._reader.certificates.store.holders):
+            _note_ends(holder, ends)
+            if not count % _STEP:
+                yield b""
+        yield from render(self._configuration_families(ends))
         yield from render(self._process_families())
 
     def _sessions(self) -> Counter[str]:
@@ -84,11 +95,7 @@ class Measures:
 
     # Upstream
 
-    def _cluster_families(self, sessions: Counter[str]) -> Iterator[Family]:
-        clusters: list[tuple[str, Any]] = [
-            (labels(cluster_name=name), cluster) for name, cluster in list(self._registry.clusters.items())
-        ]
-
+    def _cluster_families(self, clusters: list[tuple[str, Any]], sessions: Counter[str]) -> Iterator[Family]:
         def family(name: str, kind: str, help: str, read: Any) -> Family:
             return Family(
                 f"envoy_cluster_{name}", kind, help, ((text, read(cluster)) for text, cluster in clusters)
@@ -162,7 +169,7 @@ class Measures:
 
     # Configuration
 
-    def _configuration_families(self) -> Iterator[Family]:
+    def _configuration_families(self, ends: dict[str, float]) -> Iterator[Family]:
         in_force = self._reader.in_force
         levels = Counter(each.level for each in in_force.findings) if in_force is not None else Counter()
         yield Family(
@@ -184,12 +191,6 @@ class Measures:
             [("", self._kept)],
         )
         holders = self._reader.certificates.store.holders
-        ends: dict[str, float] = {}
-        for holder in holders:
-            role = "server" if isinstance(holder, ServerTls) else "client"
-            for leaf in holder.leaves:
-                text = labels(owner=holder.spec.owner, role=role)
-                ends[text] = min(leaf.not_after_s, ends.get(text, leaf.not_after_s))
         yield Family(
             "gatewayd_certificate_expiration_unix_time_seconds",
             GAUGE,
@@ -221,6 +222,14 @@ class Measures:
             ("process_start_time_seconds", GAUGE, "Seconds since 1970.", "", self._started),
         ):  # fmt: skip
             yield Family(name, kind, help, ((text, value),))
+
+
+def _note_ends(holder: Any, ends: dict[str, float]) -> None:
+    """When the certificates of a TLS holder end, the first of each owner."""
+    role = "server" if isinstance(holder, ServerTls) else "client"
+    for leaf in holder.leaves:
+        text = labels(owner=holder.spec.owner, role=role)
+        ends[text] = min(leaf.not_after_s, ends.get(text, leaf.not_after_s))
 
 
 def _waiting(cluster: Any) -> int:

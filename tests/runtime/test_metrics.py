@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.exit_codes import EXIT_CANNOT_BIND
 from tests.runtime.running import GATEWAY, Running, client, configuration, get, running, serve, slow_upstream
+from tests.tls.material import leaf, write_pair
 
 DOCUMENTS = (
     GATEWAY,
@@ -185,3 +187,25 @@ async def test_an_address_that_is_taken_is_an_error_that_says_what_to_do(folder:
     async with server, running("run", folder, *words) as gatewayd:
         assert await gatewayd.ended() == EXIT_CANNOT_BIND
         assert f"metrics port: cannot bind {address}: address already in use: --metrics" in gatewayd.said
+
+
+async def test_a_certificate_tells_when_it_ends_and_a_failed_handshake_is_counted(tmp_path: Path) -> None:
+    issued = leaf("shop.test")
+    write_pair(tmp_path, issued)
+    secure = GATEWAY.replace("protocol: HTTP", "protocol: HTTPS").replace(
+        '    hosts: ["*"]',
+        '    hosts: ["*"]\n    tls: {mode: SIMPLE, serverCertificate: FOLDER/tls.crt, privateKey: FOLDER/tls.key}',
+    )
+    path = tmp_path / "conf.yaml"
+    path.write_text(secure.replace("FOLDER", str(tmp_path)) + "---\n" + DOCUMENTS[1])
+    async with serve(path, *METRICS) as gatewayd:
+        found = await gatewayd.until_said(r"listener\s+https://[\d.]+:(\d+)")
+        metrics = await metrics_port(gatewayd)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" + b"no handshake " * 10)
+        await reader.read()
+        writer.close()
+        seen = await scrape(metrics)
+    ends = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes()).not_valid_after_utc
+    assert seen("gatewayd_certificate_expiration_unix_time_seconds", role="server") == ends.timestamp()
+    assert seen("gatewayd_listener_refused_total") == 1
