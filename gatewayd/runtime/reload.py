@@ -86,7 +86,7 @@ class Reloader:
         self._deployment = deployment
         self._registry = registry
         self._on_outcome = on_outcome
-        self._watch = Watch(loop, self._changed, self._watching)
+        self._watch = Watch(loop, self._changed, self._watching, self._look_again)
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
         self._pending: frozenset[str] | None = frozenset()
@@ -137,10 +137,13 @@ class Reloader:
             self._round = self._loop.create_task(self._rounds())
 
     def _look_again(self) -> None:
-        """What was read was new: it may have been the middle of a change, and the end of it no news to the watch."""
-        if self._second_look is not None:
-            self._second_look.cancel()
-        self._second_look = self._loop.call_later(SECOND_LOOK_S, self._watching)
+        """Files moved: what was read may have been the middle of a change, and the end of it no news to the watch."""
+        if self._second_look is None and not self._closed:
+            self._second_look = self._loop.call_later(SECOND_LOOK_S, self._on_second_look)
+
+    def _on_second_look(self) -> None:
+        self._second_look = None
+        self._watching()
 
     def _follow(self) -> None:
         paths = watched(self._options, self._reader.certificates)

@@ -38,18 +38,21 @@ class Fingerprints:
     file twice, once below such a folder.
     """
 
-    __slots__ = ("_known", "folders", "paths")
+    __slots__ = ("_known", "folders", "moved", "paths")
 
     def __init__(self, paths: Mapping[str, tuple[str, ...]], before: Fingerprints | None = None) -> None:
         """``before``: what is known already, of other paths perhaps."""
         self.paths = paths
         #: where the last look has been, and so where an event would show
         self.folders: frozenset[str] = frozenset()
+        #: whether anything was written or put in place since the look before, be it with the same content
+        self.moved = False
         self._known: dict[str, _Entry] = {} if before is None else before._known
 
     def look(self) -> set[str]:
         """Files whose content has changed, appeared or vanished since the last look."""
         changed: set[str] = set()
+        moved = False
         seen: dict[str, _Entry] = {}
         folders: set[str] = set()
         for path in self._files(folders):
@@ -62,8 +65,11 @@ class Fingerprints:
             seen[path] = entry
             if before is None or before.digest != entry.digest:
                 changed.add(path)
+            elif before.signature != entry.signature:
+                moved = True
         changed.update(path for path in self._known if path not in seen)
         self._known = seen
+        self.moved = moved or bool(changed)
         self.folders = frozenset(folders)
         return changed
 

@@ -38,7 +38,8 @@ class Watch:
 
     ``on_change(paths)`` is called on ``loop`` with the files whose content changed, appeared or vanished, once they
     have been at rest for ``settle_s``. Whoever reads them then may still meet the middle of another change, even one
-    that is undone before the next look: read again, a little later, whatever turned out to be new.
+    that is undone before the next look. So ``on_moved()`` is called after every look that saw anything written or
+    put in place, be it with the content of before: who reads again after that has what stands in the end.
 
     ``on_watching()`` is called each time :meth:`follow` is in force: what was read before that may have changed
     unseen. ``poll_s``: seconds between two looks without an event.
@@ -49,6 +50,7 @@ class Watch:
         loop: asyncio.AbstractEventLoop,
         on_change: Callable[[frozenset[str]], Any],
         on_watching: Callable[[], Any] | None = None,
+        on_moved: Callable[[], Any] | None = None,
         *,
         poll_s: float = 1.0,
         settle_s: float = 0.1,
@@ -57,6 +59,7 @@ class Watch:
         self._loop = loop
         self._on_change = on_change
         self._on_watching = on_watching
+        self._on_moved = on_moved
         self._poll_s = poll_s
         self._settle_s = settle_s
         self._use_events = events
@@ -129,16 +132,22 @@ class Watch:
             began = time.monotonic()
             changed = self._look(prints, events)
             took_s = time.monotonic() - began
+            moved = prints.moved
             if changed:
                 self._tell_changes(self._at_rest(prints, changed, events))
+            if moved and self._on_moved is not None:
+                self._tell(self._on_moved)
 
     def _look(self, prints: Fingerprints, events: _Events | None) -> set[str]:
         """What has changed; where folders are new, events come from them before the last look at them."""
         changed = prints.look()
+        moved = prints.moved
         for _ in range(_MAX_LOOKS):
             if events is None or not events.follow(prints.folders):
                 break
             changed |= prints.look()
+            moved |= prints.moved
+        prints.moved = moved
         return changed
 
     def _at_rest(self, prints: Fingerprints, changed: set[str], events: _Events | None) -> set[str]:

@@ -59,6 +59,17 @@ def test_a_file_changed_just_now_is_read_again_because_times_are_coarse(
     assert len(reads) == 2
 
 
+def test_the_same_content_put_in_place_anew_moves_without_a_change(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    prints = of(tmp_path)
+    assert prints.look() == set()
+    assert not prints.moved
+    (tmp_path / "b").write_text("one")
+    (tmp_path / "b").rename(tmp_path / "a")
+    assert prints.look() == set()
+    assert prints.moved
+
+
 def test_a_change_is_told_once_and_so_is_the_end(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("one")

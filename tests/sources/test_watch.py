@@ -23,10 +23,10 @@ class Seen:
 
     def __init__(self, watch_events: bool, poll_s: float) -> None:
         self.changes: list[frozenset[str]] = []
-        self.began = 0
+        self.began = self.moved = 0
         self._news = asyncio.Event()
         self.watch = Watch(
-            asyncio.get_running_loop(), self._changed, self._watching,
+            asyncio.get_running_loop(), self._changed, self._watching, self._moved,
             events=watch_events, poll_s=poll_s, settle_s=0.02,
         )  # fmt: skip
 
@@ -36,6 +36,10 @@ class Seen:
 
     def _watching(self) -> None:
         self.began += 1
+        self._news.set()
+
+    def _moved(self) -> None:
+        self.moved += 1
         self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -154,6 +158,20 @@ async def test_touch_is_no_change(seen: Seen, tmp_path: Path) -> None:
     os.replace(tmp_path / ".new", copied)
     changed.write_text("two")
     await seen.told(changed)
+
+
+async def test_the_same_content_in_a_file_of_its_own_is_no_change_but_something_moved(
+    seen: Seen, tmp_path: Path
+) -> None:
+    """What was there in between may have been read: whoever reads again after this has what stands in the end."""
+    (tmp_path / "a.yaml").write_text("one")
+    await seen.follow(tmp_path)
+    (tmp_path / "new").write_text("one")
+    (tmp_path / "new").rename(tmp_path / "a.yaml")
+    await seen.until(lambda: seen.moved)
+    (tmp_path / "b.yaml").write_text("two")
+    await seen.until(lambda: str(tmp_path / "b.yaml") in set().union(*seen.changes))
+    assert str(tmp_path / "a.yaml") not in set().union(*seen.changes)
 
 
 async def test_only_files_that_end_so_count_in_a_folder(seen: Seen, tmp_path: Path) -> None:
