@@ -51,7 +51,9 @@ NO_HEALTHY_UPSTREAM: Final = Failure(
 DNS_FAILURE: Final = Failure(
     "dns_failure", 503, "DF", "dns_resolution_failure", b"DNS resolution failure", b"", False
 )
-DNS_OVERFLOW: Final = Failure("dns_overflow", 503, "-", "dns_cache_overflow", b"DNS cache overflow", b"", False)
+DNS_OVERFLOW: Final = Failure(
+    "dns_overflow", 503, "-", "dns_cache_overflow", b"DNS cache overflow", b"", False
+)
 
 # Upstream, before a response (semantics 16)
 CONNECT_REFUSED: Final = _upstream("connect_refused", 503, "UF", b"remote connection failure")
