@@ -19,7 +19,7 @@ def server_context(certificate: Path, private_key: Path, client_ca: Path | None)
 
 
 def _keep_name(ssl_object: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
-    ssl_object.server_name_asked = name or ""  # type: ignore[union-attr]
+    ssl_object.server_name_asked = name or ""  # type: ignore[union-attr]  # a place for it of our own
 
 
 def facts(writer: asyncio.StreamWriter) -> dict[str, str]:

@@ -10,10 +10,7 @@ took and those of TCP chains; an HTTP chain writes down requests, and there was 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableSet
 from time import monotonic
@@ -23,6 +20,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.listeners.filter_chains import ChainIndex
 from gatewayd.listeners.proxy_protocol import INVALID, MORE, Announced, read_header
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.proxy.closing import reset
 from gatewayd.proxy.connection_record import log_refused
 from gatewayd.proxy.forwarding import Client
 from gatewayd.tls.client_hello import MORE as MORE_HELLO
@@ -33,8 +31,6 @@ _log = logging.getLogger("gatewayd.listeners")
 
 #: For what comes before anybody's own limits hold (semantics 3.17).
 ARRIVAL_TIMEOUT_S: Final = 15.0
-#: With this set a close is a reset, also when everything was read.
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _ANY: Final = HttpOptions()
 #: Counts those whose handshake failed.
 TLS_HANDSHAKE: Final = "tls_handshake"
@@ -215,12 +211,3 @@ class Arrival(asyncio.Protocol):
     def idle_since(self) -> float:
         """Since when nothing is under way."""
         return self._deadline - ARRIVAL_TIMEOUT_S
-
-
-def reset(transport: Any) -> None:
-    """Close with a TCP reset, as Envoy closes what it has not read (semantics 2.5.4)."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        with contextlib.suppress(OSError):  # gone already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()

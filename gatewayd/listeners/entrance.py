@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from gatewayd.listeners.arrival import Arrival, Desk
 from gatewayd.listeners.listener import Listener
 from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.proxy.worker import Port, Proxy
@@ -83,8 +84,6 @@ class Entrance:
             (chain,) = spec.chains
             self._make = ports[chain]
             return
-        from gatewayd.listeners.arrival import Arrival, Desk
-
         if desk is None or (desk.reads_hello, desk.proxy_protocol) != (reads_hello, spec.proxy_protocol):
             desk = self._desk = Desk(
                 connections=self._listener.connections,

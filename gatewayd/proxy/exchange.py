@@ -151,14 +151,15 @@ class Exchange(StreamInfo):
 
     def _begin_general(self) -> None:
         """Several destinations, policies, or a destination that does not exist."""
-        plan = self.plan
-        route = plan.route
-        assert route is not None
-        destination = plan.destination
+        self._forward_to(self._draw_destination())
+
+    def _draw_destination(self) -> Destination:
+        """The one destination of the route, or one of several by weight."""
+        destination: Destination | None = self.plan.destination
         if destination is None:
-            assert route.pick is not None
-            destination = route.pick()
-        self._forward_to(destination)
+            assert self.route.pick is not None
+            destination = self.route.pick()
+        return destination
 
     def _forward_to(self, destination: Destination) -> None:
         """The destination is chosen; is there anybody?"""

@@ -60,11 +60,7 @@ class PolicyExchange(Exchange):
             Exchange._begin_general(self)
             return
         # The destination is drawn with the route, so the log knows the cluster whatever happens before it.
-        destination = self.plan.destination
-        if destination is None:
-            assert self.route.pick is not None
-            destination = self.route.pick()
-        self.destination = destination
+        self.destination = destination = self._draw_destination()
         if destination.cluster is not None:
             self.upstream_cluster = destination.cluster_name
         if policies.fault is not None:

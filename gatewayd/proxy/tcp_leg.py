@@ -65,7 +65,7 @@ class Leg(asyncio.Protocol):
         self.transport = transport
         if is_plain(transport):
             # Written at once, not at the end of the loop's turn; and what does not go out stops the other side.
-            transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
+            transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]  # typed as any transport
         self.session.on_connected(self)
 
     def data_received(self, data: bytes) -> None:

@@ -70,7 +70,7 @@ class _Digger(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
         self._transport = transport
-        transport.write(request_head(self._tunnel))  # type: ignore[attr-defined]
+        transport.write(request_head(self._tunnel))  # type: ignore[attr-defined]  # typed as any transport
 
     def data_received(self, data: bytes) -> None:
         """The answer; 1xx heads before it mean nothing here."""
@@ -146,7 +146,7 @@ class PostTunnel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is the one we know."""
-        self._taker.connection_made(self)  # type: ignore[arg-type]
+        self._taker.connection_made(self)  # type: ignore[arg-type]  # it offers what the taker calls
 
     def data_received(self, data: bytes) -> None:
         """A piece of the response body."""

@@ -34,7 +34,7 @@ class Sealed:
     __slots__ = ()
 
     def __init__(self, tree: Any = None) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: only subclasses are made
 
 
 class _Empty(dict[Any, Any]):
@@ -76,7 +76,7 @@ LENIENCIES = Leniencies()
 def decode_hook(cls: type[T], value: Any) -> T:
     """Convert `value` to one of our scalar types; ValueError or TypeError says what was expected."""
     if cls is Seconds:
-        return seconds_of(value)  # type: ignore[return-value]
+        return seconds_of(value)  # type: ignore[return-value]  # T is Seconds here
     if issubclass(cls, Sealed):
         return cls(value)
     raise NotImplementedError(cls)
