@@ -39,7 +39,8 @@ def test_cpu_of_the_tree_agrees_with_the_clock_of_this_process() -> None:
     while time.process_time_ns() < before + 30_000_000:
         pass
     used = processes.process_cpu_ns(stat(os.getpid(), 0)) - tree_before
-    assert 30_000_000 <= used <= 30_000_000 + (time.process_time_ns() - before)
+    # The two clocks are read one after the other and rounded apart.
+    assert 29_000_000 <= used <= 31_000_000 + (time.process_time_ns() - before)
 
 
 def test_cpu_of_a_child_that_ended_still_counts() -> None:
