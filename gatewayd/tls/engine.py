@@ -12,6 +12,7 @@ more for each record costs more than what it does. Everything else goes through 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -34,7 +35,7 @@ take: Final = lib.BIO_read
 pending: Final = lib.BIO_get_mem_data
 WHERE: Final = ffi.new("char **")
 #: ``unpack(PLAIN, size)``: the beginning of a buffer as bytes
-unpack: Final = ffi.unpack
+unpack: Final[Callable[[Any, int], bytes]] = ffi.unpack
 #: bytes-like objects other than bytes for the functions above
 view: Final = ffi.from_buffer
 

@@ -399,14 +399,17 @@ class TlsLayer(asyncio.Protocol):
             self._flush()
 
     def _write_much(self, data: memoryview) -> None:
-        """Send in pieces: OpenSSL's buffer never shrinks again."""
+        """Send in pieces: OpenSSL's buffer never shrinks again. They leave together, in one system call."""
+        handle, outgoing = self._handle, self._outgoing
+        pieces = []
         for start in range(0, len(data), _WRITE_BYTES):
             piece = data[start : start + _WRITE_BYTES]
-            done = encrypt(self._handle, view(piece), len(piece))
+            done = encrypt(handle, view(piece), len(piece))
             if done <= 0:
-                self._break(problem(self._handle, done))
+                self._break(problem(handle, done))
                 return
-            self._send(unpack(CIPHER, take(self._outgoing, CIPHER, CIPHER_BYTES)))
+            pieces.append(unpack(CIPHER, take(outgoing, CIPHER, CIPHER_BYTES)))
+        self._transport.writelines(pieces)
 
     def _take(self) -> bytes:
         """All that shall leave."""

@@ -64,6 +64,8 @@ class Context:
         self._kept: list[Any] = []
         # Writes go to memory: they are never cut short.
         made.clear_mode(lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+        # Buffers of records go back to the allocator: an idle connection holds none, and the next finds it warm.
+        made.set_mode(lib.SSL_MODE_RELEASE_BUFFERS)
         made.set_options(_OPTIONS)
         made.set_min_proto_version(SSL.TLS1_2_VERSION)
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from benchmarks.macro import traffic
 from benchmarks.macro.bench import Bench, Subject
 from benchmarks.macro.certificates import over_tls
-from benchmarks.macro.load import LoadResult, curl_download
+from benchmarks.macro.load import LoadResult, curl_download, curl_upload
 from benchmarks.macro.origin import SMALL_BYTES
 from benchmarks.macro.processes import run
 from benchmarks.macro.proxies import Running
-from benchmarks.macro.scenarios.bulk import BIG_TARGET, NO_TRAFFIC, measure_bulk
+from benchmarks.macro.scenarios.bulk import BIG_TARGET, NO_TRAFFIC, big_file, measure_bulk
 from benchmarks.macro.scenarios.scale import LOAD_UNIT, RSS_UNIT
 from benchmarks.macro.site import many_hosts_site, plain_site
 
 KEEP_ALIVE = "HTTPS: keep-alive GET 1 KiB"
 HANDSHAKE = "HTTPS: full TLS 1.3 handshake and one request"
 DOWNLOAD = "HTTPS: 1 GiB download"
+UPLOAD = "HTTPS: 1 GiB upload"
 HANDSHAKE_UNIT = "CPU us/connection"
 FEW_CERTIFICATES = 10
 MOST_CERTIFICATES = 10_000
@@ -49,6 +50,16 @@ def tls_download(bench: Bench) -> None:
         measure_bulk(
             bench, DOWNLOAD, running, lambda port: curl_download(port, rest, BIG_TARGET, size, tls=True)
         )
+
+
+def tls_upload(bench: Bench) -> None:
+    """One client, curl with `content-length`, to an upstream that reads as fast as it can."""
+    rest = bench.options.pinning.rest
+    source = big_file(bench, bench.options.big_bytes)
+    with bench.sink(0) as sink:
+        site = over_tls(plain_site(sink.port), bench.folder("certificates"))
+        with bench.proxies(site) as running:
+            measure_bulk(bench, UPLOAD, running, lambda port: curl_upload(port, rest, source, tls=True))
 
 
 def handshakes(bench: Bench, proxy: Running, names: Path, seconds: float) -> LoadResult:
