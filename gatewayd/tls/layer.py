@@ -415,7 +415,8 @@ class TlsLayer(asyncio.Protocol):
         """All that shall leave."""
         size = take(self._outgoing, CIPHER, CIPHER_BYTES)
         if size == CIPHER_BYTES:  # there are endless chains of certificates
-            return unpack(CIPHER, size) + self._connection.take()
+            rest: bytes = self._connection.take()
+            return unpack(CIPHER, size) + rest
         return unpack(CIPHER, size) if size > 0 else b""
 
     def _flush(self) -> None:
