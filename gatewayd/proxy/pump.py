@@ -2,9 +2,8 @@
 
 A :class:`Pump` reads past the source's transport, which is paused, from a copy of its descriptor into one buffer that
 all pumps of a process share, and writes what it read at once. Large pieces are what it is for: each costs the kernel
-two wake-ups whatever its size, and 1 MiB at a time takes half of the CPU time that 256 KiB take. How large they
-may be depends on how much of the last one the target took, and on what all targets together have not taken: the piece
-a reader stops at waits in memory until it reads on.
+two wake-ups whatever its size, and 1 MiB at a time takes half of the CPU time that 256 KiB take. No piece is much
+larger than what the kernel has room for on the other side, so that little waits here for a slow reader.
 
 An owner (``splice.Owner``) is told what became of it; after any of the last three calls it is over and holds nothing.
 """
@@ -13,33 +12,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from functools import cache
 from typing import Any, Final
 
 from gatewayd.proxy.splice import CALM_EVENTS, SHORT_ROUND, Owner
 
-#: The first piece, and the least there is.
-_LEAST_BYTES: Final = 1 << 17
+#: A piece this small is read whether there is room or not.
+LEAST_BYTES: Final = 1 << 16
 _MOST_BYTES: Final = 1 << 20
-#: With so much waiting for readers that have stopped all pieces are small.
-MOST_WAITING_BYTES: Final = 64 << 20
-
-
-class _Shared:
-    """What the pumps of a process share."""
-
-    __slots__ = ("buffer", "waiting")
-
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(_MOST_BYTES))
-        #: bytes that the targets of paused pumps have not taken
-        self.waiting = 0
+#: getsockopt of Linux: nine numbers, of which the 4th and the 6th say how much may wait to be sent, and how much does.
+_SO_MEMINFO: Final = 55
+_meminfo: Final = struct.Struct("=9I")
 
 
 @cache
-def shared() -> _Shared:
+def _buffer() -> memoryview:
     """Made when first used."""
-    return _Shared()
+    return memoryview(bytearray(_MOST_BYTES))
+
+
+def room(target: Any) -> int:
+    """How many bytes the kernel would take now; :data:`LEAST_BYTES` where it does not say."""
+    try:
+        told = target.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _meminfo.size)
+        _, _, _, most, _, waiting, _, _, _ = _meminfo.unpack(told)
+    except (OSError, struct.error):
+        return LEAST_BYTES
+    return (int(most) - int(waiting)) * 5 // 8  # bytes weigh more there than they are
 
 
 class Pump:
@@ -52,11 +53,8 @@ class Pump:
         "_moved",
         "_owner",
         "_paused",
-        "_shared",
-        "_size",
         "_source",
         "_target",
-        "_waiting",
     )
 
     def __init__(
@@ -67,15 +65,12 @@ class Pump:
         Raises OSError when the process is out of descriptors.
         """
         self._source = os.dup(source)
-        self._shared = shared()
-        self._size = _LEAST_BYTES
         self._target = target
         self._owner = owner
         self._left = limit
         self._moved = 0  # since the last look
         self._calm = 0
         self._paused = False
-        self._waiting = 0  # what the target had not taken when it paused us
         self._loop = loop
         loop.add_reader(self._source, self._move)
 
@@ -83,10 +78,10 @@ class Pump:
         """One piece."""
         if self._source < 0:
             return
-        shared = self._shared
-        size = self._size if shared.waiting < MOST_WAITING_BYTES else _LEAST_BYTES
+        buffer = _buffer()
+        size = min(max(room(self._target), LEAST_BYTES), self._left)
         try:
-            count = os.readv(self._source, [shared.buffer[: min(size, self._left)]])
+            count = os.readv(self._source, [buffer[:size]])
         except BlockingIOError:
             return
         except OSError:
@@ -97,7 +92,7 @@ class Pump:
         if count:
             self._left -= count
             self._moved += count
-            self._target.write(shared.buffer[:count])
+            self._target.write(buffer[:count])
             owner.on_spliced(count)
         if self._source < 0:  # the target was lost
             return
@@ -105,12 +100,6 @@ class Pump:
             self.stop()
             owner.on_splice_end()
             return
-        if count == self._size:
-            behind = self._target.get_write_buffer_size()
-            if not behind:
-                self._size = min(2 * count, _MOST_BYTES)
-            elif behind > count // 2:
-                self._size = max(count // 2, _LEAST_BYTES)
         self._calm = 0 if count >= SHORT_ROUND else self._calm + 1
         if self._calm >= CALM_EVENTS:
             self.stop()
@@ -121,16 +110,9 @@ class Pump:
         if self._source >= 0 and paused != self._paused:
             self._paused = paused
             if paused:
-                self._waiting = self._target.get_write_buffer_size()
-                self._shared.waiting += self._waiting
                 self._loop.remove_reader(self._source)
             else:
-                self._go_on()
                 self._loop.add_reader(self._source, self._move)
-
-    def _go_on(self) -> None:
-        self._shared.waiting -= self._waiting
-        self._waiting = 0
 
     def look(self) -> None:
         """Called about once a second: give the stream back if nothing has moved since the last time."""
@@ -142,7 +124,6 @@ class Pump:
     def stop(self) -> None:
         """Hold nothing any more. May be called again."""
         source, self._source = self._source, -1
-        self._go_on()
         if source >= 0:
             if not self._paused:
                 self._loop.remove_reader(source)

@@ -1,4 +1,4 @@
-"""What a ClientHello says before anybody answers it: the server name and the ALPN protocols (semantics 3.3, 7).
+"""What a ClientHello says before anybody answers it: server name, ALPN protocols, whether TLS 1.3 (semantics 3.3, 7).
 
 Nothing is altered and nothing is decrypted: the bytes are read where they lie and stay as they came, so that they
 can be replayed to whoever takes the connection. What OpenSSL and BoringSSL would refuse for its form is not TLS
@@ -22,6 +22,8 @@ _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
+_VERSIONS: Final = 43
+_TLS_1_3: Final = b"\x03\x04"
 _HOST_NAME: Final = 0
 _MAX_NAME_BYTES: Final = 255
 _number: Final = struct.Struct(">H").unpack_from
@@ -49,6 +51,8 @@ class ClientHello(NamedTuple):
     server_name: str
     #: in the client's order
     alpn: tuple[str, ...]
+    #: not TLS 1.3
+    older: bool = False
 
 
 def read_client_hello(data: bytes) -> ClientHello | Verdict:
@@ -132,6 +136,7 @@ def _wanted(extensions: bytes) -> ClientHello:
     kinds: list[int] = []
     name = ""
     protocols: tuple[str, ...] = ()
+    older = True
     at, size = 0, len(extensions)
     while at < size:
         kind, length = _two_numbers(extensions, at)
@@ -141,9 +146,11 @@ def _wanted(extensions: bytes) -> ClientHello:
             name = _name(extensions[at - length : at])
         elif kind == _ALPN:
             protocols = _protocols(extensions[at - length : at])
+        elif kind == _VERSIONS:
+            older = _TLS_1_3 not in extensions[at - length : at]
     if at != size or len(set(kinds)) != len(kinds):
         raise _MalformedError
-    return ClientHello(name, protocols)
+    return ClientHello(name, protocols, older)
 
 
 def _name(extension: bytes) -> str:

@@ -50,9 +50,15 @@ class ServerContext:
         self._material: Material | None = material
         self._servers: Servers | None = None
 
-    def open(self, server_name: str) -> Connection:
-        """A connection that waits for a ClientHello. Raises MaterialError if OpenSSL will not have the material."""
-        return (self._servers or self._make()).open()
+    def open(self, server_name: str, *, older: bool = False) -> Connection:
+        """A connection that waits for a ClientHello; ``older``: one without TLS 1.3.
+
+        Raises MaterialError if OpenSSL will not have the material.
+        """
+        connection = (self._servers or self._make()).open()
+        if older:
+            connection.prefer_own_ciphers()
+        return connection
 
     def _make(self) -> Servers:
         material = self._material
@@ -105,7 +111,7 @@ class ClientContext:
         self._context: Context | None = None
         self._sessions: dict[str, Session] = {}
 
-    def open(self, server_name: str) -> Connection:
+    def open(self, server_name: str, *, older: bool = False) -> Connection:
         """A connection that will say ``server_name`` ("" or an address: nothing); raises like a server's."""
         context = self._context
         if context is None:

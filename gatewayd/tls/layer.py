@@ -72,6 +72,7 @@ class TlsLayer(asyncio.Protocol):
         "_handle",
         "_incoming",
         "_inner",
+        "_older",
         "_outgoing",
         "_paused",
         "_peer",
@@ -92,15 +93,18 @@ class TlsLayer(asyncio.Protocol):
         shaken: Callable[[TlsLayer, str], None],
         *,
         server_name: str = "",
+        older: bool = False,
     ) -> None:
         """``context`` is a ServerContext or a ClientContext.
 
-        ``server_name`` is the SNI the client sent, or, towards an upstream, the one to send.
+        ``server_name`` is the SNI the client sent, or, towards an upstream, the one to send. ``older``: the client
+        does not speak TLS 1.3.
         """
         self._context = context
         self._inner: Any = inner
         self._shaken: Any = shaken
         self._server_name = server_name
+        self._older = older
         self._state = HANDSHAKE
         self._transport: Any = None
         self._peer: Any = None
@@ -123,7 +127,7 @@ class TlsLayer(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         try:
-            connection = self._connection = self._context.open(self._server_name)
+            connection = self._connection = self._context.open(self._server_name, older=self._older)
         except MaterialError as error:
             self._fail(str(error))
             return

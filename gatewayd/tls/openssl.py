@@ -41,9 +41,7 @@ DEFAULT_CIPHERS: Final = (
 #: Envoy 1.40's for servers and for clients. The first is not known to every OpenSSL.
 _GROUPS: Final = (b"X25519MLKEM768:X25519:P-256", b"X25519:P-256")
 _CLIENT_GROUPS: Final = _GROUPS[1:]
-_OPTIONS: Final = (
-    SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE
-)
+_OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_ECDH_USE
 #: SSL_MODE_NO_AUTO_CHAIN of ssl.h: do not look for intermediates in a trust store, which is empty.
 _NO_AUTO_CHAIN: Final = 0x8
 _NO_PASSWORD: Final = ffi.new("char[]", b"")
@@ -131,6 +129,8 @@ def servers(spec: ServerTlsSpec, material: Material) -> Servers:
         raise _unusable(_reason(error)) from None
 
 
+#: So many shared contexts keep their sessions themselves.
+_KEEPING_SESSIONS: Final = 8
 #: Settings and intermediates -> the context that all servers with them share.
 _common: Final = weakref.WeakValueDictionary[tuple[Any, ...], Context]()
 
@@ -142,9 +142,9 @@ def _shared(spec: ServerTlsSpec, pair: KeyPair) -> Servers:
     context = _common.get(key)
     if context is None:
         context = _server_context(spec)
-        # Sessions are kept here, not by the clients in tickets: that is cheaper to make, and OpenSSL keeps at most
-        # 20,480 of some 1.2 KiB each.
-        context.made.set_options(SSL.OP_NO_TICKET)
+        if len(_common) < _KEEPING_SESSIONS:
+            # Here, not by the clients in tickets, which cost more to make. OpenSSL keeps 20,480 of some 1.2 KiB each.
+            context.made.set_options(SSL.OP_NO_TICKET)
         context.made.set_mode(_NO_AUTO_CHAIN)
         for one in above:
             context.made.add_extra_chain_cert(x509.load_pem_x509_certificate(one))

@@ -43,7 +43,6 @@ def pumps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pump]]:
     before = descriptors()
     yield made
     assert not any(moves(each) for each in made)
-    assert pump.shared().waiting == 0
     assert descriptors() <= before + 16
 
 
@@ -175,27 +174,8 @@ async def test_a_client_that_does_not_read_stops_the_upstream(pumps: list[Pump])
                     sent += 4096
                     assert sent < LARGE - 8192, "never stopped"
             (connection,) = proxy.connections
-            held = connection.transport.get_write_buffer_size()
-            assert 0 < held < pump._MOST_BYTES + (1 << 17)
-            assert pump.shared().waiting == held
+            assert 0 < connection.transport.get_write_buffer_size() < 3 * pump.LEAST_BYTES
             assert await client.body(sent - start) == digest(sent - start, start)
-
-
-@BOTH_LOOPS
-async def test_when_much_waits_for_others_a_reader_that_stops_is_read_little_ahead(
-    pumps: list[Pump], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Net() as net:
-        async with in_front_of(net) as proxy:
-            client, upstream, start = await begun(net, proxy, pumps, SMALL_BUFFER)
-            monkeypatch.setattr(pump.shared(), "waiting", pump.MOST_WAITING_BYTES)
-            sending = asyncio.ensure_future(give(upstream, memoryview(DATA)[start:LARGE]))
-            await proxy.until(lambda: any(each._paused for each in pumps))
-            (connection,) = proxy.connections
-            assert 0 < connection.transport.get_write_buffer_size() < 2 * pump._LEAST_BYTES
-            assert await client.body(LARGE - start) == digest(LARGE - start, start)
-            await sending
-            pump.shared().waiting -= pump.MOST_WAITING_BYTES
 
 
 @BOTH_LOOPS

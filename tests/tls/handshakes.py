@@ -86,7 +86,7 @@ def shake(
     said: str | None = "a.test",
 ) -> Shaken:
     """Both handshakes to their ends, then "ping" and "pong" if there is a connection."""
-    connection = context.open(server_name)
+    connection = context.open(server_name, older=other.maximum_version == ssl.TLSVersion.TLSv1_2)
     theirs_in, theirs_out = ssl.MemoryBIO(), ssl.MemoryBIO()
     if context.speaks_first:
         theirs = other.wrap_bio(theirs_in, theirs_out, server_side=True)

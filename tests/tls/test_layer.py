@@ -576,7 +576,7 @@ def test_material_that_openssl_will_not_have_fails_the_connection_and_no_more(lo
     class Broken:
         speaks_first = False
 
-        def open(self, server_name: str) -> Any:
+        def open(self, server_name: str, *, older: bool) -> Any:
             raise MaterialError("certificate and key cannot be used: ca md too weak")
 
     told: list[str] = []

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
+from gatewayd.tls import openssl
 from gatewayd.tls.authority import Issued, make_leaf
 from gatewayd.tls.contexts import ServerContext
 from gatewayd.tls.engine import lib
@@ -22,7 +23,7 @@ from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.peer import peer_certificate
 from gatewayd.tls.spec import ServerTlsSpec
 from tests.tls.handshakes import client, material, shake
-from tests.tls.issuing import revoking, rsa_leaf
+from tests.tls.issuing import chain, revoking, rsa_leaf
 from tests.tls.material import authority, encrypted, leaf, revocation_list, staple
 
 SIMPLE = ServerTlsSpec("Gateway test/edge servers[0]", "SIMPLE", ())
@@ -54,6 +55,17 @@ def test_the_defaults_are_tls_1_2_and_1_3_with_forward_secrecy(curves: tuple[str
     assert older.other.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
     assert older.peer is not None
     assert (older.peer.version, older.peer.cipher) == ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")
+
+
+@pytest.mark.parametrize(
+    "first", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+)
+def test_in_tls_1_3_the_clients_order_of_ciphers_counts(first: str) -> None:
+    """As in Envoy 1.40 [observed]; below it the server's."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    others = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"} - {first}
+    asking.set_tls13_ciphersuites(":".join([first, *sorted(others)]).encode())
+    assert _talk(server(), asking).get_cipher_name() == first
 
 
 @pytest.mark.parametrize("curves", CURVES)
@@ -133,7 +145,77 @@ def test_renegotiation_and_compression_are_off() -> None:
     assert lib.SSL_get_options(shaken.connection.handle) & SSL.OP_NO_RENEGOTIATION
 
 
+def _talk(context: ServerContext, asking: SSL.Context, *, ocsp: bool = False) -> SSL.Connection:
+    """A handshake with a client of pyOpenSSL, which knows more of it than ``ssl`` does."""
+    connection = context.open("a.test")
+    visitor = SSL.Connection(asking, None)
+    visitor.set_connect_state()
+    if ocsp:
+        visitor.request_ocsp()
+    for _ in range(3):
+        with contextlib.suppress(SSL.WantReadError):
+            visitor.do_handshake()
+        with contextlib.suppress(SSL.WantReadError):
+            connection.feed(visitor.bio_read(65_536))
+        connection.shake()
+        if out := connection.take():
+            visitor.bio_write(out)
+    return visitor
+
+
+@pytest.mark.parametrize("group", [b"X25519MLKEM768", b"X25519", b"P-256"])
+def test_key_exchange_is_envoys(group: bytes) -> None:
+    """X25519MLKEM768, X25519 and P-256, and no other, asked of Envoy 1.40."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    assert lib.SSL_CTX_set1_curves_list(asking._context, group) == 1
+    assert _talk(server(), asking).get_peer_certificate(as_cryptography=True) is not None
+
+
+def test_other_curves_are_for_servers_that_name_them() -> None:
+    assert "NO_SHARED_GROUP" in shake(server(), client(curve="secp384r1")).reason
+    assert shake(server(ecdh_curves=("P-384",)), client(curve="secp384r1")).reason == ""
+
+
+def test_servers_that_differ_in_their_certificates_share_a_context_and_show_each_its_own() -> None:
+    made = {
+        name: ServerContext(replace(SIMPLE, owner=name), material(leaf(name)))
+        for name in ("a.test", "b.test")
+    }
+    shown = {
+        name: shake(context, client()).other.getpeercert()["subjectAltName"] for name, context in made.items()
+    }
+    assert shown == {name: (("DNS", name),) for name in made}
+    one, two = (context._servers for context in made.values())
+    assert one is not None
+    assert two is not None
+    assert one._context is two._context
+    older = ServerContext(replace(SIMPLE, min_version="TLSV1_1"), material(leaf()))
+    shake(older, client())
+    assert older._servers is not None
+    assert older._servers._context is not one._context
+
+
+@pytest.mark.parametrize("pairs", [1, 2], ids=["shared", "own"])
+def test_intermediates_are_shown(pairs: int) -> None:
+    """A client that trusts the root alone has to be shown what stands between."""
+    root, between, issued = chain("a.test")
+    more = [rsa_leaf("a.test")] if pairs == 2 else []
+    chained = Issued(issued.certificate + between.certificate, issued.private_key)
+    trusting = client(trust=root, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256", maximum="TLSv1_2")
+    assert shake(ServerContext(SIMPLE, material(chained, *more)), trusting).error == ""
+    bare = ServerContext(SIMPLE, material(issued, *more))
+    assert "CERTIFICATE_VERIFY_FAILED" in shake(bare, trusting).error
+
+
 # --- whom it lets in
+
+
+def test_clients_are_told_whose_certificates_count() -> None:
+    """As by Envoy: the names of the authorities, so that a client with several certificates knows which to show."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    assert [name.CN for name in _talk(server(MUTUAL), asking).get_client_ca_list()] == ["test root"]
+    assert [name.CN for name in _talk(server(OPTIONAL), asking).get_client_ca_list()] == ["test root"]
+    assert _talk(server(), asking).get_client_ca_list() == []
 
 
 @pytest.mark.parametrize("curves", CURVES)
@@ -285,7 +367,6 @@ def test_a_client_whose_certificate_has_expired_since_cannot_come_back(
 def test_a_staple_is_shown_to_clients_that_ask() -> None:
     der = staple(leaf(), authority())
     context = ServerContext(SIMPLE, material(leaf(), staple=der))
-    connection = context.open("a.test")
     seen: list[bytes] = []
     asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
 
@@ -294,17 +375,7 @@ def test_a_staple_is_shown_to_clients_that_ask() -> None:
         return True
 
     asking.set_ocsp_client_callback(look)
-    visitor = SSL.Connection(asking, None)
-    visitor.set_connect_state()
-    visitor.request_ocsp()
-    for _ in range(4):
-        with contextlib.suppress(SSL.WantReadError):
-            visitor.do_handshake()
-        with contextlib.suppress(SSL.WantReadError):
-            connection.feed(visitor.bio_read(65_536))
-        connection.shake()
-        if out := connection.take():
-            visitor.bio_write(out)
+    _talk(context, asking, ocsp=True)
     assert seen == [der]
 
 
@@ -337,6 +408,12 @@ def test_material_that_cannot_be_used_is_refused_in_words_without_key_bytes() ->
         for pair in bad.pairs:
             for line in pair.private_key.decode().splitlines()[1:-1]:
                 assert line not in said
+
+
+def test_a_key_with_a_password_never_asks_the_terminal() -> None:
+    """Should one come this far: OpenSSL would ask whoever sits there."""
+    with pytest.raises(MaterialError, match="certificate and key cannot be used"):
+        openssl._key(encrypted(leaf().private_key))
 
 
 def test_trust_that_cannot_be_used_is_refused_in_words() -> None:
