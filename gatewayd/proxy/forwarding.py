@@ -19,7 +19,7 @@ from gatewayd.observe.stream_info import ConnectionInfo
 class Client(ConnectionInfo):
     """A downstream connection's facts, and the lines they become."""
 
-    __slots__ = ("address", "appended", "handling", "lines", "tls")
+    __slots__ = ("address", "appended", "copied", "handling", "lines", "tls")
 
     def __init__(self, remote: Any, local: Any, options: HttpOptions, tls: Any = None) -> None:
         """``remote`` and ``local`` are socket addresses; ``tls``: a PeerTls, for a connection that has one."""
@@ -31,6 +31,8 @@ class Client(ConnectionInfo):
         self.address, self.appended, self.lines = _client_lines(
             remote_ip, local_ip, options.scheme, options.request_id
         )
+        #: the same lines as mirrored copies have them; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied = b""
         self.tls = tls
         #: of x-forwarded-client-cert
         self.handling = options.client_certificate

@@ -9,14 +9,13 @@ copied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair
 from gatewayd.policies.fault import MILLION
 from gatewayd.proxy.plan import is_chunked, request_head
-from gatewayd.proxy.shadow import Shadow
+from gatewayd.proxy.shadow import send_copies
 from gatewayd.proxy.upstream_head import built_parts
 from gatewayd.routing.route import Mirror
 
@@ -43,7 +42,7 @@ class Mirroring:
 
     __slots__ = ("_body", "_clusters", "_exchange", "_head", "_size")
 
-    def __init__(self, exchange: Exchange, clusters: list[Any]) -> None:
+    def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         self._exchange = exchange
         self._clusters = clusters
         self._head = b""
@@ -64,7 +63,7 @@ class Mirroring:
         if data:
             self._size += len(data)
             if self._size > self._exchange.stream.edge.limits.retry_buffer_bytes:
-                self._clusters = []
+                self._clusters = ()
                 self._body = []
                 return
             self._body.append(data)
@@ -76,14 +75,8 @@ class Mirroring:
         body = b"".join(self._body)
         if is_chunked(exchange.parsed):
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-        clusters, self._clusters = self._clusters, []
+        clusters, self._clusters = self._clusters, ()
         send_copies(exchange, clusters, self._head + body)
-
-
-def send_copies(exchange: Exchange, clusters: Sequence[Any], message: bytes) -> None:
-    """Send ``message``, a copy of the exchange's request with its body, to each of ``clusters``."""
-    for cluster in clusters:
-        Shadow(cluster, exchange, message).send()
 
 
 def copied_head(exchange: Exchange) -> bytes:
@@ -91,10 +84,13 @@ def copied_head(exchange: Exchange) -> bytes:
     plan = exchange.plan
     client = exchange.connection
     if plan.prepared and plan.client_plain:
-        lines = _copied_lines(client.lines, client.appended, client.local_address)
-        block = exchange.parsed.block
-        suffix = plan.suffix[:-2]
-        return b"".join((block.prefix, plan.extra_lines, lines, exchange.request_id, suffix, _END))
+        lines = client.copied
+        if not lines:
+            lines = client.copied = _copied_lines(client.lines, client.appended, client.local_address)
+        suffix = plan.copied_suffix
+        if not suffix:
+            suffix = plan.copied_suffix = plan.suffix[:-2] + _END
+        return b"".join((exchange.parsed.block.prefix, plan.extra_lines, lines, exchange.request_id, suffix))
     method, target, authority, fields = built_parts(exchange)
     local = _ip(client.local_address)
     pairs = [
@@ -104,7 +100,6 @@ def copied_head(exchange: Exchange) -> bytes:
     return request_head(method, target, authority, [*pairs, _INTERNAL]) + b"\r\n"
 
 
-@lru_cache(maxsize=1024)
 def _copied_lines(lines: bytes, appended: bytes, local_address: str) -> bytes:
     """A connection's own lines (:class:`gatewayd.proxy.forwarding.Client`) as they stand in a copy."""
     # From the right: a field of the client's certificate before it may say anything.

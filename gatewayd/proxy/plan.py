@@ -14,8 +14,14 @@ from gatewayd.errors import Failure
 from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.policies.fault import MILLION
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
+
+# Kinds of exchanges, by what their routes and clusters ask for.
+PLAIN: Final = 0
+MIRRORED: Final = 1
+POLICED: Final = 2
 
 #: Methods whose requests have no body by nature: no ``content-length: 0`` is added for them.
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
@@ -28,8 +34,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "prepared",
-        "route", "suffix", "upgrade",
+        "client_plain", "cluster", "copied_suffix", "destination", "extra", "extra_lines", "failure", "mirrors",
+        "plain", "prepared", "route", "served_by", "suffix", "upgrade",
     )  # fmt: skip
 
     def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
@@ -41,8 +47,8 @@ class Plan:
         self.prepared = False
         #: True: besides, nothing is to be decided or waited for; the request goes straight to the cluster
         self.plain = False
-        #: True: a PolicyExchange serves it
-        self.policed = False
+        #: what kind of exchange serves it
+        self.served_by = PLAIN
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
         self.destination: Any = None
@@ -52,6 +58,10 @@ class Plan:
         self.extra_lines = b""
         self.upgrade = b""
         self.suffix = b""
+        #: the clusters that get a copy of every request; empty: none, or it is drawn for each
+        self.mirrors: tuple[Any, ...] = ()
+        #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied_suffix = b""
 
 
 class Planner:
@@ -100,7 +110,9 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
     plan = Plan(None, route)
     if route.action != FORWARD:
         return plan
-    plan.policed = route.policed
+    if route.policed:
+        plan.served_by = MIRRORED if route.only_mirrored else POLICED
+        plan.mirrors = _mirrors_of_all(route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
@@ -109,7 +121,7 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
         return plan
     block = request.block
     plan.prepared = True
-    plan.plain = route.plain
+    plan.plain = route.plain or route.only_mirrored
     plan.client_plain = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -119,6 +131,13 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)
     return plan
+
+
+def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
+    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+    mirrors = route.policies.mirrors if route.policies is not None else ()
+    always = all(mirror.millionths >= MILLION for mirror in mirrors)
+    return tuple(mirror.cluster for mirror in mirrors) if always else ()
 
 
 def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> None:

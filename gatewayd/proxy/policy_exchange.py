@@ -22,7 +22,8 @@ from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
-from gatewayd.proxy.mirroring import Mirroring, copied_head, draw, send_copies
+from gatewayd.proxy.mirroring import Mirroring, copied_head, draw
+from gatewayd.proxy.shadow import send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
 

@@ -21,6 +21,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
+from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
@@ -169,15 +170,14 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
     plan = Planner(table, options).plan
+    #: by Plan.served_by
+    kinds = (Exchange, MirroredExchange, PolicyExchange)
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
-        if request.plan.policed:
-            PolicyExchange(proxy, stream, request).begin()
-        else:
-            Exchange(proxy, stream, request).begin()
+        kinds[request.plan.served_by](proxy, stream, request).begin()
 
     return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
 

@@ -50,6 +50,7 @@ class Endpoint:
         "priority",
         "ready",
         "removed",
+        "sink",
         "spec",
         "tally",
         "total",
@@ -91,6 +92,8 @@ class Endpoint:
         )
         #: no longer in the cluster: connections close when they come back
         self.removed = False
+        #: what answers of mirrored copies go to, once there are any (gatewayd.proxy.shadow)
+        self.sink: Any = None
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
         self.pools: Pool | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
