@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from gatewayd.cli import values
-from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
+from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, DEFAULT_WORKLOAD_CERTS, RunOptions
 
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
 WITHOUT_EFFECT: Final = {
@@ -97,6 +97,15 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         metavar="DIR",
         help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}; $CREDENTIALS_DIRECTORY is searched as well. "
         f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
+    ),
+    _flag(
+        "--workload-certs",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Folder of this proxy's mesh identity, for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem, or "
+        "certificates.pem, private_key.pem, ca_certificates.pem. "
+        f"[default: {' or '.join(DEFAULT_WORKLOAD_CERTS)}]",
     ),
     _flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields."),
 )
@@ -201,6 +210,7 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         unknown_hosts=flags["unknown_hosts"],
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
+        workload_certs=(flags["workload_certs"],) if flags["workload_certs"] else DEFAULT_WORKLOAD_CERTS,
         mesh_config=flags["mesh_config"],
         without_effect=tuple(
             sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None

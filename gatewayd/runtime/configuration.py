@@ -256,6 +256,7 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         bind=options.bind,
         unknown_hosts=options.unknown_hosts,
         endpoint_pins=pins,
+        workload_certificates=options.workload_certs,
         mesh=mesh,
     )
 
