@@ -24,22 +24,29 @@ class Manager:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self.socket.setblocking(False)
+        self._messages: list[list[str]] = []
 
-    def heard(self) -> list[list[str]]:
-        """The lines of each message since the last call."""
-        messages = []
+    def _listen(self) -> list[list[str]]:
         while True:
             try:
-                messages.append(self.socket.recv(4096).decode().split("\n"))
+                self._messages.append(self.socket.recv(4096).decode().split("\n"))
             except BlockingIOError:
-                return messages
+                return self._messages
+
+    def heard(self) -> list[list[str]]:
+        """The lines of each message that nobody has asked for yet."""
+        messages = self._listen()
+        self._messages = []
+        return messages
 
     async def hears(self, line: str, limit_s: float = 30.0) -> list[str]:
         """All lines up to the first message with ``line``."""
         deadline = time.monotonic() + limit_s
         lines: list[str] = []
         while True:
-            for message in self.heard():
+            messages = self._listen()
+            while messages:
+                message = messages.pop(0)
                 lines += message
                 if line in message:
                     return lines
