@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -58,6 +59,8 @@ _DRAIN_STEP_S: Final = 0.02
 def run_worker(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
     sink = logs.set_up(options.log_level)
+    with contextlib.suppress(Exception):  # no stderr
+        faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
