@@ -6,9 +6,12 @@ changes is made per request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from random import getrandbits
+from math import log
+from random import getrandbits, random
+from sys import maxsize
 from typing import Any, Final
 
 from gatewayd.http.message import Pair
@@ -132,16 +135,52 @@ def client_pairs(
 
 #: How many ids share their first 60 bits; the last 62 are random in each.
 _IDS_PER_PREFIX: Final = 4096
-_prefix = b""
-_left = 0
+#: What the version of a UUID says of tracing (14.3.3): nothing, sampled by chance, asked for by the client.
+NOT_SAMPLED: Final = b"4"
+SAMPLED: Final = b"9"
+CLIENT_ASKED: Final = b"b"
+_TEN_THOUSAND: Final = 10_000
 
 
-def new_request_id() -> bytes:
-    """A fresh UUID version 4 (14.3.3)."""
-    global _prefix, _left
-    if not _left:
-        _left = _IDS_PER_PREFIX
-        _prefix = b"%08x-%04x-4%03x" % (getrandbits(32), getrandbits(16), getrandbits(12))
-    _left -= 1
-    bits = getrandbits(62)
-    return b"%b-%04x-%012x" % (_prefix, bits >> 48 | 0x8000, bits & 0xFFFFFFFFFFFF)
+def request_ids(sampling: int = 0) -> Callable[[], bytes]:
+    """Make what makes fresh UUIDs version 4 (14.3.3), of which ``sampling`` of ten thousand are marked as sampled.
+
+    The chance is drawn once for each run of ids that are not marked: an id costs nothing more for it.
+    """
+    prefix = b""
+    left = 0
+    before_mark = _run_length(sampling)
+
+    def new_request_id() -> bytes:
+        nonlocal prefix, left
+        if not left:
+            renew()
+        left -= 1
+        bits = getrandbits(62)
+        return b"%b-%04x-%012x" % (prefix, bits >> 48 | 0x8000, bits & 0xFFFFFFFFFFFF)
+
+    def renew() -> None:
+        nonlocal prefix, left, before_mark
+        mark = NOT_SAMPLED if before_mark else SAMPLED
+        left = min(before_mark, _IDS_PER_PREFIX) or 1
+        before_mark = before_mark - left if before_mark else _run_length(sampling)
+        prefix = b"%08x-%04x-%b%03x" % (getrandbits(32), getrandbits(16), mark, getrandbits(12))
+
+    return new_request_id
+
+
+def _run_length(sampling: int) -> int:
+    """How many are not sampled before the next one that is."""
+    if sampling >= _TEN_THOUSAND:
+        return 0
+    if sampling <= 0:
+        return maxsize
+    return int(log(1.0 - random()) / log(1.0 - sampling / _TEN_THOUSAND))
+
+
+new_request_id = request_ids()
+
+
+def marked(request_id: bytes, mark: bytes) -> bytes:
+    """``request_id`` with what its version says of tracing."""
+    return b"%b%b%b" % (request_id[:14], mark, request_id[15:])

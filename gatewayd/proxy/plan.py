@@ -14,6 +14,7 @@ from gatewayd.errors import Failure
 from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.observe.propagation import Context, read_context, tells
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
 
@@ -28,11 +29,13 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "prepared",
-        "route", "suffix", "upgrade",
+        "client_plain", "cluster", "context", "destination", "extra", "extra_lines", "failure", "plain", "policed",
+        "prepared", "route", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
-    def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
+    def __init__(
+        self, failure: Failure | None, route: Route | None = None, context: Context | None = None
+    ) -> None:
         #: why the request is answered here at once, or None
         self.failure = failure
         self.route = route
@@ -52,6 +55,10 @@ class Plan:
         self.extra_lines = b""
         self.upgrade = b""
         self.suffix = b""
+        #: what the client says of a trace; None: nothing, or nobody wants to know
+        self.context = context
+        #: True: the upstream is told of the exchange's trace
+        self.traced = False
 
 
 class Planner:
@@ -68,22 +75,29 @@ class Planner:
     def plan(self, request: ParsedRequest) -> Plan:
         """Route ``request`` and prepare what every request with this head has in common."""
         head = request.head
-        if request.error is not None or head is None:
+        if head is None:
             return Plan(request.error)
-        _, route = self._table.lookup(head)
-        if route is None:
-            return Plan(errors.NO_ROUTE)
         options = self._options
         block = request.block
+        context: Context | None = None
+        propagation = "" if options.tracing is None else options.tracing.propagation
+        if propagation and tells(propagation, block.forward_bytes):
+            context = read_context(propagation, block.forward)
+        if request.error is not None:
+            return Plan(request.error, None, context)
+        _, route = self._table.lookup(head)
+        if route is None:
+            return Plan(errors.NO_ROUTE, None, context)
         if (
-            block.forwarded_for is not None
+            context is not None
+            or block.forwarded_for is not None
             or block.forwarded_certificate is not None
             or block.forwarded_proto is not options.scheme
             or block.upgrade
             or not options.request_id
             or (request.method not in _BODILESS and block.content_length < 0 and not block.chunked)
         ):
-            plan = _make_plan(route, options, request)
+            plan = _make_plan(route, options, request, context)
         else:
             known = self._plans.get(route)
             if known is None:
@@ -96,8 +110,10 @@ class Planner:
         return plan
 
 
-def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Plan:
-    plan = Plan(None, route)
+def _make_plan(
+    route: Route, options: HttpOptions, request: ParsedRequest, context: Context | None = None
+) -> Plan:
+    plan = Plan(None, route, context)
     if route.action != FORWARD:
         return plan
     plan.policed = route.policed
@@ -105,13 +121,18 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
+    refused = context is not None and context.refused
+    plan.traced = options.tracing is not None and bool(options.tracing.propagation) and not refused
     if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
+        return plan
+    if context is not None and not refused:  # some of the client's fields are not sent on
         return plan
     block = request.block
     plan.prepared = True
     plan.plain = route.plain
     plan.client_plain = (
-        block.forwarded_for is None
+        not plan.traced
+        and block.forwarded_for is None
         and block.forwarded_certificate is None
         and block.forwarded_proto is options.scheme
     )

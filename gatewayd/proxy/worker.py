@@ -19,11 +19,10 @@ from gatewayd.http.h1.head import ParsedRequest
 from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.plan import Planner
-from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
+from gatewayd.proxy.traced_exchange import exchanges_for
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -169,23 +168,25 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
     plan = Planner(table, options).plan
+    exchange, policy_exchange, new_id = exchanges_for(options)
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
         if request.plan.policed:
-            PolicyExchange(proxy, stream, request).begin()
+            policy_exchange(proxy, stream, request).begin()
         else:
-            Exchange(proxy, stream, request).begin()
+            exchange(proxy, stream, request).begin()
 
-    return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
+    parsers = head.parser_for(options), response.parser_for(options)
+    return Edge(chain, options, *parsers, begin, proxy.date, new_id)
 
 
 class Proxy:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_connections", "_registry", "date", "log", "loop", "wheel")
+    __slots__ = ("_connections", "_registry", "date", "log", "loop", "spans", "wheel")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, registry: Any, log: Callable[[StreamInfo], None]
@@ -194,6 +195,8 @@ class Proxy:
         self._registry = registry
         #: takes every finished exchange; hot, must not block
         self.log = log
+        #: takes every sampled exchange of traced listeners when it is finished, None: nobody does
+        self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
         self._connections: list[MutableSet[Any]] = []

@@ -20,12 +20,12 @@ from typing import Any, Final
 
 from gatewayd.admin.metrics import MetricsServer
 from gatewayd.admin.status import Readiness, StatusServer
-from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
+from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
 from gatewayd.listeners.sockets import BindError, by_address, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
-from gatewayd.observe.access_log import AccessLog, NoAccessLog
+from gatewayd.observe.access_log import NoAccessLog
 from gatewayd.observe.batches import Batches
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
@@ -34,6 +34,7 @@ from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_c
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.notify import Notifier, notifier_from
+from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.snapshot import ListenerSpec
@@ -58,7 +59,7 @@ _DRAIN_STEP_S: Final = 0.02
 
 def run_worker(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
-    sink = logs.set_up(options.log_level)
+    sink = logs.set_up(options.log_level, form=options.log_format)
     with contextlib.suppress(Exception):  # no stderr
         faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
@@ -110,7 +111,7 @@ class Worker:
         self.notifier = notifier or Notifier()
         self.state = LOADING
         self.readiness = Readiness()
-        self.access_log: AccessLog | NoAccessLog | Batches = NoAccessLog()
+        self.access_log: NoAccessLog | Batches = NoAccessLog()
         self.registry = Registry(loop)
         self._reader = ConfigurationReader(options)
         self._proxy: Proxy | None = None
@@ -119,6 +120,7 @@ class Worker:
         self._reminder: Reminder | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
+        self._observing: Observing | None = None
         self._measures: Measures | None = None
         self._metrics: MetricsServer | None = None
         self._stopped = asyncio.Event()
@@ -136,7 +138,7 @@ class Worker:
             await self._start()
         except Refused as refusal:
             for line in refusal.lines:
-                summary.say(f"gatewayd: {line}")
+                summary.say(f"gatewayd: {line}", logging.ERROR)
             self._exit_code = refusal.exit_code
         else:
             await self._stopped.wait()
@@ -148,7 +150,8 @@ class Worker:
         configuration = first_configuration(self._reader, self.options, self.registry.adopt)
         self._listen_to_signals()
         specs = configuration.snapshot.listeners
-        self.access_log = self._open_access_log()
+        observing = self._observing = Observing(self.loop, self.options, configuration)
+        self.access_log = observing.access_log
         descriptor_limit = raise_descriptor_limit()
         opened, status, metrics = self._open_sockets(specs)
         await self._status.serve(self.loop, status)
@@ -161,6 +164,7 @@ class Worker:
         limits = [spec.limits.max_connections for spec in specs]
         intake = Intake(self.loop, min(limits), descriptor_limit)
         proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        proxy.spans = observing.take_spans
         deployment = Deployment(self.loop, proxy, self.registry, intake, self.options.drain_time_s)
         self._deployment = deployment
         await self._serve_metrics(deployment, metrics)
@@ -185,22 +189,12 @@ class Worker:
     async def _serve_metrics(self, deployment: Deployment, sockets: Sequence[socket]) -> None:
         """Count from now on, and say so to whoever asks, if metrics are wanted."""
         log = self.access_log
-        if self.options.metrics is None or not isinstance(log, Batches):
+        if self.options.metrics is None or not isinstance(log, Batches) or self._observing is None:
             return
-        measures = Measures(self.options, log, deployment, self.registry, self._reader)
+        measures = Measures(self.options, log, deployment, self.registry, self._reader, self._observing)
         self._measures = measures
         self._metrics = MetricsServer(measures.scrape)
         await self._metrics.serve(self.loop, sockets)
-
-    def _open_access_log(self) -> AccessLog | NoAccessLog | Batches:
-        options = self.options
-        if options.access_log == "off":
-            return NoAccessLog() if options.metrics is None else Batches(self.loop)
-        try:
-            return AccessLog(self.loop, options.access_log, options.access_log_format)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise Refused(f"--access-log {options.access_log}: {reason}", EXIT_RUNTIME) from None
 
     def _open_sockets(
         self, specs: Sequence[ListenerSpec]
@@ -247,6 +241,8 @@ class Worker:
         """A reload came to an end, whoever asked for it."""
         if self._measures is not None:
             self._measures.reloaded(outcome)
+        if self._observing is not None and self._reader.in_force is not None:
+            self._observing.use(self._reader.in_force)
         self._reloading = False
         self._say_ready(outcome.line)
 
@@ -389,6 +385,7 @@ class Worker:
             await asyncio.sleep(0)
         if self._reloader is not None:
             await self._reloader.wait_closed()
-        self.access_log.close()
+        if self._observing is not None:
+            self._observing.close()
         if self._sink is not None:
             self._sink.attach(None)
