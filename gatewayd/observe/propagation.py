@@ -136,9 +136,20 @@ def _b3_trace(text: bytes) -> bytes:
     return text[16:] if len(text) == 32 and not text[:16].strip(b"0") else text
 
 
+#: How many trace ids share their first 64 bits; the last 64 are random in each.
+_IDS_PER_PREFIX: Final = 4096
+_prefix = b""
+_left = 0
+
+
 def new_trace_id() -> bytes:
     """128 bits, never nothing."""
-    return b"%032x" % (getrandbits(128) or 1)
+    global _prefix, _left
+    if not _left:
+        _left = _IDS_PER_PREFIX
+        _prefix = b"%016x" % (getrandbits(64) or 1)
+    _left -= 1
+    return b"%b%016x" % (_prefix, getrandbits(64))
 
 
 def new_span_id() -> bytes:
@@ -175,11 +186,3 @@ def fields_of(
     if propagation == B3_W3C:
         fields.append(parent)
     return fields
-
-
-def lines_of(propagation: str, trace_id: bytes, parent_id: bytes, span_id: bytes, *, sampled: bool) -> bytes:
-    """:func:`fields_of` as lines, for a request that came without any."""
-    if propagation == W3C:
-        return b"traceparent: 00-%b-%b-0%d\r\ntracestate: \r\n" % (trace_id, span_id, sampled)
-    pairs = fields_of(propagation, None, trace_id, parent_id, span_id, sampled=sampled)
-    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])

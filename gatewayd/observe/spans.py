@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayd.observe.operators import OPERATORS, remote_address
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.observe.trace import Attempt, Trace
+from gatewayd.observe.trace import Attempt, SampledTrace
 
 SERVER: Final = "SERVER"
 CLIENT: Final = "CLIENT"
@@ -46,18 +46,18 @@ class SpanMaker:
         self._node_id = node_id
         self._tags = dict(tags or {})
 
-    def __call__(self, info: StreamInfo, trace: Trace) -> list[Span]:
+    def __call__(self, info: StreamInfo, trace: SampledTrace) -> list[Span]:
         """The spans of a sampled exchange that has ended, attempts first."""
         own = dict(self._tags)
         for name, read in _compiled(trace.options.tags):
             value = read(info)
             if value is not None:
                 own[name] = value
-        request, response = _grpc(info)
+        request, response = _grpc(info, trace)
         state = trace.context.state.decode("latin-1") if trace.context is not None else ""
         spans = [
             _attempt_span(info, trace, attempt, number, own, state, grpc=bool(request))
-            for number, attempt in enumerate(trace.attempts or ())
+            for number, attempt in enumerate(trace.attempts)
         ]
         attributes = self._server(info, trace) | request | _common(info) | own | response
         spans.append(
@@ -76,7 +76,7 @@ class SpanMaker:
         )
         return spans
 
-    def _server(self, info: StreamInfo, trace: Trace) -> dict[str, str]:
+    def _server(self, info: StreamInfo, trace: SampledTrace) -> dict[str, str]:
         request = info.request
         assert request is not None  # what was not read is not traced
         path = info.path[: trace.options.max_path_length]
@@ -117,7 +117,7 @@ def _common(info: StreamInfo) -> dict[str, str]:
 
 def _attempt_span(
     info: StreamInfo,
-    trace: Trace,
+    trace: SampledTrace,
     attempt: Attempt,
     number: int,
     own: dict[str, str],
@@ -164,7 +164,7 @@ def _attempt_span(
     )
 
 
-def _grpc(info: StreamInfo) -> tuple[dict[str, str], dict[str, str]]:
+def _grpc(info: StreamInfo, trace: SampledTrace) -> tuple[dict[str, str], dict[str, str]]:
     """What is said besides of a gRPC request, and of its answer."""
     request = info.request
     kind = request.fields.get(b"content-type") if request is not None else None
@@ -175,8 +175,7 @@ def _grpc(info: StreamInfo) -> tuple[dict[str, str], dict[str, str]]:
         "grpc.authority": _shown(request.authority),
         "grpc.content_type": _shown(kind),
     }
-    trace: Any = getattr(info, "trace", None)
-    last = trace.attempt if trace is not None else None
+    last = trace.attempt
     status = last.grpc_status if last is not None else None
     return asked, {"grpc.status_code": _shown(status)} if status else {}
 

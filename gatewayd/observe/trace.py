@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from random import getrandbits
 from time import monotonic
 from typing import Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.message import Pair
-from gatewayd.http.options import B3, B3_W3C, TraceOptions
-from gatewayd.observe.propagation import Context, fields_of, lines_of, new_span_id, new_trace_id
+from gatewayd.http.options import W3C, TraceOptions
+from gatewayd.observe.propagation import Context, fields_of, new_span_id, new_trace_id
 
 
 class Attempt:
@@ -26,8 +27,8 @@ class Attempt:
         "status",
     )
 
-    def __init__(self, id: bytes, endpoint: str) -> None:
-        self.id = id
+    def __init__(self, endpoint: str) -> None:
+        self.id = new_span_id()
         self.endpoint = endpoint
         self.began = monotonic()
         #: 0.0: it is under way
@@ -47,81 +48,109 @@ class Attempt:
 
 
 class Trace:
-    """The ids of an exchange, and, if it is sampled, its attempts."""
+    """The ids of an exchange that is not sampled: they are told, and nothing is noted."""
 
-    __slots__ = (
-        "attempt_id",
-        "attempts",
-        "context",
-        "options",
-        "parent_id",
-        "sampled",
-        "span_id",
-        "trace_id",
-    )
+    __slots__ = ("_span_id", "context", "options", "trace_id")
 
-    def __init__(self, options: TraceOptions, context: Context | None, *, traced: bool) -> None:
-        """``traced``: this proxy would sample it, by chance or because the client asks.
+    #: whether spans are made of it
+    sampled = False
 
-        With W3C a trace that is sampled elsewhere is sampled here only if this proxy would, with B3 who decided
-        first has decided for all (Envoy 1.40 was seen to do so with its two tracers).
-        """
+    def __init__(self, options: TraceOptions, context: Context | None) -> None:
         self.options = options
         self.context = context
-        b3 = options.propagation in (B3, B3_W3C)
-        said = context.sampled if context is not None else None
-        self.sampled = traced if said is None else said if b3 else traced and said
+        self._span_id = b""
         if context is not None and context.trace_id:
             self.trace_id = context.trace_id
-            self.parent_id = context.span_id
-            self.span_id = new_span_id()
         else:
             self.trace_id = new_span_id() if options.short_ids else new_trace_id()
-            self.parent_id = b""
-            self.span_id = self.trace_id[-16:] if b3 else new_span_id()
-        self.attempt_id = b""
-        self.attempts: list[Attempt] | None = [] if self.sampled else None
-
-    def begin_attempt(self, endpoint: str) -> None:
-        """Another attempt: the upstream is called by a span of its own."""
-        self.attempt_id = new_span_id()
-        if self.attempts is not None:
-            self.attempts.append(Attempt(self.attempt_id, endpoint))
 
     @property
-    def attempt(self) -> Attempt | None:
-        """The one under way or just over, if anybody wants to know."""
-        return self.attempts[-1] if self.attempts else None
+    def span_id(self) -> bytes:
+        """The exchange's own span; made when somebody asks for it."""
+        if not self._span_id:
+            begins = self.context is None or not self.context.trace_id
+            # With B3 the first span of a trace has its id's lower half.
+            self._span_id = (
+                self.trace_id[-16:] if begins and self.options.propagation != W3C else new_span_id()
+            )
+        return self._span_id
+
+    @property
+    def parent_id(self) -> bytes:
+        """The span that called, b"" for none."""
+        return self.context.span_id if self.context is not None else b""
+
+    def _attempt_id(self) -> bytes:
+        return new_span_id()
 
     def fields(self) -> list[Pair]:
         """What the upstream of this attempt is told."""
+        options = self.options
+        parent_id = b"" if options.propagation == W3C else self.span_id
         return fields_of(
-            self.options.propagation,
+            options.propagation,
             self.context,
             self.trace_id,
-            self.span_id,
-            self.attempt_id,
+            parent_id,
+            self._attempt_id(),
             sampled=self.sampled,
         )
 
     def lines(self) -> bytes:
         """The same as lines, where the client said nothing."""
-        return lines_of(
-            self.options.propagation, self.trace_id, self.span_id, self.attempt_id, sampled=self.sampled
-        )
+        if self.options.propagation == W3C:
+            return b"traceparent: 00-%b-%016x-00\r\ntracestate: \r\n" % (self.trace_id, getrandbits(64) or 1)
+        return b"".join([b"%b: %b\r\n" % pair for pair in self.fields()])
 
     def copied(self, pairs: list[Pair]) -> list[Pair]:
         """``pairs`` for a mirrored copy: it is called by the exchange, not by an attempt, and is no span itself."""
+        own = self.span_id
         told = fields_of(
             self.options.propagation,
             self.context,
             self.trace_id,
-            self.parent_id or self.span_id,
-            self.span_id,
+            self.parent_id or own,
+            own,
             sampled=self.sampled,
         )
         names = {name for name, _ in told}
         return [*(pair for pair in pairs if pair[0] not in names), *told]
+
+
+class SampledTrace(Trace):
+    """The ids of an exchange that is sampled, and its attempts."""
+
+    __slots__ = ("attempts",)
+
+    sampled = True
+
+    def __init__(self, options: TraceOptions, context: Context | None) -> None:
+        super().__init__(options, context)
+        self.attempts: list[Attempt] = []
+
+    def _attempt_id(self) -> bytes:
+        return self.attempts[-1].id
+
+    def lines(self) -> bytes:
+        """See the base."""
+        return b"".join([b"%b: %b\r\n" % pair for pair in self.fields()])
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The one under way or just over."""
+        return self.attempts[-1] if self.attempts else None
+
+
+def is_sampled(options: TraceOptions, context: Context | None, *, chosen: bool) -> bool:
+    """Whether spans are made of a request; ``chosen``: by chance, or because the client asks.
+
+    With W3C a trace that is sampled elsewhere is sampled here only if it is chosen here, with B3 who decided first
+    has decided for all (Envoy 1.40 was seen to do so with its two tracers).
+    """
+    said = context.sampled if context is not None else None
+    if said is None:
+        return chosen
+    return chosen and said if options.propagation == W3C else said
 
 
 def trace_of(info: Any) -> Trace | None:

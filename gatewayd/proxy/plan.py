@@ -29,8 +29,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "context", "destination", "extra", "extra_lines", "failure", "plain", "policed",
-        "prepared", "route", "suffix", "traced", "upgrade",
+        "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines", "failure",
+        "plain", "policed", "prepared", "route", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class Plan:
         self.policed = False
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
+        #: True: they do, with those of a trace
+        self.client_told = False
         self.destination: Any = None
         self.cluster: Any = None
         #: fields to send on besides those received; None = no more
@@ -75,29 +77,22 @@ class Planner:
     def plan(self, request: ParsedRequest) -> Plan:
         """Route ``request`` and prepare what every request with this head has in common."""
         head = request.head
-        if head is None:
+        if request.error is not None or head is None:
             return Plan(request.error)
-        options = self._options
-        block = request.block
-        context: Context | None = None
-        propagation = "" if options.tracing is None else options.tracing.propagation
-        if propagation and tells(propagation, block.forward_bytes):
-            context = read_context(propagation, block.forward)
-        if request.error is not None:
-            return Plan(request.error, None, context)
         _, route = self._table.lookup(head)
         if route is None:
-            return Plan(errors.NO_ROUTE, None, context)
+            return Plan(errors.NO_ROUTE)
+        options = self._options
+        block = request.block
         if (
-            context is not None
-            or block.forwarded_for is not None
+            block.forwarded_for is not None
             or block.forwarded_certificate is not None
             or block.forwarded_proto is not options.scheme
             or block.upgrade
             or not options.request_id
             or (request.method not in _BODILESS and block.content_length < 0 and not block.chunked)
         ):
-            plan = _make_plan(route, options, request, context)
+            plan = _make_plan(route, options, request)
         else:
             known = self._plans.get(route)
             if known is None:
@@ -108,6 +103,21 @@ class Planner:
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
         return plan
+
+    def plan_told(self, request: ParsedRequest) -> Plan:
+        """The same where traces are told of (``TraceOptions.propagation``)."""
+        tracing = self._options.tracing
+        assert tracing is not None
+        block = request.block
+        if request.head is None or not tells(tracing.propagation, block.forward_bytes):
+            return self.plan(request)
+        context = read_context(tracing.propagation, block.forward)
+        route = None
+        if request.error is None:
+            _, route = self._table.lookup(request.head)
+        if route is None:
+            return Plan(request.error or errors.NO_ROUTE, None, context)
+        return _make_plan(route, self._options, request, context)
 
 
 def _make_plan(
@@ -121,21 +131,22 @@ def _make_plan(
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
-    refused = context is not None and context.refused
-    plan.traced = options.tracing is not None and bool(options.tracing.propagation) and not refused
+    told = options.tracing is not None and bool(options.tracing.propagation)
+    plan.traced = told and (context is None or not context.refused)
     if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
         return plan
-    if context is not None and not refused:  # some of the client's fields are not sent on
+    if context is not None:  # rare, and some of the client's fields may not be sent on
         return plan
     block = request.block
     plan.prepared = True
     plan.plain = route.plain
-    plan.client_plain = (
-        not plan.traced
-        and block.forwarded_for is None
+    usual = (
+        block.forwarded_for is None
         and block.forwarded_certificate is None
         and block.forwarded_proto is options.scheme
     )
+    plan.client_plain = usual and not plan.traced
+    plan.client_told = usual and plan.traced
     if plan.extra is not None:
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)

@@ -21,6 +21,13 @@ def plain_head(exchange: Exchange) -> bytes:
     """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
     block = exchange.parsed.block
+    if plan.client_told:
+        client = exchange.connection
+        exchange.x_forwarded_for = client.appended
+        told = exchange.trace.lines()  # type: ignore[attr-defined]  # a traced plan has a traced exchange
+        return b"".join(
+            (block.prefix, plan.extra_lines, told, client.lines, exchange.request_id, plan.suffix)
+        )
     options = exchange.stream.edge.options
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
         exchange.connection,

@@ -19,10 +19,12 @@ from gatewayd.http.h1.head import ParsedRequest
 from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.proxy.forwarding import Client
+from gatewayd.proxy.exchange import Exchange
+from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.plan import Planner
+from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
-from gatewayd.proxy.traced_exchange import exchanges_for
+from gatewayd.proxy.traced_exchange import is_observed, observed_begin
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -167,19 +169,23 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    plan = Planner(table, options).plan
-    exchange, policy_exchange, new_id = exchanges_for(options)
+    planner = Planner(table, options)
+    parsers = head.parser_for(options), response.parser_for(options)
+    if is_observed(options):
+        return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), proxy.date)
+    plan = planner.plan
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
         if request.plan.policed:
-            policy_exchange(proxy, stream, request).begin()
+            PolicyExchange(proxy, stream, request).begin()
         else:
-            exchange(proxy, stream, request).begin()
+            Exchange(proxy, stream, request).begin()
 
-    parsers = head.parser_for(options), response.parser_for(options)
+    sampling = options.tracing.sampling if options.tracing is not None else 0
+    new_id = request_ids(sampling) if options.request_id else None
     return Edge(chain, options, *parsers, begin, proxy.date, new_id)
 
 

@@ -20,7 +20,7 @@ from gatewayd.observe.span_export import SpanExport
 from gatewayd.observe.span_sinks import make_sink
 from gatewayd.observe.spans import SpanMaker
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.observe.trace import trace_of
+from gatewayd.observe.trace import SampledTrace, trace_of
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.runtime.configuration import Configuration, Refused, compile_options
 from gatewayd.runtime.options import RunOptions
@@ -102,7 +102,7 @@ class Observing:
     def take_spans(self, info: StreamInfo) -> None:
         """Make and send the spans of a sampled exchange that has ended."""
         trace = trace_of(info)
-        if self._export is not None and self._make is not None and trace is not None:
+        if self._export is not None and self._make is not None and isinstance(trace, SampledTrace):
             self._export.take(self._make(info, trace))
 
     def _end_export(self, limit_s: float) -> None:

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from gatewayd.http.options import B3, B3_W3C, W3C, HttpOptions, TraceOptions
 from gatewayd.observe.spans import Span, SpanMaker
-from gatewayd.observe.trace import trace_of
+from gatewayd.observe.trace import SampledTrace, trace_of
 from gatewayd.routing.route import RetryPolicy
 from tests.differential.envoy import DEFAULT_RETRY, EnvoyProcess, cluster, route
 from tests.support.h1_text import Headers
@@ -353,7 +353,7 @@ async def test_what_spans_say() -> None:
 
             def take(info: Any) -> None:
                 trace = trace_of(info)
-                assert trace is not None
+                assert isinstance(trace, SampledTrace)
                 own.extend(of_ours(span) for span in make(info, trace))
 
             served.proxy.spans = refused.proxy.spans = take

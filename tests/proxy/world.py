@@ -17,9 +17,9 @@ import pytest
 from gatewayd.http.h1 import server
 from gatewayd.http.h1.server import STATES, ServerConnection
 from gatewayd.http.options import HttpOptions, TraceOptions
-from gatewayd.proxy import exchange, traced_exchange
+from gatewayd.proxy import exchange, traced_exchange, worker
 from gatewayd.proxy.exchange import DONE, PHASES, RESPONDING, SENT, TUNNEL, Exchange
-from gatewayd.proxy.traced_exchange import _Traced
+from gatewayd.proxy.traced_exchange import _Noting
 from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, RetryPolicy, Route
@@ -88,10 +88,16 @@ class WatchedExchange(Exchange):
         slot.__set__(self, to)
 
 
-class WatchedTracedExchange(_Traced, WatchedExchange):
-    """The same of a traced exchange."""
+class WatchedToldExchange(WatchedExchange):
+    """The same of an exchange that is part of a trace."""
 
     __slots__ = ("trace",)
+
+
+class WatchedNotedExchange(_Noting, WatchedToldExchange):
+    """The same of a sampled one."""
+
+    __slots__ = ()
 
 
 class FakeLoop:
@@ -132,8 +138,9 @@ class World:
         timeout_s: float = 0.0,
         tracing: TraceOptions | None = None,
     ) -> None:
-        patch.setattr(traced_exchange, "Exchange", WatchedExchange)
-        patch.setattr(traced_exchange, "TracedExchange", WatchedTracedExchange)
+        patch.setattr(worker, "Exchange", WatchedExchange)
+        patch.setattr(traced_exchange, "ToldExchange", WatchedToldExchange)
+        patch.setattr(traced_exchange, "NotedExchange", WatchedNotedExchange)
         WatchedExchange.all = []
         self.now = 0.0  # added to the clock
         patch.setattr(exchange, "monotonic", self.clock)
