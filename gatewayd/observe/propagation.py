@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from random import getrandbits
+from random import getrandbits, randbytes
 from typing import Final
 
 from gatewayd.http.message import Pair
@@ -136,25 +136,34 @@ def _b3_trace(text: bytes) -> bytes:
     return text[16:] if len(text) == 32 and not text[:16].strip(b"0") else text
 
 
-#: How many trace ids share their first 64 bits; the last 64 are random in each.
-_IDS_PER_PREFIX: Final = 4096
+#: Ids are made together: formatting numbers one by one costs ten times what cutting a text does.
+_IDS_TOGETHER: Final = 256
+_DIGITS: Final = 16
 _prefix = b""
-_left = 0
-
-
-def new_trace_id() -> bytes:
-    """128 bits, never nothing."""
-    global _prefix, _left
-    if not _left:
-        _left = _IDS_PER_PREFIX
-        _prefix = b"%016x" % (getrandbits(64) or 1)
-    _left -= 1
-    return b"%b%016x" % (_prefix, getrandbits(64))
+_text = b""
+_at = 0
 
 
 def new_span_id() -> bytes:
     """64 bits, never nothing."""
-    return b"%016x" % (getrandbits(64) or 1)
+    global _at, _text, _prefix
+    at = _at
+    if at == len(_text):
+        _prefix = b"%016x" % (getrandbits(64) or 1)
+        _text = randbytes(8 * _IDS_TOGETHER).hex().encode()
+        at = 0
+    _at = end = at + _DIGITS
+    found = _text[at:end]
+    return found if found != _NOTHING else new_span_id()
+
+
+def new_trace_id() -> bytes:
+    """128 bits, never nothing; ids made together share the first half."""
+    own = new_span_id()
+    return _prefix + own
+
+
+_NOTHING: Final = b"0" * _DIGITS
 
 
 def fields_of(

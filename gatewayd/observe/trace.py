@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import getrandbits
 from time import monotonic
 from typing import Any
 
@@ -99,7 +98,7 @@ class Trace:
     def lines(self) -> bytes:
         """The same as lines, where the client said nothing."""
         if self.options.propagation == W3C:
-            return b"traceparent: 00-%b-%016x-00\r\ntracestate: \r\n" % (self.trace_id, getrandbits(64) or 1)
+            return b"traceparent: 00-%b-%b-00\r\ntracestate: \r\n" % (self.trace_id, new_span_id())
         return b"".join([b"%b: %b\r\n" % pair for pair in self.fields()])
 
     def copied(self, pairs: list[Pair]) -> list[Pair]:

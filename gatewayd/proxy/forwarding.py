@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 from math import log
-from random import getrandbits, random
+from random import getrandbits, randbytes, random
 from sys import maxsize
 from typing import Any, Final
 
@@ -133,38 +133,52 @@ def client_pairs(
     return sent, trusted, pairs
 
 
-#: How many ids share their first 60 bits; the last 62 are random in each.
-_IDS_PER_PREFIX: Final = 4096
+#: Ids that share their first 80 bits, 74 of them random; the last 48 are random in each. They are made together,
+#: since formatting numbers one by one costs ten times what cutting a text does.
+_IDS_PER_PREFIX: Final = 256
+_TAIL: Final = 13  # a hyphen and twelve digits
 #: What the version of a UUID says of tracing (14.3.3): nothing, sampled by chance, asked for by the client.
 NOT_SAMPLED: Final = b"4"
 SAMPLED: Final = b"9"
 CLIENT_ASKED: Final = b"b"
+_VERSION_AT: Final = 14
 _TEN_THOUSAND: Final = 10_000
 
 
 def request_ids(sampling: int = 0) -> Callable[[], bytes]:
     """Make what makes fresh UUIDs version 4 (14.3.3), of which ``sampling`` of ten thousand are marked as sampled.
 
-    The chance is drawn once for each run of ids that are not marked: an id costs nothing more for it.
+    The chance is drawn once for each run of ids that are not marked, so that an id costs nothing more for it.
     """
-    prefix = b""
-    left = 0
+    plain = prefix = tails = b""
+    at = end = 0
     before_mark = _run_length(sampling)
 
     def new_request_id() -> bytes:
-        nonlocal prefix, left
-        if not left:
-            renew()
-        left -= 1
-        bits = getrandbits(62)
-        return b"%b-%04x-%012x" % (prefix, bits >> 48 | 0x8000, bits & 0xFFFFFFFFFFFF)
+        nonlocal at
+        if at == end:
+            begin_run()
+        start = at
+        at = start + _TAIL
+        return prefix + tails[start:at]
 
-    def renew() -> None:
-        nonlocal prefix, left, before_mark
-        mark = NOT_SAMPLED if before_mark else SAMPLED
-        left = min(before_mark, _IDS_PER_PREFIX) or 1
-        before_mark = before_mark - left if before_mark else _run_length(sampling)
-        prefix = b"%08x-%04x-%b%03x" % (getrandbits(32), getrandbits(16), mark, getrandbits(12))
+    def begin_run() -> None:
+        nonlocal plain, prefix, tails, at, end, before_mark
+        if at == len(tails):
+            plain = b"%08x-%04x-4%03x-%04x" % (
+                getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(14) | 0x8000,
+            )  # fmt: skip
+            tails = b"-" + randbytes(6 * _IDS_PER_PREFIX).hex("-", 6).encode()
+            at = 0
+        if before_mark:
+            prefix = plain
+            run = min(before_mark, (len(tails) - at) // _TAIL)
+            before_mark -= run
+        else:
+            prefix = marked(plain, SAMPLED)
+            run = 1
+            before_mark = _run_length(sampling)
+        end = at + run * _TAIL
 
     return new_request_id
 
@@ -183,4 +197,9 @@ new_request_id = request_ids()
 
 def marked(request_id: bytes, mark: bytes) -> bytes:
     """``request_id`` with what its version says of tracing."""
-    return b"%b%b%b" % (request_id[:14], mark, request_id[15:])
+    return b"%b%b%b" % (request_id[:_VERSION_AT], mark, request_id[_VERSION_AT + 1 :])
+
+
+def is_sampled_by_chance(request_id: bytes) -> bool:
+    """Whether it is marked so."""
+    return request_id[_VERSION_AT] == SAMPLED[0]

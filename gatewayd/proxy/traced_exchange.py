@@ -8,7 +8,7 @@ or without, and never changes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.h1.head import ParsedRequest
@@ -17,14 +17,9 @@ from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
 from gatewayd.proxy.exchange import DONE, Exchange
-from gatewayd.proxy.forwarding import CLIENT_ASKED, NOT_SAMPLED, SAMPLED, marked, request_ids
+from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
 from gatewayd.proxy.plan import Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
-
-#: Where an id says whether it is sampled, and what it says of a request that is not, or is by chance.
-_MARK: Final = 14
-_NOT_CHOSEN: Final = NOT_SAMPLED[0]
-_CHOSEN: Final = SAMPLED[0]
 
 
 class ToldExchange(Exchange):
@@ -148,11 +143,12 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
         trace: Trace | None = None
         if told is not None and request.head is not None:
             if context is None:
-                sampled = request_id[_MARK] == _CHOSEN
+                sampled = is_sampled_by_chance(request_id)
             else:
+                chosen = context.asked or is_sampled_by_chance(request_id)
                 if context.asked:
                     request_id = marked(request_id, CLIENT_ASKED)
-                sampled = is_sampled(told, context, chosen=request_id[_MARK] != _NOT_CHOSEN)
+                sampled = is_sampled(told, context, chosen=chosen)
             if context is None or not context.refused:
                 trace = SampledTrace(told, context) if sampled else Trace(told, context)
                 noted = keep or sampled
