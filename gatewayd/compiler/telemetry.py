@@ -14,6 +14,7 @@ from gatewayd.compiler.endpoints import has_labels
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.ordering import by_age
 from gatewayd.observe.formatter import compile_format
+from gatewayd.resources.mesh_observing import CustomTag
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.telemetry import Telemetry, TracingTag
 
@@ -101,16 +102,24 @@ def _newer(newer: _T | None, older: _T | None) -> _T | None:
     return older if newer is None else newer
 
 
+def plain_tag(name: str, tag: TracingTag | CustomTag) -> Tag | None:
+    """An attribute as the settings of listeners say it; None: it has no value, or one of another kind."""
+    if tag.literal is not None:
+        return name, "literal", tag.literal.value, ""
+    if tag.environment is not None:
+        return name, "environment", tag.environment.name, tag.environment.default_value
+    if tag.header is not None and tag.header.name:
+        return name, "header", tag.header.name, tag.header.default_value
+    return None
+
+
 def _tags(
     written: Mapping[str, TracingTag], resource: Resource[Telemetry], index: int, report: Reporter
 ) -> Iterator[Tag]:
     for name, tag in written.items():
-        if tag.literal is not None:
-            yield name, "literal", tag.literal.value, ""
-        elif tag.environment is not None:
-            yield name, "environment", tag.environment.name, tag.environment.default_value
-        elif tag.header is not None:
-            yield name, "header", tag.header.name, tag.header.default_value
+        plain = plain_tag(name, tag)
+        if plain is not None:
+            yield plain
         elif tag.formatter is not None:
             try:
                 compile_format(tag.formatter.value)

@@ -8,7 +8,7 @@ as sampled and nothing is told of it. ``--otlp`` goes before all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from gatewayd.compiler.findings import Reporter
@@ -16,13 +16,13 @@ from gatewayd.compiler.names import full_name
 from gatewayd.compiler.options import REJECT, CompileOptions
 from gatewayd.compiler.pins import Pins
 from gatewayd.compiler.services import Registry
+from gatewayd.compiler.telemetry import plain_tag
 from gatewayd.http.options import B3, B3_W3C, W3C, TraceOptions
 from gatewayd.observe.access_template import AccessLogForm
 from gatewayd.observe.collector import DEFAULT_TIMEOUT_S, GRPC, HTTP, ZIPKIN, Collector
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.mesh_observing import (
-    CustomTag,
     ExtensionProvider,
     OpenTelemetryProvider,
     ProviderHeader,
@@ -62,13 +62,16 @@ def trace_options(options: CompileOptions) -> TraceOptions | None:
     percent = _percent(tracing.sampling)
     if asked is not None and asked.percent is not None:
         percent = asked.percent
-    tags = asked.tags if asked is not None and asked.tags is not None else sorted(_tags(tracing.custom_tags))
+    tags = asked.tags if asked is not None else None
+    if tags is None:
+        found = (plain_tag(name, tag) for name, tag in tracing.custom_tags.items())
+        tags = tuple(sorted(tag for tag in found if tag is not None))
     return TraceOptions(
         sampling=round(percent * 100),
         propagation=propagation,
         short_ids=short,
         max_path_length=length or _PATH_LENGTH,
-        tags=tuple(tags),
+        tags=tags,
     )
 
 
@@ -77,16 +80,6 @@ def _percent(written: float) -> float:
     if not written:
         return DEFAULT_SAMPLING
     return written if 0.0 < written <= 100.0 else DEFAULT_SAMPLING
-
-
-def _tags(written: Mapping[str, CustomTag]) -> Iterable[tuple[str, str, str, str]]:
-    for name, tag in written.items():
-        if tag.literal is not None:
-            yield name, "literal", tag.literal.value, ""
-        elif tag.environment is not None:
-            yield name, "environment", tag.environment.name, tag.environment.default_value
-        elif tag.header is not None and tag.header.name:
-            yield name, "header", tag.header.name, tag.header.default_value
 
 
 def istio_tags(options: CompileOptions) -> dict[str, str]:
@@ -120,9 +113,15 @@ def collector_of(options: CompileOptions, registry: Registry, report: Reporter) 
         return options.collector
     tracing = trace_options(options)
     if tracing is None or not tracing.propagation:
-        name = _provider_name(options)
-        if name and _provider(options) is None and options.telemetry.tracing is not None:
-            report.say("warning", _CODE, f'Telemetry: "{name}" is no tracing provider that can be used')
+        asked = options.telemetry.tracing
+        if asked is not None and not asked.disabled:
+            name = _provider_name(options)
+            what = (
+                f'"{name}" is no tracing provider that can be used'
+                if name
+                else "no tracing provider is named"
+            )
+            report.say("warning", _CODE, f"Telemetry: {what}, so nothing is traced")
         return None
     provider = _provider(options)
     if provider is None:
@@ -233,7 +232,7 @@ def observing_faults(mesh: MeshConfig) -> list[Fault]:
         message = f"{sampling:g} is no percentage: {DEFAULT_SAMPLING:g} is used"
         faults.append(Fault(path, message, "expected 0.01 to 100", code=_CODE, level="warning"))
     for name, tag in mesh.default_config.tracing.custom_tags.items():
-        if not (tag.literal or tag.environment or tag.header):
+        if plain_tag(name, tag) is None:
             message = f'tag "{name}" has no value, so no span has it'
             where = ("defaultConfig", "tracing", "customTags", name)
             faults.append(Fault(where, message, "expected one of: literal, environment, header"))

@@ -97,7 +97,7 @@ class SinkHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; an error in it is printed by the logging module and goes no further."""
         try:
-            self.sink.write((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+            self.sink.write_from_anywhere((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
         except Exception:
             self.handleError(record)
 

@@ -116,7 +116,10 @@ def test_without_a_provider_that_is_known_nothing_is_traced() -> None:
     assert settings(text) is None
     (finding,) = [each for each in snapshot(text).findings if each.code == "GWD0108"]
     assert '"nobody" is no tracing provider' in finding.message
-    assert settings(telemetry("{tracing: [{randomSamplingPercentage: 100}]}")) is None
+    text = telemetry("{tracing: [{randomSamplingPercentage: 100}]}")
+    assert settings(text) is None
+    (finding,) = [each for each in snapshot(text).findings if each.code == "GWD0108"]
+    assert "no tracing provider is named" in finding.message
 
 
 def test_tags_of_every_kind() -> None:
