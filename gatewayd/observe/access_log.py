@@ -51,7 +51,7 @@ class AccessLog(Batches):
         if self.silent:
             return
         if sink.full:
-            sink.drop(len(batch), "the reader does not keep up")
+            sink.drop(len(batch))
             return
         try:
             lines = self._format(batch)

@@ -113,11 +113,13 @@ class LogSink:
 
     # What is lost
 
-    def drop(self, lines: int, reason: str = "the reader does not keep up") -> None:
-        """Count lines as lost; the program's log says so once in ``REPORT_INTERVAL_S``, and when it is over."""
+    def drop(self, lines: int, reason: str = "") -> None:
+        """Count lines as lost, for ``reason`` or because it is full; the program's log says so at most once in
+        ``REPORT_INTERVAL_S``, and when it is over.
+        """
         self.dropped_lines += lines
         self._unreported += lines
-        self._last_error = reason
+        self._last_error = reason or self._outlet.slow
         self._report_later(REPORT_AFTER_S)
 
     def _report_later(self, delay_s: float) -> None:
