@@ -20,7 +20,10 @@ RE_PICKS: Final = 5
 
 
 class BalancedEndpoint(Protocol):
-    """What a balancer reads of an endpoint."""
+    """What a balancer reads of an endpoint.
+
+    One that other workers send to as well has also ``everywhere``: requests in progress there, by worker.
+    """
 
     @property
     def active(self) -> int:
