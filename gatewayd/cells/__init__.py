@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from gatewayd.cells.block import Block, unshared
 from gatewayd.cells.directory import ROWS, WORDS
-from gatewayd.cells.map import Cells
+from gatewayd.cells.map import Cells, columns_for
 
-__all__ = ["ROWS", "WORDS", "Block", "Cells", "unshared"]
+__all__ = ["ROWS", "WORDS", "Block", "Cells", "columns_for", "unshared"]

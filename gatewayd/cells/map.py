@@ -34,6 +34,11 @@ _DIRECTORY: Final = 0
 _log = logging.getLogger("gatewayd.cells")
 
 
+def columns_for(workers: int) -> int:
+    """Enough for ``workers`` processes of which each may have a predecessor that is still draining."""
+    return 2 * workers
+
+
 class Cells:
     """The map, as one process sees it. Not for more than one thread of it.
 

@@ -7,10 +7,11 @@ and the cluster then makes its balancer anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+_SERVER_ERRORS: Final = range(500, 1000)
 _GATEWAY_ERRORS: Final = frozenset({502, 503, 504})
 
 
@@ -66,6 +67,10 @@ class HostHealth:
         #: ever, for statistics
         self.ejections = 0
 
+    def answered(self) -> None:
+        """An answer that counts as none of the errors."""
+        self.errors.count = self.gateway.count = 0
+
     def __repr__(self) -> str:
         state = "ejected" if self.ejected else "in use"
         return f"HostHealth({state}, 5xx {self.errors.count}, ejections {self.ejections})"
@@ -77,10 +82,12 @@ H = TypeVar("H", bound=HostHealth)
 class Detector(Generic[H]):
     """The outlier detection of one cluster."""
 
-    __slots__ = ("_hosts", "_next_sweep", "changed", "ejected", "policy")
+    __slots__ = ("_errors", "_hosts", "_next_sweep", "changed", "ejected", "policy")
 
     def __init__(self, policy: OutlierPolicy, changed: Callable[[], None]) -> None:
         self.policy = policy
+        #: statuses that count
+        self._errors: Container[int] = policy.error_codes or _SERVER_ERRORS
         self.changed = changed
         self._hosts: list[H] = []
         #: how many are out now
@@ -96,7 +103,10 @@ class Detector(Generic[H]):
         """The endpoint answered with ``status``."""
         if self.policy.split:
             host.local.end()  # it could be reached
-        self._external(host, status, now)
+        if status in self._errors:
+            self._failed(host, status, now)
+        else:
+            host.answered()
 
     def local_failure(self, host: H, now: float, *, status: int = 503) -> None:
         """Nothing came of an attempt: no connection, a reset, a timeout (``status`` 504)."""
@@ -104,20 +114,15 @@ class Detector(Generic[H]):
         if policy.split:
             self._count(host, host.local, policy.consecutive_local, now)
         else:
-            self._external(host, status, now)
+            self.response(host, status, now)
 
     def connected(self, host: H) -> None:
         """A connection could be opened; ends a row of local failures where they are counted apart."""
         if self.policy.split:
             host.local.end()
 
-    def _external(self, host: H, status: int, now: float) -> None:
+    def _failed(self, host: H, status: int, now: float) -> None:
         policy = self.policy
-        codes = policy.error_codes
-        if not (status in codes if codes else status >= 500):
-            host.errors.end()
-            host.gateway.end()
-            return
         if status in _GATEWAY_ERRORS:
             self._count(host, host.gateway, policy.consecutive_gateway, now)
         else:

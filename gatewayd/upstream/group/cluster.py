@@ -7,6 +7,7 @@ comes to nothing is never seen by anybody.
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from typing import Any
 
 from gatewayd.cells import Block, Cells, unshared
@@ -23,7 +24,6 @@ from gatewayd.upstream.group.identity import (
     needs_group,
 )
 from gatewayd.upstream.group.outlier import GroupDetector
-from gatewayd.upstream.group.published import published
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.outlier import Detector, OutlierPolicy
 from gatewayd.upstream.spec import NO_LIMITS, ClusterSpec, Limits
@@ -95,19 +95,29 @@ class GroupCluster(Cluster):
 class LimitedGroupCluster(GroupCluster):
     """One with limits: what is under way counts for some of them."""
 
-    __slots__ = ()
+    __slots__ = ("_active", "_actives", "_column")
 
-    def _tell_active(self, active: int) -> None:
-        budget = self.budget
-        assert isinstance(budget, GroupBudget)
-        budget.rows[ACTIVE][budget.column] = active
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec, cells: Cells
+    ) -> None:
+        self._active = 0
+        self._look_at(unshared())
+        super().__init__(loop, resolver, spec, cells)
+
+    def _look_at(self, block: Block) -> None:
+        self._column = block.column
+        self._actives = block.row(ACTIVE)
+
+    def _count_active(self, active: int) -> None:
+        self._active = self._actives[self._column] = active
 
     #: requests and TCP connections in progress, of this worker
-    active = published(Cluster, "active", _tell_active)
+    active = property(attrgetter("_active"), _count_active)
 
     def _count_in(self, block: Block) -> None:
         super()._count_in(block)
-        self.active = self.active
+        self._look_at(block)
+        self.active = self._active
 
 
 def make_group_cluster(

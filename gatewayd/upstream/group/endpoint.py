@@ -39,12 +39,11 @@ class GroupEndpoint(Endpoint):
         if spec.outlier is not None:
             self.health = GroupHealth()
 
-    def _publish(self, active: int) -> None:
-        self._active = active
-        self.everywhere[self._column] = active
+    def _count_active(self, active: int) -> None:
+        self._active = self.everywhere[self._column] = active
 
-    #: requests in progress; a change costs a tenth of a microsecond
-    active = property(attrgetter("_active"), _publish)
+    #: requests in progress, of this worker
+    active = property(attrgetter("_active"), _count_active)
 
     def _look_at(self, block: Block) -> None:
         self._block = block

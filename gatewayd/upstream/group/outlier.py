@@ -106,6 +106,11 @@ class GroupHealth(HostHealth):
             streak.use(block.row(row), block.column)
         self.load()
 
+    def answered(self) -> None:
+        """See the base."""
+        self.errors.end()
+        self.gateway.end()
+
     def load(self) -> bool:
         """Look at the words; whether it is now ejected and was not, or the other way round."""
         words, before = self._words, self.ejected
