@@ -79,6 +79,8 @@ def an_ejection_is_seen_by_all() -> None:
             child.say([order, endpoint])
             return child.hear()
 
+        for child in (one, two):
+            assert ask(child, "pick") == [0, 1, 2]  # both are there: one that joins begins a row anew
         for child in (one, two, one):
             assert ask(child, "fail") == [0, 1, 2]
         assert ask(two, "fail") == [1, 2], "it was the fourth in a row"
