@@ -127,6 +127,18 @@ def test_what_nobody_holds_is_empty_for_whoever_comes_next(world: World) -> None
     )
 
 
+def test_nor_does_another_key_find_anything_in_a_block_that_is_used_again(world: World) -> None:
+    for key in KEYS[:CAPACITY]:
+        world.hold(key, 0)
+        at = world.directory.words_at(world.blocks[key])
+        world.memory[at : at + WORDS] = array("q", [8] * WORDS)
+    world.clear(0)
+    for key in KEYS[CAPACITY : 2 * CAPACITY]:
+        world.hold(key, 1)
+        assert world.words(key) == [0] * WORDS
+    world.check()
+
+
 def test_full_is_full_until_somebody_leaves(world: World) -> None:
     for key in KEYS[:CAPACITY]:
         assert world.hold(key, 0) >= 0

@@ -88,16 +88,21 @@ def test_what_a_dead_worker_had_taken_is_free() -> None:
 
 def test_a_changed_cluster_counts_anew_and_the_old_one_for_itself() -> None:
     """As within one worker: it is another cluster."""
-    before, after = spec(limits=Limits(max_requests=2)), spec(limits=Limits(max_requests=1))
+    before, after = (spec(limits=Limits(max_connections=1, max_requests=limit)) for limit in (2, 1))
     with workers(2, before) as (one, two):
-        old = budget(one)
-        old.requests = budget(two).requests = 1
+        old, old_cluster = budget(one), one.cluster
+        old.requests = 2
+        old_cluster.active = 1
+        assert not room(two, "requests")
         one.reload(after)
-        assert room(one, "requests")
-        assert room(two, "requests"), "what is still under way in the retired cluster is not in the way"
+        assert not old.room_to_send()
+        assert not old.room_for_session(old_cluster.active)
+        for worker in (one, two):
+            assert room(worker, "requests"), "what is under way in the retired cluster is not in the way"
+            assert room(worker, "sessions")
         old.requests -= 1
-        assert old.requests == 0
-        assert budget(two).requests == 1
+        old_cluster.active -= 1
+        assert (old.requests, old_cluster.active) == (1, 0)
         two.reload(after)
         budget(two).requests = 1
         assert not room(one, "requests"), "they meet again in the new one"

@@ -108,6 +108,7 @@ def test_what_is_under_way_where_an_endpoint_left_is_nobody_else_s_business() ->
         left = one.cluster.endpoints[0]
         left.active += 1
         one.resolver.say("10.0.0.2")
+        assert sum(left.everywhere) == left.active == 1  # type: ignore[attr-defined]  # a GroupEndpoint
         one.resolver.say("10.0.0.1", "10.0.0.2")
         back = one.cluster.endpoints[0]
         assert back is not left

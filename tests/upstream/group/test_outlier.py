@@ -58,6 +58,17 @@ def test_9_11_a_success_in_any_worker_begins_the_row_anew() -> None:
         assert out(one) == [0]
 
 
+@pytest.mark.parametrize("between", [200, 500])
+def test_9_11_what_is_no_gateway_error_ends_a_row_of_those(between: int) -> None:
+    policy = replace(ALL_OUT, consecutive_5xx=0, consecutive_gateway=3)
+    with workers(2, spec(outlier=policy)) as (one, two):
+        answers(one, 0, 502, 503)
+        answers(two, 0, between, 504)
+        assert out(two) == []
+        answers(one, 0, 502, 504)
+        assert out(one) == [0]
+
+
 def test_an_ejection_is_in_force_everywhere_with_the_next_pick() -> None:
     with workers(2, spec(outlier=ALL_OUT)) as (one, two):
         assert picked(two.cluster) == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
