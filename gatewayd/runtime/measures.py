@@ -213,6 +213,8 @@ class Measures:
             ("gatewayd_build_info", GAUGE, "What runs.", build, 1.0),
             ("gatewayd_loop_lag_seconds", GAUGE, "The longest delay of a tick in the last minute.", "",
              round(max(self._lags, default=0.0), 6)),
+            ("gatewayd_unshared_counters_total", COUNTER, "Counters that the workers could not share.", "",
+             self._registry.unshared),
             ("process_cpu_seconds_total", COUNTER, "User and system time.", "",
              round(usage.ru_utime + usage.ru_stime, 6)),
             ("process_resident_memory_bytes", GAUGE, "Resident memory.", "", _resident_bytes()),

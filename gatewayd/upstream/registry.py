@@ -27,6 +27,7 @@ class Registry:
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None, *, cells: Cells | None = None
     ) -> None:
         self._loop = loop
+        self._cells = cells
         self._make: Make = Cluster if cells is None else partial(make_group_cluster, cells=cells)
         self.resolver = resolver if resolver is not None else Resolver(loop)
         self.clusters: dict[str, Cluster | DynamicCluster] = {}
@@ -54,6 +55,11 @@ class Registry:
             if draft.clusters.get(name) is not cluster:
                 cluster.stop()
                 self._retired.append(cluster)
+
+    @property
+    def unshared(self) -> int:
+        """Counters that should be the group's and are this worker's alone, ever; 0 for a worker that is alone."""
+        return self._cells.refused if self._cells is not None else 0
 
     async def warm(
         self, timeout_s: float, clusters: Iterable[Cluster | DynamicCluster] | None = None

@@ -38,7 +38,9 @@ class GroupCluster(Cluster):
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec, cells: Cells
     ) -> None:
         self._cells = cells
+        #: None: it has nothing to count but its endpoints
         self._block: Block | None = None
+        #: "" before it takes part
         self._key = ""
         self._shares_endpoints = balances_by_load(spec) or spec.outlier is not None
         super().__init__(loop, resolver, spec)
@@ -53,7 +55,7 @@ class GroupCluster(Cluster):
         if not self._shares_endpoints:
             return super()._new_endpoint(address, port)
         endpoint = GroupEndpoint(self._loop, self.spec, address, port, self.budget, self._cells)
-        if self._block is not None:
+        if self._key:
             endpoint.join(endpoint_key(self._key, address, port))
         return endpoint
 
@@ -66,9 +68,10 @@ class GroupCluster(Cluster):
 
     def start(self) -> None:
         """Take part in what the group counts, and see the base."""
-        if self._block is None:
+        if not self._key:
             self._key = cluster_key(self.spec)
-            self._count_in(self._cells.hold(self._key))
+            if self.budget is not None or self.detector is not None:
+                self._count_in(self._cells.hold(self._key))
             for endpoint in self.endpoints:
                 if isinstance(endpoint, GroupEndpoint):
                     endpoint.join(endpoint_key(self._key, endpoint.address, endpoint.port))

@@ -11,7 +11,7 @@ import pytest
 
 from gatewayd.cells import Cells
 from gatewayd.tls.spec import ClientTlsSpec
-from gatewayd.upstream.balancers import BalancerOptions
+from gatewayd.upstream.balancers import BalancerOptions, SlowStart
 from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.dynamic import DynamicCluster
 from gatewayd.upstream.endpoint import Endpoint
@@ -84,9 +84,10 @@ def test_9_1_the_less_busy_is_the_one_that_all_workers_together_use_less() -> No
         assert sum(first) < 200
 
 
-def test_9_1_with_weights_too() -> None:
+@pytest.mark.parametrize("slow_start", [None, SlowStart(3600.0)], ids=["settled", "warming up"])
+def test_9_1_with_weights_too(slow_start: SlowStart | None) -> None:
     members = (EndpointSpec("10.0.0.1", 80, weight=1), EndpointSpec("10.0.0.2", 80, weight=2))
-    with workers(2, spec(endpoints=members)) as (one, two):
+    with workers(2, spec(endpoints=members, balancer=BalancerOptions(slow_start=slow_start))) as (one, two):
         one.cluster.endpoints[1].active = 1_000_000
         first = [two.cluster.pick() is two.cluster.endpoints[0] for _ in range(100)]
         assert sum(first) >= 98
