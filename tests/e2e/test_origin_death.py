@@ -25,7 +25,13 @@ POOLS = pytest.mark.parametrize(
         {"proxy_protocol": "V1"},
         {"outlier": OutlierPolicy(consecutive_5xx=3)},
     ],
-    ids=["plain", "one connection", "counted", "a pool for each client", "outlier detection that may eject nobody"],
+    ids=[
+        "plain",
+        "one connection",
+        "counted",
+        "a pool for each client",
+        "outlier detection that may eject nobody",
+    ],
 )
 
 

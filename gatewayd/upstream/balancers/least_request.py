@@ -6,7 +6,7 @@ costs more: weight / (active + 1) is its share at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from gatewayd.upstream.balancers.base import BalancedEndpoint, FlatBalancer, weights_of
@@ -42,13 +42,22 @@ class LeastRequest(FlatBalancer[E]):
 
 
 def _pick_shared(ready: Sequence[Any], random: Callable[[], float]) -> Callable[[], Any]:
-    """The same, where other workers send to these endpoints too."""
+    """The same, where other workers send to these endpoints too: each look also tells what is in progress here."""
     count = len(ready)
 
     def pick() -> Any:
         one = ready[int(random() * count)]
         other = ready[int(random() * count)]
-        return other if one is not other and sum(other.everywhere) < sum(one.everywhere) else one
+        if one is not other:
+            of_one, of_other, column = one.everywhere, other.everywhere, one.column
+            one_here, other_here = one.active, other.active
+            of_one[column] = one_here + 1
+            of_other[column] = other_here + 1
+            if sum(of_other) < sum(of_one):
+                of_one[column] = one_here
+                return other
+            of_other[column] = other_here
+        return one
 
     return pick
 
@@ -58,5 +67,6 @@ def _busy(endpoint: BalancedEndpoint) -> int:
 
 
 def _busy_everywhere(endpoint: Any) -> int:
-    by_worker: Iterable[int] = endpoint.everywhere
-    return sum(by_worker) + 1
+    by_worker: Any = endpoint.everywhere
+    by_worker[endpoint.column] = endpoint.active + 1
+    return sum(by_worker)

@@ -32,7 +32,7 @@ from gatewayd.upstream.spec import NO_LIMITS, ClusterSpec, Limits
 class GroupCluster(Cluster):
     """One upstream cluster of a worker that is not alone."""
 
-    __slots__ = ("_block", "_cells", "_key", "_shares_endpoints")
+    __slots__ = ("_block", "_cells", "_key", "_shares_endpoints", "_told")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec, cells: Cells
@@ -43,6 +43,8 @@ class GroupCluster(Cluster):
         #: "" before it takes part
         self._key = ""
         self._shares_endpoints = balances_by_load(spec) or spec.outlier is not None
+        #: requests in progress and ever, when the endpoints last told the others of theirs
+        self._told = (0, 0)
         super().__init__(loop, resolver, spec)
 
     def _new_detector(self, policy: OutlierPolicy) -> Detector[Any]:
@@ -86,6 +88,15 @@ class GroupCluster(Cluster):
         if self._block is not None:
             self._cells.release(self._block)
             self._count_in(unshared())
+
+    def sweep(self, now: float) -> None:
+        """See the base."""
+        super().sweep(now)
+        if self._told != (self.active, self.total):
+            self._told = (self.active, self.total)
+            for endpoint in self.endpoints:
+                if isinstance(endpoint, GroupEndpoint):
+                    endpoint.tell()
 
     def _count_in(self, block: Block) -> None:
         self._block = block

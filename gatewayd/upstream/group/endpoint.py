@@ -1,12 +1,13 @@
-"""HOT: an endpoint whose requests in progress the other workers see (semantics 9.1), and its health with them.
+"""An endpoint whose requests in progress the other workers see (semantics 9.1), and its health with them.
 
-``active`` stays this worker's own count. ``everywhere`` is the row it is published in, which least request adds up.
+``active`` is this worker's own count. The balancer tells the others whenever it looks at the endpoint, in its cell of
+the row ``everywhere``, and the cluster's sweep does when nobody looks any more: to write at each change would cost a
+request more than the balancer's decision is worth.
 """
 
 from __future__ import annotations
 
 import asyncio
-from operator import attrgetter
 
 from gatewayd.cells import Block, Cells, unshared
 from gatewayd.upstream.endpoint import Endpoint
@@ -19,7 +20,7 @@ from gatewayd.upstream.spec import ClusterSpec
 class GroupEndpoint(Endpoint):
     """One address of a cluster that several workers send to."""
 
-    __slots__ = ("_active", "_block", "_cells", "_column", "everywhere")
+    __slots__ = ("_block", "_cells", "column", "everywhere")
 
     def __init__(
         self,
@@ -30,25 +31,11 @@ class GroupEndpoint(Endpoint):
         budget: Budget | None,
         cells: Cells,
     ) -> None:
-        self._cells = cells
-        self._active = 0
-        #: requests in progress there, by worker
-        self.everywhere: memoryview[int]
-        self._look_at(unshared())
         super().__init__(loop, spec, address, port, budget)
+        self._cells = cells
         if spec.outlier is not None:
             self.health = GroupHealth()
-
-    def _count_active(self, active: int) -> None:
-        self._active = self.everywhere[self._column] = active
-
-    #: requests in progress, of this worker
-    active = property(attrgetter("_active"), _count_active)
-
-    def _look_at(self, block: Block) -> None:
-        self._block = block
-        self._column = block.column
-        self.everywhere = block.row(BUSY)
+        self._count_in(unshared())
 
     def join(self, key: str) -> None:
         """Count with the others who have an endpoint of this key."""
@@ -61,7 +48,14 @@ class GroupEndpoint(Endpoint):
         self._count_in(unshared())
 
     def _count_in(self, block: Block) -> None:
-        self._look_at(block)
-        self.active = self._active
+        self._block = block
+        #: requests in progress there, by worker, and which cell is ours
+        self.everywhere = block.row(BUSY)
+        self.column = block.column
+        self.tell()
         if isinstance(self.health, GroupHealth):
             self.health.use(block)
+
+    def tell(self) -> None:
+        """What is in progress, to whoever looks."""
+        self.everywhere[self.column] = self.active

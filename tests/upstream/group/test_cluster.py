@@ -21,7 +21,7 @@ from gatewayd.upstream.group.identity import cluster_key, endpoint_key
 from gatewayd.upstream.outlier import OutlierPolicy
 from gatewayd.upstream.registry import Registry
 from gatewayd.upstream.spec import DNS, DYNAMIC_DNS, EndpointSpec, Limits
-from tests.upstream.group.workers import picked, spec, workers
+from tests.upstream.group.workers import Worker, picked, spec, workers
 
 # --- what is shared
 
@@ -75,10 +75,24 @@ def test_names_that_traffic_brings_are_shared_too() -> None:
 # --- least request (9.1)
 
 
+def busy(worker: Worker, endpoint: int, requests: int) -> None:
+    """So many requests are in progress there, and the worker has had a second to say so."""
+    worker.cluster.endpoints[endpoint].active = requests
+    worker.cluster.total += 1
+    worker.cluster.sweep(1000.0)
+
+
+def everywhere(worker: Worker, endpoint: int) -> list[int]:
+    """What the worker knows to be in progress there, by worker."""
+    found = worker.cluster.endpoints[endpoint]
+    assert isinstance(found, GroupEndpoint)
+    return list(found.everywhere)
+
+
 def test_9_1_the_less_busy_is_the_one_that_all_workers_together_use_less() -> None:
     with workers(2, spec(2)) as (one, two):
-        one.cluster.endpoints[0].active = 3
-        two.cluster.endpoints[1].active = 1
+        busy(one, 0, 3)
+        busy(two, 1, 1)
         # The busier one is only picked when it is drawn twice: a quarter of the draws, not three.
         first = [two.cluster.pick() is two.cluster.endpoints[0] for _ in range(400)]
         assert sum(first) < 200
@@ -88,17 +102,42 @@ def test_9_1_the_less_busy_is_the_one_that_all_workers_together_use_less() -> No
 def test_9_1_with_weights_too(slow_start: SlowStart | None) -> None:
     members = (EndpointSpec("10.0.0.1", 80, weight=1), EndpointSpec("10.0.0.2", 80, weight=2))
     with workers(2, spec(endpoints=members, balancer=BalancerOptions(slow_start=slow_start))) as (one, two):
-        one.cluster.endpoints[1].active = 1_000_000
+        busy(one, 1, 1_000_000)
         first = [two.cluster.pick() is two.cluster.endpoints[0] for _ in range(100)]
         assert sum(first) >= 98
 
 
-def test_what_a_worker_shows_as_active_is_its_own() -> None:
+@pytest.mark.parametrize("weights", [(1, 1), (1, 2)])
+def test_9_1_a_worker_that_picks_tells_the_others_at_once(weights: tuple[int, int]) -> None:
+    members = tuple(
+        EndpointSpec(f"10.0.0.{number}", 80, weight=weight) for number, weight in enumerate(weights)
+    )
+    with workers(2, spec(endpoints=members)) as (one, two):
+        under_way = []
+        for _ in range(300):
+            endpoint = one.cluster.pick()
+            assert endpoint is not None
+            endpoint.active += 1
+            under_way.append(endpoint)
+        told = [everywhere(two, index)[0] for index in (0, 1)]
+        assert all(
+            at.active - 20 <= seen <= at.active for at, seen in zip(one.cluster.endpoints, told, strict=True)
+        )
+        for endpoint in under_way:
+            endpoint.active -= 1
+        for _ in range(60):
+            one.cluster.pick()
+        assert all(everywhere(two, index)[0] <= 1 for index in (0, 1)), "the one it would be sent to now"
+
+
+def test_9_1_one_that_picks_no_more_tells_them_within_a_second() -> None:
     with workers(2, spec()) as (one, two):
-        one.cluster.endpoints[0].active += 2
-        two.cluster.endpoints[0].active += 1
-        assert (one.cluster.endpoints[0].active, two.cluster.endpoints[0].active) == (2, 1)
-        assert sum(one.cluster.endpoints[0].everywhere) == 3  # type: ignore[attr-defined]  # a GroupEndpoint
+        busy(one, 0, 2)
+        assert everywhere(two, 0) == [2, 0]
+        one.cluster.endpoints[0].active = 0
+        one.cluster.active -= 2
+        one.cluster.sweep(1001.0)
+        assert everywhere(two, 0) == [0, 0]
 
 
 def test_what_is_under_way_where_an_endpoint_left_is_nobody_else_s_business() -> None:
@@ -106,18 +145,16 @@ def test_what_is_under_way_where_an_endpoint_left_is_nobody_else_s_business() ->
     with workers(2, named) as (one, two):
         for worker in (one, two):
             worker.resolver.say("10.0.0.1", "10.0.0.2")
+        busy(one, 0, 1)
         left = one.cluster.endpoints[0]
-        left.active += 1
         one.resolver.say("10.0.0.2")
-        assert sum(left.everywhere) == left.active == 1  # type: ignore[attr-defined]  # a GroupEndpoint
+        assert everywhere(two, 0) == [0, 0]
         one.resolver.say("10.0.0.1", "10.0.0.2")
-        back = one.cluster.endpoints[0]
-        assert back is not left
-        back.active += 1
+        assert one.cluster.endpoints[0] is not left
+        busy(one, 0, 3)
         left.active -= 1
-        there = two.cluster.endpoints[0]
-        assert isinstance(there, GroupEndpoint)
-        assert sum(there.everywhere) == 1
+        left.tell()  # type: ignore[attr-defined]  # a GroupEndpoint
+        assert everywhere(two, 0) == [3, 0]
 
 
 def test_a_draft_that_comes_to_nothing_is_seen_by_nobody() -> None:
