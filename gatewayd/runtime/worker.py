@@ -29,10 +29,12 @@ from gatewayd.observe.batches import Batches
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
+from gatewayd.runtime.cgroup import Memory
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.overload import Overload
 from gatewayd.runtime.reload import Reloader
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
@@ -102,6 +104,7 @@ class Worker:
         self._deployment: Deployment | None = None
         self._reloader: Reloader | None = None
         self._reminder: Reminder | None = None
+        self._overload: Overload | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
         self._measures: Measures | None = None
@@ -155,6 +158,8 @@ class Worker:
         told = self._measures.reloaded if self._measures is not None else lambda _: None
         self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry, told)
         self._reloader.start(watch=self.options.watch)
+        self._overload = Overload(self.loop, proxy, intake, self.registry, Memory())
+        self._overload.start()
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
@@ -332,6 +337,8 @@ class Worker:
             self._reloader.close()
         if self._reminder is not None:
             self._reminder.close()
+        if self._overload is not None:
+            self._overload.close()
         if self._deployment is not None:
             self._deployment.close()
         self._status.close()

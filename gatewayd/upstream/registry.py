@@ -85,6 +85,12 @@ class Registry:
             for cluster in self._retired:
                 cluster.sweep(now)
 
+    def drop_idle(self) -> None:
+        """Close all connections that are idle, for want of memory (hardening 9.13)."""
+        for cluster in (*self.clusters.values(), *self._retired):
+            for endpoint in cluster.endpoints:
+                endpoint.pools.drop_idle()
+
     async def close(self) -> None:
         """Close everything (the process ends)."""
         for cluster in (*self.clusters.values(), *self._retired):
