@@ -117,11 +117,6 @@ class KeyedPools:
             for _, pool in pools[: idle - MAX_IDLE]:
                 pool.drop_oldest()
 
-    def drop_idle(self) -> None:
-        """Close every connection that is idle."""
-        for pool in self._pools.values():
-            pool.drop_idle()
-
     def remove(self) -> None:
         """The endpoint left its cluster: idle connections close now, busy ones after their exchange."""
         self._removed = True

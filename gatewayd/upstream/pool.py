@@ -154,11 +154,6 @@ class Pool:
         """Close the connection that is idle longest; there must be one."""
         self._close(self.idle.popleft())
 
-    def drop_idle(self) -> None:
-        """Close every connection that is idle."""
-        while self.idle:
-            self.drop_oldest()
-
     @property
     def all_idle(self) -> list[ClientConnection]:
         """Idle connections, as a view of the pools' state."""
@@ -172,7 +167,8 @@ class Pool:
     def remove(self) -> None:
         """The endpoint left its cluster: idle connections close now, busy ones after their exchange."""
         self.removed = True
-        self.drop_idle()
+        while self.idle:
+            self._close(self.idle.popleft())
 
     def _close(self, connection: ClientConnection) -> None:
         self._lose(connection)

@@ -89,7 +89,9 @@ class Registry:
         """Close all connections that are idle, for want of memory (hardening 9.13)."""
         for cluster in (*self.clusters.values(), *self._retired):
             for endpoint in cluster.endpoints:
-                endpoint.pools.drop_idle()
+                for connection in endpoint.pools.all_idle:
+                    endpoint.gone(connection)
+                    connection.close()
 
     async def close(self) -> None:
         """Close everything (the process ends)."""
