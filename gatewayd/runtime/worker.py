@@ -30,12 +30,14 @@ from gatewayd.observe.batches import Batches
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
+from gatewayd.runtime.cgroup import Memory
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.overload import Overload
 from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
@@ -118,6 +120,7 @@ class Worker:
         self._deployment: Deployment | None = None
         self._reloader: Reloader | None = None
         self._reminder: Reminder | None = None
+        self._overload: Overload | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
         self._observing: Observing | None = None
@@ -177,6 +180,8 @@ class Worker:
             self.loop, self.options, self._reader, deployment, self.registry, self._reloaded
         )
         self._reloader.start(watch=self.options.watch)
+        self._overload = Overload(self.loop, proxy, intake, self.registry, Memory())
+        self._overload.start()
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
@@ -370,6 +375,8 @@ class Worker:
             self._reloader.close()
         if self._reminder is not None:
             self._reminder.close()
+        if self._overload is not None:
+            self._overload.close()
         if self._deployment is not None:
             self._deployment.close()
         self._status.close()
