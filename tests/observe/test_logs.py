@@ -140,9 +140,11 @@ class TestJson:
         assert (shown["code"], shown["line"]) == ("GWD1", 7)
         assert str(shown["exception"]).endswith("ValueError: broken")
 
-    def test_of_bytes_that_are_no_text(self, stream: int) -> None:
-        logging.getLogger("gatewayd.proxy").warning("file %s", os.fsdecode(b"\xff.yaml"))
-        assert self.record(stream)["message"] == "file \\udcff.yaml"
+    def test_of_bytes_that_are_no_text(self) -> None:
+        record = logging.makeLogRecord(
+            {"name": "gatewayd.x", "msg": "file %s", "args": (os.fsdecode(b"\xff.yaml"),)}
+        )
+        assert json.loads(logs.JsonFormatter().format(record))["message"] == "file \\udcff.yaml"
 
 
 class TestLevels:
