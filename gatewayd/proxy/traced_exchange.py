@@ -8,7 +8,7 @@ or without, and never changes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.h1.head import ParsedRequest
@@ -136,11 +136,6 @@ class NotedPolicyExchange(_Noting, ToldPolicyExchange):
     __slots__ = ()
 
 
-#: by Plan.served_by
-_TOLD: Final = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
-_NOTED: Final = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
-
-
 def is_observed(options: HttpOptions) -> bool:
     """Whether exchanges under ``options`` tell of traces, or keep what was answered."""
     return options.keep_response or (options.tracing is not None and bool(options.tracing.propagation))
@@ -154,6 +149,9 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     keep, has_id = options.keep_response, options.request_id
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
+    #: by Plan.served_by
+    telling = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
+    noting = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -174,7 +172,7 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
             if context is None or not context.refused:
                 trace = SampledTrace(told, context) if sampled else Trace(told, context)
                 noted = keep or sampled
-        exchange: Any = (_NOTED if noted else _TOLD)[request.plan.served_by](proxy, stream, request)
+        exchange: Any = (noting if noted else telling)[request.plan.served_by](proxy, stream, request)
         exchange.trace = trace
         if has_id:
             exchange.request_id = request_id

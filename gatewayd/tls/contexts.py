@@ -118,7 +118,7 @@ class ClientContext:
             assert self._material is not None
             context = self._context = client_context(self._spec, self._material)
             self._material = None
-        connection = Connection(context.pointer, accepts=False)
+        connection = context.open(accepts=False)
         if server_name and not is_address(server_name):
             connection.say(server_name)
         session = self._sessions.get(server_name)

@@ -102,10 +102,12 @@ def said() -> str:
 class Connection:
     """A connection of OpenSSL, and its buffers; freed with this object."""
 
-    __slots__ = ("handle", "incoming", "outgoing")
+    __slots__ = ("__weakref__", "handle", "incoming", "judge", "outgoing")
 
     def __init__(self, context: Any, *, accepts: bool) -> None:
         """``context``: a pointer to an SSL_CTX; ``accepts``: the other side speaks first."""
+        #: of the other side's certificates (:mod:`gatewayd.tls.callbacks`)
+        self.judge: Any = None
         handle = self.handle = lib.SSL_new(context)
         if handle == ffi.NULL:
             raise MemoryError(said())

@@ -20,7 +20,7 @@ from typing import Any, Final
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from gatewayd.tls.callbacks import alpn_chooser, staple_giver
+from gatewayd.tls.callbacks import choose_protocol, judge_certificates, judged_by, staple
 from gatewayd.tls.engine import Connection, ffi, lib, said
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.modes import MODES
@@ -52,14 +52,14 @@ _CRLS: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n
 class Context:
     """An SSL_CTX, with what must live as long as it does."""
 
-    __slots__ = ("__weakref__", "_kept", "made", "pointer", "verifier")
+    __slots__ = ("__weakref__", "_staple", "made", "pointer", "verifier")
 
     def __init__(self, method: int) -> None:
         made = self.made = SSL.Context(method)
         #: for functions of :mod:`gatewayd.tls.engine`
         self.pointer: Any = made._context
         self.verifier: Verifier | None = None
-        self._kept: list[Any] = []
+        self._staple: Any = None
         # Writes go to memory: they are never cut short.
         made.clear_mode(lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
         # Buffers of records go back to the allocator: an idle connection holds none, and the next finds it warm.
@@ -67,10 +67,16 @@ class Context:
         made.set_options(_OPTIONS)
         made.set_min_proto_version(SSL.TLS1_2_VERSION)
 
-    def keep(self, what: Any) -> Any:
-        """Hold on to what OpenSSL has a pointer to."""
-        self._kept.append(what)
-        return what
+    def open(self, *, accepts: bool) -> Connection:
+        """A connection; ``accepts``: the other side speaks first."""
+        connection = Connection(self.pointer, accepts=accepts)
+        if self.verifier is not None:
+            judged_by(connection, self.verifier)
+        return connection
+
+    def staple(self, der: bytes) -> None:
+        """Give ``der``, an OCSP response, to those that ask for one."""
+        self._staple = staple(self.pointer, der)
 
     def set_groups(self, *choices: bytes) -> None:
         """Use the first of these lists of curves that is to be had. Raises MaterialError."""
@@ -83,7 +89,7 @@ class Context:
     def ask_for_certificates(self, verifier: Verifier, flags: int) -> None:
         """Let ``verifier`` judge the other side's certificates."""
         self.verifier = verifier
-        lib.SSL_CTX_set_verify(self.pointer, flags, verifier.callback)
+        judge_certificates(self.pointer, flags)
 
 
 class Servers:
@@ -104,7 +110,7 @@ class Servers:
 
     def open(self) -> Connection:
         """A connection that waits for a ClientHello. Raises MaterialError."""
-        connection = Connection(self._context.pointer, accepts=True)
+        connection = self._context.open(accepts=True)
         if self._certificate is not None:
             handle = connection.handle
             if not (
@@ -168,9 +174,8 @@ def _own(spec: ServerTlsSpec, material: Material) -> Context:
                 context.made.load_client_ca(path.encode())
     else:
         context.made.set_mode(_NO_AUTO_CHAIN)
-    staple = next((pair.ocsp_staple for pair in material.pairs if pair.ocsp_staple), b"")
-    if staple:
-        lib.SSL_CTX_set_tlsext_status_cb(context.pointer, context.keep(staple_giver(staple)))
+    if response := next((pair.ocsp_staple for pair in material.pairs if pair.ocsp_staple), b""):
+        context.staple(response)
     return context
 
 
@@ -190,7 +195,7 @@ def _server_context(spec: ServerTlsSpec) -> Context:
     # A session is resumed where it began, and nowhere else.
     made.set_session_id(hashlib.sha256(repr(spec).encode()).digest())
     if spec.alpn:
-        lib.SSL_CTX_set_alpn_select_cb(context.pointer, alpn_chooser(spec.alpn), ffi.NULL)
+        choose_protocol(context.pointer, spec.alpn)
     return context
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gatewayd.tls import reasons
 from gatewayd.tls.engine import der_of, ffi, lib
 from gatewayd.tls.peer import peer_certificate
 from gatewayd.tls.spec import ServerTlsSpec
-
-_SIGNATURE: Final = "int (*)(int, X509_STORE_CTX *)"
 
 #: Why a certificate in DER is refused although its chain is good, "" = it is not.
 Judge = Callable[[bytes], str]
@@ -19,27 +17,27 @@ Judge = Callable[[bytes], str]
 class Verifier:
     """What OpenSSL asks about each certificate of a chain, the other side's own last."""
 
-    __slots__ = ("_judge", "_takes_all", "callback", "refused")
+    __slots__ = ("_judge", "_takes_all", "refused")
 
     def __init__(self, judge: Judge | None = None, *, takes_all: bool = False) -> None:
         self._judge = judge
         self._takes_all = takes_all
         #: why the handshake that failed last did: it is asked for at once, and there is one thread of handshakes
         self.refused = ""
-        self.callback: Any = ffi.callback(_SIGNATURE, self._verify, error=0)
 
-    def _verify(self, good: int, chain: Any) -> int:
+    def verify(self, good: bool, chain: Any) -> bool:
+        """Whether the certificate that ``chain``, an X509_STORE_CTX, is at will do; ``good``: OpenSSL thinks so."""
         if self._takes_all:
             lib.X509_STORE_CTX_set_error(chain, lib.X509_V_OK)
-            return 1
+            return True
         depth = lib.X509_STORE_CTX_get_error_depth(chain)
         if not good:
             number = lib.X509_STORE_CTX_get_error(chain)
             words = ffi.string(lib.X509_verify_cert_error_string(number)).decode()
             self.refused = reasons.verification(number, depth, words)
-            return 0
+            return False
         if depth or self._judge is None:
-            return 1
+            return True
         self.refused = self._judge(der_of(lib.X509_STORE_CTX_get_current_cert(chain)))
         return not self.refused
 
