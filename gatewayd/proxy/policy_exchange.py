@@ -182,6 +182,7 @@ class PolicyExchange(Exchange):
             self._flag("UO")
             return False
         budget.retries += 1
+        budget.retried += 1
         self._retrying = True
         return True
 

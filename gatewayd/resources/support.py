@@ -42,7 +42,7 @@ HONOURED: tuple[str, ...] = (
     ".<consecutive5xxErrors|interval|baseEjectionTime|maxEjectionPercent|minHealthPercent>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".outlierDetectionHttpErrorCodes",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.<percent|minRetryConcurrency>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<proxyProtocol|tunnel>",
     # ServiceEntry, WorkloadEntry
@@ -85,7 +85,6 @@ _NO_IDENTITIES = (
 )
 _HTTP1 = "upstreams are spoken to in HTTP/1.1 only, until HTTP/2 is there"
 _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
-_NO_INTERVAL = "the budget is that of the requests in progress; requests of a past interval do not count yet"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
@@ -122,7 +121,6 @@ NOT_YET: dict[str, str] = {
     ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds

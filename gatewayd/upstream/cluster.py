@@ -69,7 +69,9 @@ class Cluster:
         return Endpoint(self._loop, self.spec, address, port, self.budget)
 
     def start(self) -> None:
-        """Begin to resolve names, if the cluster has any."""
+        """It is in force: begin to resolve names, if it has any."""
+        if self.budget is not None:
+            self.budget.start(self._loop, lambda: self.total)
         if self.spec.discovery == STATIC or self._watches:
             return
         if not self.spec.endpoints:
@@ -127,6 +129,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Nobody routes here any more: idle connections close, busy ones finish."""
+        if self.budget is not None:
+            self.budget.stop()
         for watch in self._watches:
             watch.cancel()
         self._watches = []

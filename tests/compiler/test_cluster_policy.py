@@ -36,6 +36,8 @@ def test_8_3_6_a_retry_budget_takes_the_place_of_max_retries() -> None:
     )
     written = cluster(with_policy("{retryBudget: {percent: 0, minRetryConcurrency: 7}}"))
     assert written.limits == Limits(retry_budget_percent=0.0, min_retries=7)
+    within = cluster(with_policy("{retryBudget: {budgetInterval: 10s}}"))  # 8.3.10
+    assert within.limits == Limits(retry_budget_percent=20.0, min_retries=3, retry_interval_s=10.0)
 
 
 def test_8_3_1_zeros_are_no_limits() -> None:

@@ -161,7 +161,6 @@ LATER = {
     "connectionPool.http.useClientProtocol",
     "connectionPool.http.http2KeepAlive",
     "connectionPool.http.maxConcurrentStreams",
-    "retryBudget.budgetInterval",
 }
 
 
