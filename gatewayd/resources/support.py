@@ -32,6 +32,8 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".<simple|consistentHash|localityLbSetting|warmup|warmupDurationSecs>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.<enabled|failover|failoverPriority>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
@@ -88,6 +90,9 @@ _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
+_ALONE = (
+    "a gateway does not know its fellows, so it balances over all zones of the region, however many they are"
+)
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
 
 WITHOUT_EFFECT: dict[str, str] = {
@@ -95,6 +100,8 @@ WITHOUT_EFFECT: dict[str, str] = {
     "Gateway.spec.servers[].defaultEndpoint": "it is read for sidecars only",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".simple=PASSTHROUGH": "a gateway knows no original destination (semantics 9.1); the default balancer is used",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.minClusterSize": f"{_ALONE} (semantics 9.18)",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".consecutiveErrors": _OLD_ERRORS,
     "ServiceEntry.spec.endpoints[].network": _NETWORK,
@@ -117,8 +124,6 @@ NOT_YET: dict[str, str] = {
     # DestinationRule
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".backendUtilization": ("load reports of backends are not read yet"),
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
     # WorkloadGroup

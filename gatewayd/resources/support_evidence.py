@@ -49,7 +49,7 @@ TESTS: Mapping[str, str] = {
     "DestinationRule.spec": f"{_COMPILER}destination_rules.py",
     f"{_EITHER}loadBalancer": f"{_COMPILER}cluster_policy.py",
     f"{_EITHER}loadBalancer.consistentHash": f"{_BESIDE}balancing.py",
-    f"{_EITHER}loadBalancer.localityLbSetting": f"{_COMPILER}localities.py",
+    f"{_EITHER}loadBalancer.<localityLbSetting|zoneAwareLbSetting>": f"{_COMPILER}localities.py",
     f"{_EITHER}loadBalancer.<warmup|warmupDurationSecs>": "tests/upstream/test_slow_start.py",
     f"{_EITHER}connectionPool": f"{_COMPILER}cluster_policy.py",
     f"{_EITHER}connectionPool.http": f"{_BESIDE}limits.py",

@@ -156,7 +156,6 @@ LATER = {
     "VirtualService.spec.http[].match[].headers{@request.auth.claims",
     "VirtualService.spec.http[].match[].withoutHeaders{@request.auth.claims",
     "loadBalancer.backendUtilization",
-    "loadBalancer.zoneAwareLbSetting",
     "connectionPool.http.h2UpgradePolicy",
     "connectionPool.http.useClientProtocol",
     "connectionPool.http.http2KeepAlive",
