@@ -35,8 +35,8 @@ class Case:
         """Its DestinationRule."""
         budget = ""
         if self.budget is not None:
-            interval = f", budgetInterval: {self.interval}s" if self.interval else ""
-            budget = f"\n    retryBudget: {{percent: {self.budget[0]}, minRetryConcurrency: {self.budget[1]}{interval}}}"
+            within = f", budgetInterval: {self.interval}s" if self.interval else ""
+            budget = f"\n    retryBudget: {{percent: {self.budget[0]}, minRetryConcurrency: {self.budget[1]}{within}}}"
         return f"""
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
