@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gatewayd.compiler.gateways import GatewayServer
@@ -82,10 +82,12 @@ class HostRoutes:
     bounds: dict[Bound, None] = field(default_factory=dict)
     require_tls: bool = False
 
-    def rules(self) -> list[Rule]:
-        """Everybody's rules in turn, then all catch-alls in the same order (4.3)."""
+    def rules(self, name: str) -> list[Rule]:
+        """Everybody's rules in turn, then all catch-alls in the same order (4.3); ``name``: the virtual host's."""
         rules = [rule for bound in self.bounds for rule in bound.rules]
         rules += [bound.catch_all for bound in self.bounds if bound.catch_all is not None]
+        if any(rule.route.statistics for rule in rules):
+            rules = [_counted(rule, name) for rule in rules]
         return rules
 
 
@@ -112,7 +114,9 @@ def build_table(
     ``matched`` collects which hosts are taken, for the findings.
     """
     hosts: dict[str, HostRoutes] = {}
+    port = 0
     for server in servers:
+        port = server.spec.port.number
         seen = Vantage(server.name, server.spec.port.number, namespace, labels)
         for prepared, met in meetings(server, index.near(server), matched):
             bound = compiler.bind(prepared, seen)
@@ -126,17 +130,25 @@ def build_table(
             # Also without any VirtualService, and for routes bound through other servers (2.6.3, 2.6.4).
             for host in server.bare_hosts:
                 _at(hosts, host).require_tls = True
-    virtual_hosts = [_virtual_host(memory, name, host, routes) for host, routes in hosts.items()]
+    virtual_hosts = [_virtual_host(memory, name, host, port, routes) for host, routes in hosts.items()]
     return BuiltTable(RouteTable(virtual_hosts), hosts)
 
 
-def _virtual_host(memory: CompileMemory, table: str, name: str, routes: HostRoutes) -> VirtualHost:
+def _virtual_host(memory: CompileMemory, table: str, name: str, port: int, routes: HostRoutes) -> VirtualHost:
     bounds = tuple(routes.bounds)
     host = memory.virtual_host(table, name, bounds, routes.require_tls)
     if host is None:
-        host = VirtualHost(name, (name,), routes.rules(), routes.require_tls)
+        host = VirtualHost(name, (name,), routes.rules(f"{name}:{port}"), routes.require_tls)
         memory.keep_virtual_host(table, bounds, host)
     return host
+
+
+def _counted(rule: Rule, host: str) -> Rule:
+    """``rule`` as it is counted for one virtual host, if it is at all (5.19)."""
+    prefix = rule.route.statistics
+    if not prefix:
+        return rule
+    return replace(rule, route=replace(rule.route, statistics=f"vhost.{host}.route.{prefix}"))
 
 
 def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:

@@ -26,6 +26,7 @@ from gatewayd.proxy.mirroring import Mirroring, copied_head, draw
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
+from gatewayd.upstream.load import hear
 
 #: What the outlier detection hears of an attempt without an answer (semantics 9.11).
 _TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONNECT_TIMEOUT})
@@ -206,6 +207,9 @@ class PolicyExchange(Exchange):
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""
+        load = self.cluster.spec.balancer.load
+        if load is not None:
+            hear(self._endpoint, load, head.pairs)
         detector = self.cluster.detector
         if detector is not None:
             status = head.status

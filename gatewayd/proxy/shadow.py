@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.h1.response import ResponseHead
+from gatewayd.upstream.balancers import LoadOptions
+from gatewayd.upstream.load import hear
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
@@ -50,14 +52,18 @@ def send_copies(origin: Exchange, clusters: Iterable[Any], message: bytes) -> No
 class Sink:
     """All copies that are on their way to one endpoint and of which nothing else has to be known."""
 
-    __slots__ = ("_cluster", "_endpoint")
+    __slots__ = ("_cluster", "_endpoint", "_load")
 
     def __init__(self, cluster: Any, endpoint: Any) -> None:
         self._cluster = cluster
         self._endpoint = endpoint
+        #: how its load is judged, None: nobody wants to know
+        self._load: LoadOptions | None = cluster.spec.balancer.load
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """Nobody waits for it."""
+        if self._load is not None:
+            hear(self._endpoint, self._load, head.pairs)
         if end:
             self._endpoint.active -= 1
             self._cluster.active -= 1
@@ -123,6 +129,8 @@ class Shadow(Sink):
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """Nobody waits for it."""
+        if self._load is not None:
+            hear(self._endpoint, self._load, head.pairs)
         if end:
             self._finish()
 

@@ -185,6 +185,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
+    proxy.counts_routes |= table.counted
     planner = Planner(table, options)
     parsers = head.parser_for(options), response.parser_for(options)
     if is_observed(options):
@@ -224,7 +225,8 @@ class Proxy:
     """What all exchanges of a worker share."""
 
     __slots__ = (
-        "_connections", "_registry", "date", "log", "loop", "ports", "refused", "refusing", "spans", "wheel",
+        "_connections", "_registry", "counts_routes", "date", "log", "loop", "ports", "refused", "refusing",
+        "spans", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -238,6 +240,8 @@ class Proxy:
         self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
+        #: some route has statistics of its own, or had
+        self.counts_routes = False
         self._connections: list[MutableSet[Any]] = []
         self.ports: WeakSet[Port] = WeakSet()
         #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever

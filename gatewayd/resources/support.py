@@ -21,7 +21,7 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.<tls|tcp>",  # the conditions gateways do not look at have a finding of their own
     "VirtualService.spec.http[].name",
     "VirtualService.spec.http[].match[].<name|uri|scheme|method|authority|headers|withoutHeaders|queryParams>",
-    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways>",
+    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways|statPrefix>",
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
     "VirtualService.spec.http[].<fault|corsPolicy|mirror|mirrors>",
     "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>",
@@ -31,7 +31,7 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.subsets[].<name|labels>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".<simple|consistentHash|localityLbSetting|warmup|warmupDurationSecs>",
+    ".<simple|consistentHash|backendUtilization|localityLbSetting|warmup|warmupDurationSecs>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".zoneAwareLbSetting.<enabled|failover|failoverPriority>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
@@ -117,13 +117,10 @@ WITHOUT_EFFECT: dict[str, str] = {
 
 NOT_YET: dict[str, str] = {
     # VirtualService
-    "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
     ),
     # DestinationRule
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".backendUtilization": ("load reports of backends are not read yet"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
     # WorkloadGroup

@@ -184,6 +184,8 @@ class Route:
     decorator: bytes = b""
     source: RouteSource | None = None
     policies: RoutePolicies | None = None
+    #: under which name statistics are kept of it, "" = none are (semantics 5.19)
+    statistics: str = ""
     #: True when the request goes upstream with nothing but the standard headers changed: no rewrite,
     #: no operations, one known destination, no timeout, no further policies. Set by
     #: :meth:`seal`.

@@ -27,7 +27,7 @@ class VirtualHost:
     ``require_tls``: some server declared ``httpsRedirect`` for these hosts on this port (semantics 2.6.4).
     """
 
-    __slots__ = ("domains", "find", "name", "require_tls", "rules")
+    __slots__ = ("counted", "domains", "find", "name", "require_tls", "rules")
 
     def __init__(
         self, name: str, domains: Sequence[str], rules: Sequence[Rule], require_tls: bool = False
@@ -37,6 +37,8 @@ class VirtualHost:
         self.domains = tuple(domains)
         self.rules = tuple(rules)
         self.require_tls = require_tls
+        #: whether statistics are kept of any route
+        self.counted = any(rule.route.statistics for rule in self.rules)
         #: find(request) -> the route of the first rule that matches, or None (semantics 4.7)
         self.find = compile_finder(self.rules)
 
@@ -47,7 +49,7 @@ class VirtualHost:
 class RouteTable:
     """The virtual hosts of one listener."""
 
-    __slots__ = ("_exact", "_hosts", "virtual_hosts")
+    __slots__ = ("_exact", "_hosts", "counted", "virtual_hosts")
 
     def __init__(self, virtual_hosts: Iterable[VirtualHost]) -> None:
         self.virtual_hosts = tuple(virtual_hosts)
@@ -55,6 +57,7 @@ class RouteTable:
             (domain, host) for host in self.virtual_hosts for domain in host.domains
         )
         self._exact = self._hosts.exact
+        self.counted = any(host.counted for host in self.virtual_hosts)
 
     def find_virtual_host(self, host: bytes) -> VirtualHost | None:
         """The virtual host of ``host``, lower-case and without port; see :func:`host_key`."""

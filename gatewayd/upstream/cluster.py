@@ -42,7 +42,8 @@ class Cluster:
         self.active = 0
         self.total = 0
         #: whether requests to it need an exchange that knows policies
-        self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
+        asks = spec.balancer.hashes or spec.balancer.load is not None
+        self.policed = self.detector is not None or self.budget is not None or asks
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]

@@ -44,6 +44,7 @@ class Endpoint:
         "idle",
         "joined_at",
         "known_ready",
+        "load",
         "locality",
         "pools",
         "port",
@@ -79,6 +80,8 @@ class Endpoint:
         self.health = HostHealth()
         #: since when it is an endpoint, monotonic, for warm-up (9.7)
         self.joined_at = monotonic()
+        #: what it said of its load, if anybody wants to know (:mod:`gatewayd.upstream.load`)
+        self.load: Any = None
         #: requests in progress, for least request
         self.active = 0
         self.total = 0

@@ -15,6 +15,7 @@ from gatewayd.policies.fault import MILLION
 from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.routing.route import Mirror, RoutePolicies
+from gatewayd.upstream.balancers import BalancerOptions, LoadOptions
 from tests.support.bare_sockets import Net, Peer, answer
 from tests.support.bulk import Reader
 from tests.support.in_process import InProcess, cluster_spec, forward, request
@@ -27,9 +28,13 @@ ROUTES = pytest.mark.parametrize("timeout_s", [0.0, 300.0], ids=["mirrors alone"
 class Mirrored(InProcess):
     """A proxy whose requests are copied to a second upstream."""
 
-    def __init__(self, port: int, mirror_port: int, timeout_s: float, millionths: int = MILLION) -> None:
+    def __init__(
+        self, port: int, mirror_port: int, timeout_s: float, millionths: int = MILLION, **fields: Any
+    ) -> None:
+        """``fields``: further ones of the mirror's ClusterSpec."""
+
         def route(cluster: Any) -> Any:
-            spec = replace(cluster_spec([mirror_port]), name="outbound|80||mirror.test")
+            spec = replace(cluster_spec([mirror_port], **fields), name="outbound|80||mirror.test")
             self.mirror = self.registry.adopt(spec)
             policies = RoutePolicies(mirrors=(Mirror(self.mirror, millionths),))
             return forward(cluster, policies=policies, timeout_s=timeout_s)
@@ -38,10 +43,12 @@ class Mirrored(InProcess):
 
 
 @asynccontextmanager
-async def mirrored(timeout_s: float, millionths: int = MILLION) -> AsyncIterator[tuple[Net, Net, Mirrored]]:
+async def mirrored(
+    timeout_s: float, millionths: int = MILLION, **fields: Any
+) -> AsyncIterator[tuple[Net, Net, Mirrored]]:
     """The upstream, the mirror and the proxy; afterwards nothing is counted as under way any more."""
     with Net() as net, Net() as mirror:
-        async with Mirrored(net.port, mirror.port, timeout_s, millionths) as proxy:
+        async with Mirrored(net.port, mirror.port, timeout_s, millionths, **fields) as proxy:
             yield net, mirror, proxy
             await proxy.until(lambda: proxy.mirror.active == 0)
             assert [endpoint.active for endpoint in proxy.mirror.endpoints] == [0]
@@ -206,3 +213,20 @@ async def test_a_share_of_none_copies_nothing(timeout_s: float) -> None:
         await served(net, client)
         assert mirror.nothing_waits()
         assert proxy.mirror.total == 0
+
+
+@ROUTES
+async def test_9_20_what_a_mirror_says_of_its_load_counts(timeout_s: float) -> None:
+    options = BalancerOptions("LOAD", load=LoadOptions())
+    async with mirrored(timeout_s, balancer=options) as (net, mirror, proxy):
+        client = await net.connect(proxy.port)
+        upstream = shadow = None
+        for weight in (20, 40):
+            client.send(request())
+            upstream = await served(net, client, upstream)
+            shadow = shadow or await mirror.accept()
+            await shadow.receive(b"\r\n\r\n")
+            report = f"endpoint-load-metrics: TEXT cpu_utilization:0.5,rps_fractional:{weight / 2}"
+            shadow.send(answer(b"x", report))
+            await proxy.until(lambda: proxy.mirror.active == 0)
+            assert proxy.mirror.endpoints[0].load.weight == weight
