@@ -239,9 +239,9 @@ def _unpack(tree: Any, prefix: tuple[PathItem, ...]) -> Iterator[tuple[tuple[Pat
         if isinstance(kind, str) and kind.endswith("List") and len(prefix) < 4:
             for index, item in enumerate(tree["items"]):
                 if isinstance(item, dict) and kind != "List":
-                    # Items of a typed list may leave out what the list says.
-                    item.setdefault("kind", kind.removesuffix("List"))
-                    item.setdefault("apiVersion", tree.get("apiVersion"))
+                    # Items of a typed list may leave out what the list says. A copy: trees may be shared.
+                    said = {"kind": kind.removesuffix("List"), "apiVersion": tree.get("apiVersion")}
+                    item = {**said, **item}
                 yield from _unpack(item, (*prefix, "items", index))
             return
     yield prefix, tree
