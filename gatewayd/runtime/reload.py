@@ -176,22 +176,18 @@ class Reloader:
         before = self._reader.in_force
         assert before is not None
         began = time.monotonic()
-        drafts: list[Draft] = []
-
-        def begin() -> Callable[[Any], Any]:
-            drafts.append(Draft(self._registry))
-            return drafts[-1].adopt
-
-        after, found = await asyncio.to_thread(self._read, before, begin, renew)
+        draft = Draft(self._registry)
+        after, found = await asyncio.to_thread(self._read, before, draft, pending, renew)
         reason = _refusal(after)
         if not reason and after.snapshot is not before.snapshot:
             try:
-                if not await self._deployment.swap(after.snapshot, drafts[-1]):
+                if not await self._deployment.swap(after.snapshot, draft):
                     return False
             except NotBound as error:
                 reason = str(error).replace("\n", "; ")
         elapsed_s = time.monotonic() - began
         if reason:
+            draft.discard()
             await asyncio.to_thread(self._reader.fall_back)
         else:
             await asyncio.to_thread(self._put_in_force, after)
@@ -210,10 +206,11 @@ class Reloader:
         return result == IN_FORCE or told or after.renewed
 
     def _read(
-        self, before: Configuration, begin: Callable[[], Callable[[Any], Any]], renew: bool
+        self, before: Configuration, draft: Draft, changed: frozenset[str] | None, renew: bool
     ) -> tuple[Configuration, Changes]:
         with beside_traffic():
-            after = self._reader.read(begin, renew=renew)
+            after = self._reader.read(lambda: draft.adopt, renew=renew, changed=changed)
+            draft.complete(after.snapshot.adopted)
             return after, changes(before, after)
 
     def _put_in_force(self, after: Configuration) -> None:
