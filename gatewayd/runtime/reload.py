@@ -93,6 +93,8 @@ class Reloader:
         self._asked = False
         self._round: asyncio.Task[None] | None = None
         self._second_look: asyncio.TimerHandle | None = None
+        #: what to read once more then; None: everything
+        self._moved: frozenset[str] | None = frozenset()
         self._closed = False
         self._number = 0
         self.last: Outcome | None = None
@@ -128,22 +130,27 @@ class Reloader:
         self._begin()
 
     def _changed(self, paths: frozenset[str]) -> None:
-        if self._pending is not None:
-            self._pending |= paths
+        self._pending = _with(self._pending, paths)
         self._begin()
 
     def _begin(self) -> None:
         if self._round is None and not self._closed:
             self._round = self._loop.create_task(self._rounds())
 
-    def _look_again(self) -> None:
-        """Files moved: what was read may have been the middle of a change, and the end of it no news to the watch."""
+    def _look_again(self, paths: frozenset[str] | None) -> None:
+        """Files moved: what was read may have been the middle of a change, and the end of it no news to the watch.
+
+        None: any file may have.
+        """
+        self._moved = _with(self._moved, paths)
         if self._second_look is None and not self._closed:
             self._second_look = self._loop.call_later(SECOND_LOOK_S, self._on_second_look)
 
     def _on_second_look(self) -> None:
         self._second_look = None
-        self._watching()
+        moved, self._moved = self._moved, frozenset()
+        self._pending = _with(self._pending, moved)
+        self._begin()
 
     def _follow(self) -> None:
         paths = watched(self._options, self._reader.certificates)
@@ -164,20 +171,24 @@ class Reloader:
                     _log.exception("a reload failed; the configuration of before stays in force")
                     continue
                 if news and not self._closed and self._watched:
-                    self._look_again()
+                    self._look_again(pending)
         finally:
             self._round = None
 
     async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
         """Whether anything was new."""
-        if pending is not None and not any(is_configuration(path, self._options) for path in pending):
-            return bool(await asyncio.to_thread(self._renew))
-        renew = pending is None or any(not is_configuration(path, self._options) for path in pending)
+        changed: frozenset[str] | None = None
+        renew = True
+        if pending is not None:
+            changed = frozenset(path for path in pending if is_configuration(path, self._options))
+            renew = changed != pending
+            if not changed:
+                return bool(await asyncio.to_thread(self._renew))
         before = self._reader.in_force
         assert before is not None
         began = time.monotonic()
         draft = Draft(self._registry)
-        after, found = await asyncio.to_thread(self._read, before, draft, pending, renew)
+        after, found = await asyncio.to_thread(self._read, before, draft, changed, renew)
         reason = _refusal(after)
         if not reason and after.snapshot is not before.snapshot:
             try:
@@ -239,6 +250,11 @@ class Reloader:
         _log.log(worst, "%s", outcome.line)
         self.last = outcome
         self._on_outcome(outcome)
+
+
+def _with(paths: frozenset[str] | None, more: frozenset[str] | None) -> frozenset[str] | None:
+    """Both; None is everything."""
+    return None if paths is None or more is None else paths | more
 
 
 def _refusal(after: Configuration) -> str:
