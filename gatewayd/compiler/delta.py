@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
+from operator import is_not
 from typing import Any, NamedTuple
 
 from gatewayd.resources.meta import Resource
@@ -38,10 +40,9 @@ class Delta:
 
     def __init__(self, before: Mapping[Key, Resource[Any]], after: Mapping[Key, Resource[Any]]) -> None:
         self._by_kind: dict[str, list[Change]] = {}
-        for key, resource in after.items():
-            known = before.get(key)
-            if known is not resource:
-                self._by_kind.setdefault(key[0], []).append(Change(known, resource))
+        # In C: there may be tens of thousands, of which one has changed.
+        for key in compress(after, map(is_not, after.values(), map(before.get, after))):
+            self._by_kind.setdefault(key[0], []).append(Change(before.get(key), after[key]))
         for key in before.keys() - after.keys():
             self._by_kind.setdefault(key[0], []).append(Change(before[key], None))
 

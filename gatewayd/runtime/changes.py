@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final
 
 from gatewayd.routing.table import VirtualHost
@@ -32,16 +33,12 @@ class Difference:
         differ: Callable[[Any, Any], bool] = operator.ne,
     ) -> Difference:
         """Between two mappings; ``title`` names a key, ``differ`` compares values that are not the same object."""
+        # In C: there may be tens of thousands, of which one has changed.
+        other = compress(after, map(operator.is_not, after.values(), map(before.get, after)))
         return cls(
             tuple(sorted(map(title, after.keys() - before.keys()))),
             tuple(sorted(map(title, before.keys() - after.keys()))),
-            tuple(
-                sorted(
-                    title(key)
-                    for key, value in after.items()
-                    if value is not (known := before.get(key, value)) and differ(known, value)
-                )
-            ),
+            tuple(sorted(title(key) for key in other if key in before and differ(before[key], after[key]))),
         )
 
     def and_then(self, other: Difference) -> Difference:
