@@ -75,3 +75,12 @@ class Snapshot:
     version: int = 0
     #: resources that were set aside, for the log and the admin pages
     set_aside: tuple[str, ...] = field(default=())
+
+    def tables(self) -> dict[str, RouteTable]:
+        """The route tables, by the names of their chains."""
+        return {
+            chain.name: chain.routes
+            for listener in self.listeners
+            for chain in listener.chains
+            if chain.routes is not None
+        }

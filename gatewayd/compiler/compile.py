@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewayd.compiler.clusters import Clusters
 from gatewayd.compiler.defaults import mesh_retry_policy
-from gatewayd.compiler.delta import Delta, Key, keyed
+from gatewayd.compiler.delta import Delta, Key, keyed, release
 from gatewayd.compiler.destination_rules import RuleBook
 from gatewayd.compiler.destinations import DestinationCompiler
 from gatewayd.compiler.findings import Reporter
@@ -120,9 +120,10 @@ class Compiler:
             self._listeners.void()
 
         # VirtualServices and Ingresses, each on its own
-        gone, come = self._ingresses.update(delta, hosts)
-        more_gone, more_come = self._preparer.update(delta)
-        gone, come = gone + more_gone, come + more_come
+        gone: list[Prepared] = []
+        come: list[Prepared] = []
+        self._ingresses.update(delta, hosts, gone, come)
+        self._preparer.update(delta, gone, come)
 
         # Gateways and their servers
         gateways = self._servers.update(delta, self._ingresses.gateways)
@@ -146,7 +147,7 @@ class Compiler:
         self._reviewer.review(dirty, placed, spots, gateways)
         self._server_tls.review(self._servers.places)
         self._clusters.review()
-        return Snapshot(
+        snapshot = Snapshot(
             listeners=listeners,
             clusters=self._clusters.specs,
             adopted=self._clusters.adopted,
@@ -154,6 +155,9 @@ class Compiler:
             version=version,
             set_aside=self._report.resources_set_aside,
         )
+        release(gone)
+        delta.release()
+        return snapshot
 
     def _bind(self, dirty: dict[Prepared, None]) -> set[Prepared]:
         """Bind ``dirty``, and whoever asked for clusters that are others now, until all have the right ones."""

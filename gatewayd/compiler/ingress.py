@@ -103,8 +103,8 @@ class Ingresses:
         #: the generated Gateways, which sort before all others (13.11)
         self.gateways: tuple[Resource[Gateway], ...] = ()
 
-    def update(self, delta: Delta, services: set[str]) -> tuple[list[Prepared], list[Prepared]]:
-        """Take the changes in; what is not to be bound any more, and what is to be bound now.
+    def update(self, delta: Delta, services: set[str], gone: list[Prepared], come: list[Prepared]) -> None:
+        """Take the changes in; add what is not to be bound any more, and what is to be bound now.
 
         ``services``: hosts whose services have changed.
         """
@@ -125,19 +125,17 @@ class Ingresses:
         for host in services:
             dirty |= self._by_service.get(host, _NOBODY)
         if not dirty:
-            return [], []
+            return
         hosts: set[str] = set()
         for name in dirty:
             hosts |= self._renew(name)
         made = (unit.gateway for unit in self._units.values())
         self.gateways = tuple(sorted(made, key=lambda gateway: (gateway.name, gateway.namespace)))
-        gone = [self._prepared.pop(host) for host in hosts if host in self._prepared]
-        come = []
-        for host in hosts:
+        gone += [self._prepared.pop(host) for host in hosts if host in self._prepared]
+        for host in sorted(hosts):
             if host in self._by_host:
                 self._prepared[host] = self._prepare(host)
                 come.append(self._prepared[host])
-        return gone, come
 
     def _renew(self, name: str) -> set[str]:
         """Read an Ingress again; the hosts it had, and those it has."""

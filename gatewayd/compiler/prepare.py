@@ -58,12 +58,12 @@ class Preparer:
         #: VirtualServices that were prepared, in all
         self.made = 0
 
-    def update(self, delta: Delta) -> tuple[list[Prepared], list[Prepared]]:
-        """Take the changes in; what is not to be bound any more, and what is to be bound now."""
+    def update(self, delta: Delta, gone: list[Prepared], come: list[Prepared]) -> None:
+        """Take the changes in; add what is not to be bound any more, and what is to be bound now."""
         changes = delta.of("VirtualService")
         if not changes:
-            return [], []
-        names = {change.either.full_name for change in changes}
+            return
+        names = dict.fromkeys(change.either.full_name for change in changes)
         came_or_went = any(change.before is None or change.after is None for change in changes)
         for change in changes:
             name = change.either.full_name
@@ -73,12 +73,11 @@ class Preparer:
                 self._all[name] = change.after
         links = {name: delegates_of(self._all.get(name)) for name in names}
         together = self._delegation.update(links, self._astray if came_or_went else ())
-        affected = names | together
-        self._unservable -= affected
-        self._astray -= affected
-        gone = [self._prepared.pop(name) for name in affected if name in self._prepared]
+        affected = names | dict.fromkeys(sorted(together))
+        self._unservable.difference_update(affected)
+        self._astray.difference_update(affected)
+        gone += [self._prepared.pop(name) for name in affected if name in self._prepared]
         roots = [self._all[name] for name in affected if name in self._all and self._all[name].spec.hosts]
-        come: list[Prepared] = []
         for root in by_age(roots) if together else roots:
             with self._report.by(("VirtualService", root.full_name)):
                 made = self._prepare(root)
@@ -88,7 +87,6 @@ class Preparer:
         for name in affected:
             if not (name in self._all and self._all[name].spec.hosts):
                 self._review_delegate(name)
-        return gone, come
 
     def _review_delegate(self, name: str) -> None:
         """A VirtualService without hosts that no rule delegates to does nothing (4.16)."""

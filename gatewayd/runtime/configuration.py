@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 from gatewayd.compiler import CompileOptions, Compiler
@@ -102,6 +104,15 @@ class Configuration:
     def kinds(self) -> frozenset[str]:
         """Theirs."""
         return frozenset(kind for kind, _, _ in self.compiled.given)
+
+    def not_in(self, other: Configuration) -> list[Any]:
+        """What is big in this one and not in ``other``, piece by piece."""
+        pieces: list[Any] = _others(self.compiled.used, other.compiled.used)
+        pieces += _others(self.snapshot.adopted, other.snapshot.adopted)
+        known = other.snapshot.tables()
+        for name, table in self.snapshot.tables().items():
+            pieces += _others(table.by_name, known[name].by_name if name in known else {})
+        return pieces
 
     @property
     def report_end(self) -> str:
@@ -253,6 +264,11 @@ class ConfigurationReader:
             for key in keys
             if key in used and (former := self._good.get(key)) is not None and former is not used[key]
         }
+
+
+def _others(mapping: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+    """Values that are not the same object in another mapping."""
+    return list(compress(mapping.values(), map(is_not, mapping.values(), map(other.get, mapping))))
 
 
 def _key(title: str) -> Key:

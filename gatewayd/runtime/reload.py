@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from gatewayd.runtime.changes import Changes, changes
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader
 from gatewayd.runtime.deployment import Deployment, NotBound
 from gatewayd.runtime.last_good import Kept
-from gatewayd.runtime.memory import beside_traffic
+from gatewayd.runtime.memory import beside_traffic, release
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.watched import is_configuration, watched
 from gatewayd.sources.watch import Watch
@@ -66,6 +66,22 @@ class Outcome:
         if self.kept:
             text += f"; kept in the last good version: {len(self.kept)}"
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of reading."""
+
+    after: Configuration
+    #: it is what is in force
+    same: bool
+    changes: Changes
+    #: errors and warnings
+    said: tuple[Finding, ...]
+    #: they are not those of what is in force
+    says_other: bool
+    #: those of them that were not there before
+    fresh: tuple[Finding, ...]
 
 
 class Reloader:
@@ -184,13 +200,12 @@ class Reloader:
             renew = changed != pending
             if not changed:
                 return bool(await asyncio.to_thread(self._renew))
-        before = self._reader.in_force
-        assert before is not None
         began = time.monotonic()
         draft = Draft(self._registry)
-        after, found = await asyncio.to_thread(self._read, before, draft, changed, renew)
+        found = await asyncio.to_thread(self._read, draft, changed, renew)
+        after = found.after
         reason = _refusal(after)
-        if not reason and after.snapshot is not before.snapshot:
+        if not reason and not found.same:
             try:
                 if not await self._deployment.swap(after.snapshot, draft):
                     return False
@@ -204,37 +219,44 @@ class Reloader:
             await asyncio.to_thread(self._put_in_force, after)
             if self._watched:
                 self._follow()
-        same = after.snapshot is before.snapshot
-        result = REFUSED if reason else UNCHANGED if same else IN_FORCE
-        told = _said(after) != _said(before) or (
-            bool(reason) and (self.last is None or self.last.reason != reason)
-        )
+        result = REFUSED if reason else UNCHANGED if found.same else IN_FORCE
+        told = found.says_other or (bool(reason) and (self.last is None or self.last.reason != reason))
         if result == IN_FORCE or told or asked:
             self._number += 1
-            self._tell(
-                Outcome(self._number, result, found, reason, after.kept, _said(after), elapsed_s), before
-            )
+            outcome = Outcome(self._number, result, found.changes, reason, after.kept, found.said, elapsed_s)
+            self._tell(outcome, found.fresh)
         return result == IN_FORCE or told or after.renewed
 
-    def _read(
-        self, before: Configuration, draft: Draft, changed: frozenset[str] | None, renew: bool
-    ) -> tuple[Configuration, Changes]:
+    def _read(self, draft: Draft, changed: frozenset[str] | None, renew: bool) -> _Found:
         with beside_traffic():
+            before = self._reader.in_force
+            assert before is not None
             after = self._reader.read(lambda: draft.adopt, renew=renew, changed=changed)
             draft.complete(after.snapshot.adopted)
-            return after, changes(before, after)
+            said_before, said = _said(before), _said(after)
+            return _Found(
+                after,
+                after.snapshot is before.snapshot,
+                changes(before, after),
+                said,
+                said != said_before,
+                _not_among(said, said_before),
+            )
 
     def _put_in_force(self, after: Configuration) -> None:
         with beside_traffic():
+            before = self._reader.in_force
             self._reader.put_in_force(after)
+            assert before is not None
+            pieces = before.not_in(after)
+            del before
+            release(pieces)
 
     def _renew(self) -> Refreshed:
         return self._reader.certificates.renew()
 
-    def _tell(self, outcome: Outcome, before: Configuration) -> None:
+    def _tell(self, outcome: Outcome, fresh: Sequence[Finding]) -> None:
         """To the log: what is wrong that was not before, what is kept, and the line of the reload."""
-        known = set(_said(before))
-        fresh = [finding for finding in outcome.findings if finding not in known]
         for finding in fresh[:_MAX_LOGGED]:
             level = logging.ERROR if finding.level == "error" else logging.WARNING
             _log.log(level, "[%s] %s: %s", finding.code, finding.place or "mesh", finding.message)
@@ -267,3 +289,10 @@ def _refusal(after: Configuration) -> str:
 
 def _said(configuration: Configuration) -> tuple[Finding, ...]:
     return tuple(finding for finding in configuration.findings if finding.level != "info")
+
+
+def _not_among(said: Sequence[Finding], before: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those of ``said`` that are not among ``before``, most of which are the very same objects."""
+    here, there = set(map(id, said)), set(map(id, before))
+    known = {finding for finding in before if id(finding) not in here}
+    return tuple(finding for finding in said if id(finding) not in there and finding not in known)

@@ -153,7 +153,7 @@ class Inventory:
     def _replace(self, name: str, file: _File | None) -> None:
         """``name`` has other contents, or none any more."""
         before = self._files.pop(name, None)
-        gone = before.content.documents if before is not None else []
+        gone = before.content.documents if before is not None else []  # nobody else's any more
         come = file.content.documents if file is not None else []
         if file is not None and file.content.changed is not None:
             gone, come = file.content.changed
@@ -172,6 +172,8 @@ class Inventory:
         for resource in resources_of(come):
             if id(resource) not in going:
                 self._declare(resource)
+        while gone:  # one by one: freed at a stroke, thousands would keep every other thread waiting
+            gone.pop()
 
     def _declare(self, resource: Resource[Any]) -> None:
         key = key_of(resource)
