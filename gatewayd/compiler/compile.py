@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewayd.compiler.clusters import Clusters
 from gatewayd.compiler.defaults import mesh_retry_policy
-from gatewayd.compiler.delta import Delta, Key, keyed, release
+from gatewayd.compiler.delta import Delta, Key, keyed
 from gatewayd.compiler.destination_rules import RuleBook
 from gatewayd.compiler.destinations import DestinationCompiler
 from gatewayd.compiler.findings import Reporter
@@ -26,6 +26,7 @@ from gatewayd.compiler.tls_holders import hold
 from gatewayd.compiler.upstream_tls import UpstreamTlsCompiler
 from gatewayd.compiler.virtual_hosts import Tables
 from gatewayd.compiler.virtual_services import RuleCompiler
+from gatewayd.release import release
 from gatewayd.resources.meta import Resource
 from gatewayd.snapshot import Snapshot
 from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec

@@ -7,6 +7,7 @@ from itertools import compress
 from operator import is_not
 from typing import Any, NamedTuple
 
+from gatewayd.release import release
 from gatewayd.resources.meta import Resource
 
 #: kind, namespace, name
@@ -61,12 +62,6 @@ class Delta:
     def of(self, *kinds: str) -> list[Change]:
         """The changes of some kinds."""
         return [change for kind in kinds for change in self._by_kind.get(kind, ())]
-
-
-def release(pieces: list[Any]) -> None:
-    """Empty ``pieces`` one by one: thousands of objects freed at a stroke would keep every other thread waiting."""
-    while pieces:
-        pieces.pop()
 
 
 def keyed(resources: Iterable[Resource[Any]]) -> dict[Key, Resource[Any]]:

@@ -132,7 +132,7 @@ class ConfigurationReader:
         self._options = options
         # None: started with it closed
         self._files = files or Disk(getattr(sys.stdin, "buffer", None))
-        self._inventory = Inventory(options.paths, self._files)
+        self._inventory: Inventory | None = None
         self._compiler: Compiler | None = None
         self.certificates = Certificates(options)
         self._mesh: tuple[MeshConfig, tuple[Finding, ...]] | None = None
@@ -186,8 +186,7 @@ class ConfigurationReader:
         mesh_refused = any(finding.level == "error" for finding in mesh_findings)
         if mesh_refused and before is not None:
             mesh = before.mesh
-        with collector_off():
-            loaded = self._inventory.load(changed)
+        loaded = self._load(changed)
         kept = keep_last_good(self._good, loaded)
         given = loaded.declared | {key_of(each.resource): each.resource for each in kept}
         renewed = False
@@ -212,6 +211,16 @@ class ConfigurationReader:
             kept=(*kept, *compiled.spoiled),
             renewed=renewed,
         )
+
+    def _load(self, changed: frozenset[str] | None) -> LoadResult:
+        # As with the compiler: only what ends well is gone on from.
+        inventory, self._inventory = self._inventory, None
+        if inventory is None:
+            inventory, changed = Inventory(self._options.paths, self._files), None
+        with collector_off():
+            loaded = inventory.load(changed)
+        self._inventory = inventory
+        return loaded
 
     def _read_mesh(self, changed: frozenset[str] | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
         path = self._options.mesh_config

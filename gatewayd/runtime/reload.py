@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatewayd.findings import Finding
+from gatewayd.release import release
 from gatewayd.runtime.changes import Changes, changes
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader
 from gatewayd.runtime.deployment import Deployment, NotBound
 from gatewayd.runtime.last_good import Kept
-from gatewayd.runtime.memory import beside_traffic, release
+from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.watched import is_configuration, watched
 from gatewayd.sources.watch import Watch
@@ -106,6 +107,8 @@ class Reloader:
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
         self._pending: frozenset[str] | None = frozenset()
+        #: was to be read by a round that failed
+        self._unread: frozenset[str] | None = frozenset()
         self._asked = False
         self._round: asyncio.Task[None] | None = None
         self._second_look: asyncio.TimerHandle | None = None
@@ -179,13 +182,16 @@ class Reloader:
     async def _rounds(self) -> None:
         try:
             while self._pending != frozenset() and not self._closed:
-                pending, self._pending = self._pending, frozenset()
+                pending, self._pending = _with(self._pending, self._unread), frozenset()
                 asked, self._asked = self._asked, False
                 try:
                     news = await self._round_of(pending, asked=asked)
                 except Exception:
                     _log.exception("a reload failed; the configuration of before stays in force")
+                    # What was to be read may not have been.
+                    self._unread = _with(self._unread, pending)
                     continue
+                self._unread = frozenset()
                 if news and not self._closed and self._watched:
                     self._look_again(pending)
         finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gatewayd.findings import Finding
+from gatewayd.release import release
 from gatewayd.resources.envelope import Identity
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import Resource
@@ -172,8 +173,7 @@ class Inventory:
         for resource in resources_of(come):
             if id(resource) not in going:
                 self._declare(resource)
-        while gone:  # one by one: freed at a stroke, thousands would keep every other thread waiting
-            gone.pop()
+        release(gone)
 
     def _declare(self, resource: Resource[Any]) -> None:
         key = key_of(resource)

@@ -85,7 +85,7 @@ class Estate:
             self.maybe(f"port: {self.pick('80', '81', '443')}", 0.15),
             self.maybe(f"gateways: [{self.pick('istio-system/gateway-0', 'istio-system/gateway-1')}]", 0.1),
             self.maybe("sourceLabels: {app: x}", 0.05),
-            self.maybe('uri: {regex: "("}', 0.03),
+            self.maybe('uri: {regex: "("}', 0.02),
         ]
         unique = {part.partition(":")[0]: part for part in parts if part}
         return "{" + ", ".join(unique.values()) + "}"
@@ -96,7 +96,7 @@ class Estate:
             matches = [self.match() for _ in range(self.rng.randint(1, 2))]
             rule = "  - " + (f"match: [{', '.join(matches)}]\n    " if self.rng.random() < 0.8 else "")
             kind = self.rng.random()
-            if delegates and kind < 0.2:
+            if delegates and kind < 0.25:
                 name = self.pick("delegate-0", "delegate-1", "delegate-2", "delegat-3", "virtualservice-1")
                 rule += f"delegate: {{name: {name}{self.maybe(', namespace: shop')}}}\n"
             elif kind < 0.3:
@@ -105,13 +105,15 @@ class Estate:
                 rule += "redirect: {uri: /y}\n"
             elif kind < 0.5:
                 shares = f"{{destination: {self.destination()}, weight: {self.pick('0', '30')}}}"
-                other = f"{{destination: {self.destination()}, weight: {self.pick('0', '70')}}}"
+                other = f"{{destination: {self.destination()}, weight: {self.pick('1', '70')}}}"
                 rule += f"route: [{shares}, {other}]\n"
             else:
                 rule += f"route: [{{destination: {self.destination()}}}]\n"
                 rule += self.maybe("    timeout: 3s\n", 0.1)
                 rule += self.maybe(f"    mirrors: [{{destination: {self.destination()}}}]\n", 0.1)
-                rule += self.maybe("    headers: {request: {set: {x-b: c}}}\n", 0.1)
+                rule += self.maybe("    headers: {request: {set: {x-b: c}}}\n", 0.1) or self.maybe(
+                    "    headers: {request: {set: {x-b: '%NOPE%'}}}\n", 0.1
+                )
                 rule += self.maybe("    rewrite: {uri: /z}\n", 0.1)
             rules.append(rule)
         return "  http:\n" + "".join(rules)
@@ -125,15 +127,16 @@ class Estate:
             f"  exportTo: [{self.pick('.', chr(39) + '*' + chr(39), 'shop', 'istio-system')}]\n", 0.2
         )
         blocks = self.rng.random()
-        if blocks < 0.85:
+        if blocks < 0.8:
             text += self.http(delegates=True)
-        if blocks > 0.75:
-            port = self.maybe("    - port: 9000\n", 0.5)
+        if blocks > 0.6:
+            port = self.maybe(f"    - port: {self.pick('9000', '9001')}\n", 0.5)
             text += "  tcp:\n  - " + (f"match:\n{port}    " if port else "")
             text += f"route: [{{destination: {self.destination()}}}]\n"
-        if blocks > 0.8:
+        if blocks > 0.7:
             names = [name for name in hosts if name != "*"] or ["a.test"]
-            text += f"  tls:\n  - match: [{{port: 8443, sniHosts: [{', '.join(map(repr, names))}]}}]\n"
+            port = self.maybe(f"port: {self.pick('8443', '8444')}, ")
+            text += f"  tls:\n  - match: [{{{port}sniHosts: [{', '.join(map(repr, names))}]}}]\n"
             text += f"    route: [{{destination: {self.destination()}}}]\n"
         return _document(_ISTIO, "VirtualService", name, self.namespace(), "spec:\n" + text, self.age())
 
@@ -144,6 +147,17 @@ class Estate:
     # -- gateways
 
     def gateway(self, name: str) -> str:
+        if self.rng.random() < 0.2:
+            hosts = ["*.test", "a.test", "b.test", "*.shop.test", "c.example"] + [
+                f"h{at}.test" for at in range(6)
+            ]
+            body = ""
+            for at, host in enumerate(self.rng.sample(hosts, 10)):
+                port = f"{{number: 8443, name: p{at}, protocol: TLS}}"
+                body += f"  - {{port: {port}, hosts: ['{host}'], tls: {{mode: PASSTHROUGH}}}}\n"
+            return _document(
+                _ISTIO, "Gateway", name, "istio-system", f"spec:\n  servers:\n{body}", self.age()
+            )
         servers = []
         for number, protocol, tls in self.rng.sample(
             [
