@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gatewayd.compiler.clusters import Clusters
@@ -22,7 +23,9 @@ from gatewayd.compiler.reviewer import Reviewer
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.servers import Servers
 from gatewayd.compiler.services import Registry
+from gatewayd.compiler.telemetry import TelemetryBook
 from gatewayd.compiler.tls_holders import hold
+from gatewayd.compiler.tracing import collector_of, istio_tags
 from gatewayd.compiler.upstream_tls import UpstreamTlsCompiler
 from gatewayd.compiler.virtual_hosts import Tables
 from gatewayd.compiler.virtual_services import RuleCompiler
@@ -63,6 +66,9 @@ class Compiler:
         mesh = options.mesh
         self._resources: Mapping[Key, Resource[Any]] = {}
         self._report = report = Reporter()
+        self._telemetry = TelemetryBook(options.namespace, options.labels, mesh.root_namespace, report)
+        #: the options with what the Telemetry resources say
+        self._observed = options
         self._registry = Registry(
             viewer=options.namespace,
             domain=options.cluster_domain,
@@ -112,6 +118,10 @@ class Compiler:
         self._resources = resources
         self._clusters.adopting(adopt)
 
+        if self._telemetry.update(delta):
+            self._observed = replace(self.options, telemetry=self._telemetry.spec)
+            self._listeners.observe(self._observed)
+
         # What destinations mean
         hosts = self._registry.update(delta)
         patterns = self._rules.update(delta)
@@ -148,6 +158,8 @@ class Compiler:
         self._reviewer.review(dirty, placed, spots, gateways)
         self._server_tls.review(self._servers.places)
         self._clusters.review()
+        with self._report.by("collector"):
+            collector = collector_of(self._observed, self._registry, self._report)
         snapshot = Snapshot(
             listeners=listeners,
             clusters=self._clusters.specs,
@@ -155,6 +167,9 @@ class Compiler:
             findings=self._report.findings,
             version=version,
             set_aside=self._report.resources_set_aside,
+            collector=collector,
+            span_tags=tuple(istio_tags(self._observed).items()),
+            access_log=self._telemetry.spec.access_log,
         )
         release(gone)
         delta.release()

@@ -64,6 +64,19 @@ class ListenerCompiler:
 
     # Between compilations
 
+    def observe(self, options: CompileOptions) -> None:
+        """Requests are traced and logged as ``options`` say from now on."""
+        plain = http_options(options)
+        if plain == self._settings:
+            return
+        secure = replace(plain, scheme=b"https")
+        for made in self._made.values():
+            for at in made.at.values():
+                chain = made.chains[at]
+                made.chains[at] = replace(chain, options=secure if chain.options is self._secure else plain)
+                made.listener = None
+        self._settings, self._secure = plain, secure
+
     def void(self, askers: Iterable[Asker] | None = None) -> None:
         """Services or rules changed, or these got other answers: servers that route by themselves look again."""
         mine = [server for group in self._made for server in group.servers if server.routes_itself]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import compress
 from operator import is_not
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.compiler import CompileOptions, Compiler
+from gatewayd.compiler.tracing import observing_faults
 from gatewayd.exit_codes import EXIT_INPUT, EXIT_REFUSED
 from gatewayd.findings import Finding, render, summary
+from gatewayd.observe.logs import FACTS, structured
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import Resource
 from gatewayd.runtime.certificates import Certificates
@@ -33,6 +36,9 @@ from gatewayd.sources import (
 from gatewayd.upstream.spec import ClusterSpec
 
 Resources = Mapping[Key, Resource[Any]]
+_log = logging.getLogger("gatewayd.runtime")
+_LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
 #: Makes what turns the specs of one compilation into clusters.
 Begin = Callable[[], Callable[[ClusterSpec], Any]]
 
@@ -227,7 +233,7 @@ class ConfigurationReader:
         if path is None:
             return MeshConfig(), ()
         if self._mesh is None or changed is None or path in changed:
-            self._mesh = load_mesh_config(path, files=self._files)
+            self._mesh = load_mesh_config(path, files=self._files, check=observing_faults)
         return self._mesh
 
     def _take_secrets(self, given: Resources) -> bool:
@@ -313,6 +319,7 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         unknown_hosts=options.unknown_hosts,
         endpoint_pins=pins,
         mesh=mesh,
+        collector=options.otlp,
     )
 
 
@@ -327,7 +334,7 @@ def first_configuration(
     """What a process begins with, in force; findings are printed. Raises :class:`Refused`."""
     configuration = reader.read(lambda: adopt)
     print_findings(configuration.findings)
-    if configuration.findings:
+    if configuration.findings and not structured():
         print(configuration.report_end, file=sys.stderr, flush=True)
     if configuration.mesh_refused:
         # Serving with other settings than those that were written is worse than not serving.
@@ -351,7 +358,12 @@ def _why_no_listener(configuration: Configuration) -> str:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """Findings to stderr, in the form of ``validate``."""
+    """Findings to stderr, in the form of ``validate``, or one record each where everything is to be one."""
+    if structured():
+        for finding in findings:
+            facts = finding.as_json()
+            _log.log(_LEVELS[finding.level], "%s", facts.pop("message"), extra={FACTS: facts})
+        return
     for finding in findings:
         print(render(finding), file=sys.stderr)
     sys.stderr.flush()

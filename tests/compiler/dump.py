@@ -22,6 +22,9 @@ def dump_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "adopted": {name: dump(cluster) for name, cluster in snapshot.adopted.items()},
         "findings": list(snapshot.findings),
         "set_aside": snapshot.set_aside,
+        "collector": dump(snapshot.collector),
+        "span_tags": snapshot.span_tags,
+        "access_log": snapshot.access_log,
     }
 
 

@@ -32,6 +32,7 @@ class Estate:
             "Ingress": (self.ingress, 3),
             "IngressClass": (self.ingress_class, 1),
             "Secret": (self.secret, 1),
+            "Telemetry": (self.telemetry, 1),
         }
 
     def pick(self, *choices: str) -> str:
@@ -297,3 +298,14 @@ class Estate:
         return _document(
             "v1", "Secret", name, "istio-system", f"stringData: {{tls.crt: {self.pick('a', 'b')}}}\n"
         )
+
+    def telemetry(self, name: str) -> str:
+        tag = self.pick("literal: {value: v}", "formatter: {value: '%PATH%'}", "formatter: {value: '%NOPE%'}")
+        text = self.pick(
+            f"{{tracing: [{{providers: [{{name: {self.pick('otel', 'nobody')}}}], customTags: {{x: {{{tag}}}}}}}]}}",
+            f"{{tracing: [{{disableSpanReporting: {self.pick('true', 'false')}}}]}}",
+            f"{{accessLogging: [{{disabled: {self.pick('true', 'false')}}}]}}",
+            "{selector: {matchLabels: {app: x}}, tracing: [{randomSamplingPercentage: 7}]}",
+        )
+        namespace = self.pick("istio-system", "istio-system", "shop")
+        return _document("telemetry.istio.io/v1", "Telemetry", name, namespace, f"spec: {text}\n", self.age())

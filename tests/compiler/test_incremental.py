@@ -6,9 +6,11 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gatewayd.compiler import CompileOptions, Compiler, compile_snapshot
+from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.routing.table import VirtualHost
 from gatewayd.snapshot import Snapshot
 from gatewayd.sources import Disk, Inventory
@@ -18,6 +20,9 @@ from tests.compiler.estate import Estate
 from tests.compiler.support import EDGE, entry, gateway, routes_of, server, to, virtual_service
 
 FILES = ("a", "b", "c", "d")
+#: Telemetry documents may ask this provider to trace.
+OTEL = {"service": "shop/service-1.shop.svc.cluster.local", "port": 80}
+MESH = msgspec.convert({"extensionProviders": [{"name": "otel", "opentelemetry": OTEL}]}, MeshConfig)
 
 
 class Cluster:
@@ -83,7 +88,9 @@ class Folder:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
-    "options", [{}, {"unknown_hosts": "reject", "labels": {"app": "x"}}], ids=["open", "strict"]
+    "options",
+    [{"mesh": MESH}, {"unknown_hosts": "reject", "labels": {"app": "x"}, "mesh": MESH}],
+    ids=["open", "strict"],
 )
 def test_any_sequence_of_changes_comes_to_what_a_compilation_from_nothing_makes(
     tmp_path: Path, seed: int, options: dict[str, Any]
