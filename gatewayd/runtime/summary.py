@@ -60,6 +60,14 @@ def serving(
     return "\n".join(lines)
 
 
+def standing(configuration: Configuration, listeners: Sequence[Listener]) -> str:
+    """``serves 2 listeners, 1 error, 0 warnings, NOT SERVED: 1 document``: one line for a service manager."""
+    errors, warnings = count(configuration.findings)
+    text = f"serves {_plural(len(listeners), 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    aside = len(configuration.set_aside)
+    return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
+
+
 def _listener_lines(listener: Listener) -> list[str]:
     spec = listener.spec
     scheme = _scheme(spec)

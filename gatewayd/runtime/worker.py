@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -32,8 +33,9 @@ from gatewayd.runtime.certificates import Reminder
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
+from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
-from gatewayd.runtime.reload import Reloader
+from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
 
@@ -48,6 +50,8 @@ _STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off 
 _METRICS_ADVICE: Final = "--metrics ADDRESS chooses another address, --metrics off none"
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
+#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
+_LAST_S: Final = 10.0
 #: How often a draining worker looks whether it is empty.
 _DRAIN_STEP_S: Final = 0.02
 
@@ -55,6 +59,8 @@ _DRAIN_STEP_S: Final = 0.02
 def run_worker(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
     sink = logs.set_up(options.log_level)
+    with contextlib.suppress(Exception):  # no stderr
+        faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,9 +69,11 @@ def run_worker(options: RunOptions) -> int:
     memory.tune_allocator()
     memory.begin_loading()
     loop = _new_loop(options.loop)
+    notifier = notifier_from(os.environ)
     try:
-        return loop.run_until_complete(Worker(loop, options, sink).run())
+        return loop.run_until_complete(Worker(loop, options, sink, notifier).run())
     finally:
+        notifier.close()
         with contextlib.suppress(Exception):
             loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
@@ -90,9 +98,16 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
 class Worker:
     """One process that serves one configuration."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: RunOptions, sink: Any = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: RunOptions,
+        sink: Any = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self.loop = loop
         self.options = options
+        self.notifier = notifier or Notifier()
         self.state = LOADING
         self.readiness = Readiness()
         self.access_log: AccessLog | NoAccessLog | Batches = NoAccessLog()
@@ -112,6 +127,8 @@ class Worker:
         self._drain_limit = 0.0
         self._tunnel_limit = 0.0
         self._tick_timer: asyncio.TimerHandle | None = None
+        #: systemd was told that a reload is under way
+        self._reloading = False
 
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
@@ -152,8 +169,9 @@ class Worker:
         if self.state != LOADING:  # told to stop meanwhile
             return
         self._reminder = Reminder(self.loop, configuration.certificates.store)
-        told = self._measures.reloaded if self._measures is not None else lambda _: None
-        self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry, told)
+        self._reloader = Reloader(
+            self.loop, self.options, self._reader, deployment, self.registry, self._reloaded
+        )
         self._reloader.start(watch=self.options.watch)
         self.state = SERVING
         self.readiness.reason = ""
@@ -161,6 +179,8 @@ class Worker:
         addresses = [printable(*address) for address in self._status.addresses]
         served = [printable(*address) for address in self._metrics.addresses] if self._metrics else []
         summary.say(summary.serving(configuration, self.listeners, addresses, self.options, served))
+        self.notifier.ready(summary.standing(configuration, self.listeners))
+        self.notifier.watch(self.loop)
 
     async def _serve_metrics(self, deployment: Deployment, sockets: Sequence[socket]) -> None:
         """Count from now on, and say so to whoever asks, if metrics are wanted."""
@@ -218,7 +238,24 @@ class Worker:
             self._deployment.tick()
         if self._measures is not None:
             self._measures.tick(self.loop.time())
+        if self._reloading and self._reloader is not None and not self._reloader.busy:
+            self._reloading = False
+            self._say_ready()
         self._tick_timer = self.loop.call_later(TICK_S, self._tick)
+
+    def _reloaded(self, outcome: Outcome) -> None:
+        """A reload came to an end, whoever asked for it."""
+        if self._measures is not None:
+            self._measures.reloaded(outcome)
+        self._reloading = False
+        self._say_ready(outcome.line)
+
+    def _say_ready(self, more: str = "") -> None:
+        """To systemd: no reload is under way, and this is what is served."""
+        in_force = self._reader.in_force
+        if in_force is not None and self.state == SERVING:
+            text = summary.standing(in_force, self.listeners)
+            self.notifier.ready(f"{text}; {more}" if more else text)
 
     # Signals
 
@@ -248,6 +285,8 @@ class Worker:
     def on_reload(self) -> None:
         """HUP: read the configuration again."""
         if self.state == SERVING and self._reloader is not None:
+            self._reloading = True
+            self.notifier.reloading()
             self._reloader.reload()
         else:
             _log.warning("HUP: not while %s", self.state)
@@ -295,6 +334,8 @@ class Worker:
         self._drain_limit = now + options.shutdown_time_s
         self._tunnel_limit = now + min(options.drain_time_s, options.shutdown_time_s)
         _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
+        self.notifier.stopping(f"draining {self.connections} connections")
+        self.notifier.extend_timeout(options.shutdown_time_s + _LAST_S)
         if self._reloader is not None:
             self._reloader.close()
         if self._deployment is not None:
@@ -323,6 +364,7 @@ class Worker:
         self.state = STOPPED
         if not self.readiness.reason:
             self.readiness.reason = "stopping"
+            self.notifier.stopping("stopping")
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._stopped.set()
