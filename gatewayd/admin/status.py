@@ -10,17 +10,35 @@ from gatewayd.admin.server import Answer, TinyServer, target_of
 
 
 class Readiness:
-    """Why the worker should get no traffic; empty while it should. Starts as ``starting``."""
+    """Why the worker should get no traffic: reasons by name. None while it should; it begins with ``starting``."""
 
-    __slots__ = ("reason",)
+    __slots__ = ("_reasons",)
 
     def __init__(self) -> None:
-        self.reason = "starting"
+        self._reasons: dict[str, str] = {"starting": "starting"}
+
+    def hold(self, name: str, reason: str) -> None:
+        """Not ready, for ``reason``, until :meth:`release` of the same ``name``."""
+        self._reasons[name] = reason
+
+    def release(self, name: str) -> None:
+        """The reason of that ``name`` is gone, if it was there."""
+        self._reasons.pop(name, None)
 
     @property
     def ready(self) -> bool:
         """Whether traffic is welcome."""
-        return not self.reason
+        return not self._reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        """In the order in which they came."""
+        return list(self._reasons.values())
+
+    @property
+    def reason(self) -> str:
+        """All of them in one line; empty when there are none."""
+        return "; ".join(self._reasons.values())
 
 
 def decide_answer(head: bytes, readiness: Readiness) -> Answer:

@@ -156,6 +156,13 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         help="After TERM: how long requests under way may take; then exit 75.",
     ),
     _flag(
+        "--drain-delay",
+        type=values.DURATION,
+        default="0s",
+        show_default=True,
+        help="After TERM: how long new connections are still taken, until load balancers have noticed.",
+    ),
+    _flag(
         "--watch/--no-watch",
         default=True,
         show_default=True,
@@ -219,6 +226,7 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         access_log_format=flags["access_log_format"],
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
+        drain_delay_s=flags["drain_delay"],
         watch=flags["watch"],
         log_level=flags["log_level"],
         loop=flags["loop"],

@@ -102,7 +102,9 @@ class Doors:
         ``alone``: the listener has no other address.
         """
         former = self.inherited.former
-        got = {address: self._deal(address, former.pop(address)) for address in addresses if address in former}
+        got = {
+            address: self._deal(address, former.pop(address)) for address in addresses if address in former
+        }
         rest = [address for address in addresses if address not in got]
         if rest:
             found = self.inherited.find(rest, names)

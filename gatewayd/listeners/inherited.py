@@ -87,7 +87,9 @@ class Inherited:
         for each in self.given:
             if not each.taken:
                 bound = printable(*socket_address(each.sock))
-                _log.warning('nothing is served on the socket "%s" (%s) that systemd passed', each.name, bound)
+                _log.warning(
+                    'nothing is served on the socket "%s" (%s) that systemd passed', each.name, bound
+                )
 
 
 def _take(given: Iterable[Given]) -> tuple[socket.socket, ...]:
@@ -121,7 +123,9 @@ def _given(fd: int, name: str) -> Given | None:
         return None
     families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
     if sock.family not in families or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        _log.warning('systemd passed "%s", which is no listening stream socket (ListenStream=, Accept=no)', name)
+        _log.warning(
+            'systemd passed "%s", which is no listening stream socket (ListenStream=, Accept=no)', name
+        )
         sock.detach()
         return None
     sock.setblocking(False)

@@ -16,7 +16,6 @@ from gatewayd.listeners.doors import Bound, Listening, NotBound
 from gatewayd.listeners.entrance import Entrance
 from gatewayd.listeners.intake import Intake
 from gatewayd.listeners.listener import Listener
-from gatewayd.listeners.sockets import Address
 from gatewayd.proxy.worker import Proxy
 from gatewayd.snapshot import ListenerSpec, Snapshot
 from gatewayd.upstream.registry import Draft, Registry

@@ -43,6 +43,8 @@ class RunOptions:
     access_log_format: str = "text"
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
+    #: after TERM: how long new connections are still taken
+    drain_delay_s: float = 0.0
     #: take in files that change
     watch: bool = True
     log_level: str = "info"

@@ -60,10 +60,12 @@ def serving(
     return "\n".join(lines)
 
 
-def standing(configuration: Configuration, listeners: Sequence[Listener]) -> str:
+def standing(configuration: Configuration, listeners: int) -> str:
     """``serves 2 listeners, 1 error, 0 warnings, NOT SERVED: 1 document``: one line for a service manager."""
     errors, warnings = count(configuration.findings)
-    text = f"serves {_plural(len(listeners), 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    text = (
+        f"serves {_plural(listeners, 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    )
     aside = len(configuration.set_aside)
     return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
 
