@@ -105,10 +105,10 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
 SERVING_FLAGS: Final[Sequence[Decorator]] = (
     _flag(
         "--workers",
-        default="1",
+        type=values.WORKERS,
+        default=1,
         show_default=True,
-        metavar="N|auto",
-        help="Processes that share the listeners; only 1 is available.",
+        help="Processes that share the listeners; auto: as many as there are processors for us.",
     ),
     _flag(
         "--admin", type=values.LISTEN_ADDRESS, default=None, help="Address of the admin API; not served yet."
@@ -178,6 +178,13 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     _flag(
         "--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", hidden=True, help="Event loop."
     ),
+    _flag(
+        "--hang-time",
+        type=values.DURATION,
+        default="10s",
+        hidden=True,
+        help="A worker of several that gives no sign of life for so long is replaced.",
+    ),
 )
 
 
@@ -217,7 +224,6 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
 
 def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
     """The options that all flags of ``run`` ask for; raises ``click.UsageError``."""
-    _refuse_unavailable(flags)
     return replace(
         configuration_options(paths, flags),
         status=flags["status"] or None,
@@ -227,6 +233,8 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
         drain_delay_s=flags["drain_delay"],
+        workers=flags["workers"],
+        hang_time_s=flags["hang_time"],
         watch=flags["watch"],
         log_level=flags["log_level"],
         loop=flags["loop"],
@@ -237,17 +245,6 @@ def secret_folders(given: Sequence[str], environment: Mapping[str, str]) -> tupl
     """Where credentials are looked for by name: the folders given, else the default; then systemd's."""
     own = environment.get("CREDENTIALS_DIRECTORY", "")
     return tuple(dict.fromkeys((*(given or DEFAULT_SECRETS), *((own,) if own else ()))))
-
-
-def _refuse_unavailable(flags: Mapping[str, Any]) -> None:
-    """A flag that asks for what is not there yet is an error, never silently without effect."""
-    workers = flags["workers"]
-    if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) >= 1):
-        raise click.UsageError(f"--workers: {workers!r} is not a number of processes: expected 1")
-    if workers == "auto" or int(workers) > 1:
-        raise click.UsageError(
-            f"--workers {workers}: more than one worker is not available yet; use --workers 1"
-        )
 
 
 def _merged(flag: str, groups: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:

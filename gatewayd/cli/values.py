@@ -16,6 +16,8 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+#: Each has its own sockets for every address.
+MAX_WORKERS: Final = 128
 _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -153,6 +155,17 @@ def read_bind(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(addresses))
 
 
+def read_workers(text: str) -> int:
+    """A number of processes, or ``auto`` for that of the processors we may use."""
+    if text == "auto":
+        from gatewayd.runtime.cgroup import processors
+
+        return min(processors(), MAX_WORKERS)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise ValueError(f"{text!r} is not a number of processes: expected 1 to {MAX_WORKERS}, or auto")
+    return int(text)
+
+
 def read_duration(text: str) -> float:
     """``45s``, ``1m30s``, ``500ms``, ``1.5h`` in seconds; a bare number is seconds."""
     stripped = text.strip()
@@ -180,4 +193,5 @@ LISTEN_ADDRESS: Final = Value("address", read_listen_address)
 STATUS: Final = Value("address|off", read_status)
 BIND: Final = Value("ip", read_bind)
 DURATION: Final = Value("duration", read_duration)
+WORKERS: Final = Value("N|auto", read_workers)
 NAME: Final = Value("name", read_name)

@@ -88,6 +88,10 @@ class Doors:
         """All that are open, each once, in the order of the slots."""
         return {address: _each_once(sockets) for address, sockets in self._open.items()}
 
+    def addresses(self, asked: Iterable[Address]) -> tuple[str, ...]:
+        """What is bound for the addresses ``asked``, printable."""
+        return addresses({address: self._open[address][0] for address in asked if address in self._open})
+
     def settle(self, kept: Collection[Address]) -> None:
         """See :class:`Listening`."""
         self._close({address: self._open.pop(address) for address in self._open.keys() - set(kept)})

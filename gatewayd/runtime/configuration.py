@@ -116,6 +116,10 @@ class ConfigurationReader:
         self._good: Good = {}
         self._former: Good = {}
 
+    def read_from(self, files: FileSource) -> None:
+        """Texts come from ``files`` from now on; what was read stays known."""
+        self._files = files
+
     @property
     def in_force(self) -> Configuration | None:
         """What is served."""

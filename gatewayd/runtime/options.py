@@ -45,6 +45,10 @@ class RunOptions:
     shutdown_time_s: float = 60.0
     #: after TERM: how long new connections are still taken
     drain_delay_s: float = 0.0
+    #: processes that serve; more than one have a supervisor
+    workers: int = 1
+    #: a worker of several that shows no sign of life for so long is replaced
+    hang_time_s: float = 10.0
     #: take in files that change
     watch: bool = True
     log_level: str = "info"

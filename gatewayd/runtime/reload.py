@@ -12,16 +12,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gatewayd.findings import Finding
 from gatewayd.runtime.changes import Changes, changes
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader
-from gatewayd.runtime.deployment import Deployment, NotBound
+from gatewayd.runtime.deployment import NotBound
 from gatewayd.runtime.last_good import Kept
 from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.watched import is_configuration, watched
+from gatewayd.snapshot import Snapshot
 from gatewayd.sources.watch import Watch
 from gatewayd.tls.store import Refreshed
 from gatewayd.upstream.registry import Draft, Registry
@@ -68,6 +69,13 @@ class Outcome:
         return text
 
 
+class Deploying(Protocol):
+    """What puts a snapshot in force: the deployment of this process, or of all workers."""
+
+    async def swap(self, snapshot: Snapshot, draft: Draft) -> bool:
+        """See :meth:`gatewayd.runtime.deployment.Deployment.swap`."""
+
+
 class Reloader:
     """Reloads while a worker serves: when told to, and when a watched file changes."""
 
@@ -76,16 +84,19 @@ class Reloader:
         loop: asyncio.AbstractEventLoop,
         options: RunOptions,
         reader: ConfigurationReader,
-        deployment: Deployment,
+        deployment: Deploying,
         registry: Registry,
         on_outcome: Callable[[Outcome], Any] = lambda _: None,
+        on_renewed: Callable[[], Any] = lambda: None,
     ) -> None:
+        """``on_renewed``: called when credentials that are in use were found to be new, or newly broken."""
         self._loop = loop
         self._options = options
         self._reader = reader
         self._deployment = deployment
         self._registry = registry
         self._on_outcome = on_outcome
+        self._on_renewed = on_renewed
         self._watch = Watch(loop, self._changed, self._watching, self._look_again)
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
@@ -176,7 +187,10 @@ class Reloader:
     async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
         """Whether anything was new."""
         if pending is not None and not any(is_configuration(path, self._options) for path in pending):
-            return bool(await asyncio.to_thread(self._renew))
+            renewed = bool(await asyncio.to_thread(self._renew))
+            if renewed:
+                self._on_renewed()
+            return renewed
         renew = pending is None or any(not is_configuration(path, self._options) for path in pending)
         before = self._reader.in_force
         assert before is not None
@@ -202,6 +216,8 @@ class Reloader:
             await asyncio.to_thread(self._put_in_force, after)
             if self._watched:
                 self._follow()
+        if after.renewed:
+            self._on_renewed()
         same = after.snapshot is before.snapshot
         result = REFUSED if reason else UNCHANGED if same else IN_FORCE
         told = _said(after) != _said(before) or (

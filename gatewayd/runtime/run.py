@@ -5,12 +5,13 @@ from __future__ import annotations
 from gatewayd.runtime import process
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.single import run_single
+from gatewayd.runtime.supervisor import run_supervisor
 
 
 def run(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
     sink = process.prepare(options.log_level)
     try:
-        return run_single(options, sink)
+        return run_supervisor(options, sink) if options.workers > 1 else run_single(options, sink)
     finally:
         process.end_logs(sink)

@@ -19,14 +19,11 @@ from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.runtime.servers import Servers
 from gatewayd.runtime.standing import Standing
-from gatewayd.runtime.worker import LOADING, SERVING, Worker
+from gatewayd.runtime.worker import LAST_S, LOADING, SERVING, Worker
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
 
 _log = logging.getLogger("gatewayd.runtime")
-
-#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
-LAST_S = 10.0
 
 
 def run_single(options: RunOptions, sink: LogSink | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from gatewayd import __version__
 from gatewayd.findings import count
@@ -29,14 +29,23 @@ def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
     return text if len(listed) <= shown else f"{text} and {len(listed) - shown} more"
 
 
+class Served(NamedTuple):
+    """A listener, for whoever has none."""
+
+    spec: ListenerSpec
+    #: printable
+    addresses: tuple[str, ...]
+
+
 def serving(
     configuration: Configuration,
-    listeners: Sequence[Listener],
+    listeners: Sequence[Listener | Served],
     status: Sequence[str],
     options: RunOptions,
     metrics: Sequence[str] = (),
+    workers: Sequence[int] = (),
 ) -> str:
-    """The report of a worker that has just become ready."""
+    """The report of a service that has just become ready. ``workers``: their processes, if there are several."""
     snapshot = configuration.snapshot
     hosts = sum(
         len(chain.routes.virtual_hosts)
@@ -55,6 +64,8 @@ def serving(
         lines.append(f"  status    http://{address}/healthz/ready")
     for address in metrics:
         lines.append(f"  metrics   http://{address}/stats/prometheus")
+    if workers:
+        lines.append(f"  workers   processes {', '.join(map(str, workers))}")
     lines += [f"  note      {sentence}" for sentence in options.without_effect]
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
@@ -70,7 +81,7 @@ def standing(configuration: Configuration, listeners: int) -> str:
     return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
 
 
-def _listener_lines(listener: Listener) -> list[str]:
+def _listener_lines(listener: Listener | Served) -> list[str]:
     spec = listener.spec
     scheme = _scheme(spec)
     bound = "  ".join(

@@ -40,6 +40,8 @@ SERVING: Final = "SERVING"
 DRAINING: Final = "DRAINING"
 STOPPED: Final = "STOPPED"
 
+#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
+LAST_S: Final = 10.0
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
 #: How often a draining worker looks whether it is empty.

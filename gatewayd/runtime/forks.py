@@ -1,0 +1,70 @@
+"""Making a worker by fork: what the copy must let go of before it does anything else.
+
+The copy has all that its supervisor has: descriptors of other workers, connections of operators, signal handlers that
+would wake the wrong process. Python objects that stand for them stay where they are and are never touched again; the
+descriptors are closed, whoever opened them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import warnings
+from collections.abc import Iterable
+from typing import Final
+
+from gatewayd.runtime.process import SIGNALS
+
+_PR_SET_PDEATHSIG: Final = 1
+_STANDARD: Final = frozenset({0, 1, 2})
+_ALL: Final = {*SIGNALS, signal.SIGCHLD}
+
+
+def fork(keep: Iterable[int]) -> int:
+    """As ``os.fork``. The child keeps the descriptors ``keep`` and the standard ones.
+
+    The child has no signal handlers, ignores what it is sent, and hears no signal before :func:`hear_signals`.
+    """
+    parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    try:
+        with warnings.catch_warnings():
+            # There may be threads: one that waits for files to change, and idle ones. None of them holds a lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError:
+        hear_signals()
+        raise
+    if pid:
+        hear_signals()
+        return pid
+    signal.set_wakeup_fd(-1)
+    for number in _ALL:
+        signal.signal(number, signal.SIG_IGN if number in SIGNALS else signal.SIG_DFL)
+    close_others(keep)
+    _notice_death_of(parent)
+    return 0
+
+
+def hear_signals() -> None:
+    """Signals are delivered again; those that came meanwhile come now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
+
+
+def close_others(keep: Iterable[int]) -> None:
+    """Close every descriptor but ``keep`` and the standard ones."""
+    kept = _STANDARD.union(keep)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):  # the one of the listing itself
+                os.close(int(name))
+
+
+def _notice_death_of(parent: int) -> None:
+    """A worker that hangs when its supervisor dies hears of it all the same: see ``member.py``."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGALRM)
+    if os.getppid() != parent:  # it died in between
+        signal.raise_signal(signal.SIGALRM)
