@@ -8,14 +8,12 @@ other work between them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, cast
 
-from gatewayd.listeners.sockets import socket_address
+from gatewayd.listeners.sockets import remove_file, socket_address
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
@@ -131,6 +129,7 @@ class TinyServer:
         #: what is served, as (host, port) or ("unix:/path", 0)
         self.addresses: tuple[tuple[str, int], ...] = ()
         self._servers: list[asyncio.AbstractServer] = []
+        self._sockets: tuple[socket.socket, ...] = ()
 
     def admit(self, connection: _Connection) -> bool:
         """Take a connection, unless there are too many."""
@@ -141,6 +140,7 @@ class TinyServer:
 
     async def serve(self, loop: asyncio.AbstractEventLoop, sockets: Sequence[socket.socket]) -> None:
         """Serve on ``sockets``, which are closed with the server."""
+        self._sockets = tuple(sockets)
         self.addresses = tuple(socket_address(sock) for sock in sockets)
         for sock in sockets:
             if sock.family == socket.AF_UNIX:
@@ -153,12 +153,10 @@ class TinyServer:
 
     def close(self) -> None:
         """Stop serving and cut the connections."""
+        for sock in self._sockets:
+            remove_file(sock)
         for server in self._servers:
             server.close()
         self._servers = []
-        for host, _ in self.addresses:
-            if host.startswith("unix:/"):
-                with contextlib.suppress(OSError):
-                    os.unlink(host.removeprefix("unix:"))
         for connection in list(self.connections):
             connection.abort()

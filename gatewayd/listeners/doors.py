@@ -84,9 +84,14 @@ class Doors:
         """What the worker in ``slot`` accepts on."""
         return {address: sockets[slot] for address, sockets in self._open.items()}
 
-    def all_sockets(self) -> dict[Address, tuple[socket.socket, ...]]:
-        """All that are open, each once, in the order of the slots."""
-        return {address: _each_once(sockets) for address, sockets in self._open.items()}
+    def own_sockets(self) -> list[tuple[Address, socket.socket]]:
+        """All that are open and not systemd's, each once, in the order of the slots."""
+        return [
+            (address, sock)
+            for address, sockets in self._open.items()
+            for sock in _each_once(sockets)
+            if not self.inherited.is_given(sock)
+        ]
 
     def addresses(self, asked: Iterable[Address]) -> tuple[str, ...]:
         """What is bound for the addresses ``asked``, printable."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gatewayd.listeners.sockets import Address, printable, socket_address
+from gatewayd.listeners.sockets import Address, close_sockets, own_files, printable, socket_address
 
 _log = logging.getLogger("gatewayd.listeners")
 
@@ -74,6 +74,10 @@ class Inherited:
             fitting += fresh
         return found
 
+    def is_given(self, sock: socket.socket) -> bool:
+        """Whether ``sock`` is systemd's."""
+        return any(each.sock is sock for each in self.given)
+
     def give_back(self, sock: socket.socket) -> bool:
         """Whether ``sock`` is systemd's: nobody is served on it any more, and it stays open."""
         for each in self.given:
@@ -81,6 +85,13 @@ class Inherited:
                 each.taken = False
                 return True
         return False
+
+    def close_former(self) -> None:
+        """Close what a predecessor left and nobody asked for: it is not in the configuration any more."""
+        for sockets in self.former.values():
+            own_files(sockets)
+            close_sockets(sockets)
+        self.former = {}
 
     def report(self) -> None:
         """Say which sockets nobody asked for."""

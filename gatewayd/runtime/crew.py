@@ -23,8 +23,10 @@ from typing import Any, Final
 from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.sockets import Address
+from gatewayd.runtime import process
 from gatewayd.runtime.backoff import Backoff
 from gatewayd.runtime.channel import MAX_FDS, Channel, ChannelClosed, ChannelError, make_pair
+from gatewayd.runtime.handover import Former
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.pulse import Pulse
 from gatewayd.runtime.worker import LAST_S
@@ -43,6 +45,7 @@ STAND_IN_S: Final = 0.5
 CONFIGURE_S: Final = 60.0
 #: How often pulses are felt.
 PULSE_S: Final = 1.0
+_FLUSH_S: Final = 1.0
 #: From the signal that has a hanging worker say where it is, to the one that ends it.
 _LAST_WORDS_S: Final = 1.0
 
@@ -53,6 +56,7 @@ class Child:
 
     pid: int
     slot: int
+    #: of its pulse; -1 for one of the program before ours, which does not beat here
     place: int
     channel: Channel
     state: str = STARTING
@@ -177,7 +181,18 @@ class Crew:
     def forked(self, order: Order, pid: int) -> None:
         """``order`` was carried out."""
         order.theirs.close()
+        order.child.set_result(self._know(pid, order.slot, order.place, order.ours))
 
+    def adopt(self, former: Former) -> None:
+        """``former`` serves its slot until there is one of ours. It knows no configuration of ours."""
+        child = self._know(former.pid, former.slot, -1, former.channel)
+        if former.serves and former.slot < len(self.current):
+            child.become(READY)
+            self.current[former.slot] = child
+        else:
+            self._send_away(child, "retire")
+
+    def _know(self, pid: int, slot: int, place: int, channel: socket.socket) -> Child:
         async def ready(arguments: dict[str, Any], fds: list[int]) -> None:
             if child.state == STARTING:
                 child.become(READY)
@@ -186,9 +201,9 @@ class Crew:
             _log.info("%s asks to be replaced", child.title)
             self._spawn(self.replace(child))
 
-        channel = Channel(self._loop, order.ours, {"ready": ready, "replace_me": replace_me})
-        child = self.children[pid] = Child(pid, order.slot, order.place, channel)
-        order.child.set_result(child)
+        own = Channel(self._loop, channel, {"ready": ready, "replace_me": replace_me})
+        child = self.children[pid] = Child(pid, slot, place, own)
+        return child
 
     def failed(self, order: Order, error: OSError) -> None:
         """``order`` could not be carried out."""
@@ -229,7 +244,8 @@ class Crew:
         if child is None:
             return
         child.channel.close()
-        self.pulse.release(child.place)
+        if child.place >= 0:
+            self.pulse.release(child.place)
         code = os.waitstatus_to_exitcode(status)
         if child.state == LEAVING and code in (EXIT_OK, EXIT_DRAIN_TIMED_OUT):
             _log.info("%s has ended%s", child.title, "" if code == EXIT_OK else ", with connections cut")
@@ -237,7 +253,7 @@ class Crew:
                 self.exit_code = self.exit_code or code
         else:
             self.deaths += 1
-            _log.error("%s has died: %s", child.title, _words(code))
+            _log.error("%s has died: %s", child.title, process.ending(status))
             child.become(LEAVING)
             if self.current[child.slot] is child:
                 self._spawn(self._start_again(child.slot))
@@ -276,6 +292,8 @@ class Crew:
         late = self._felt and now - self._felt > 2 * PULSE_S
         self._felt = now
         for child in self.children.values():
+            if child.place < 0:
+                continue
             if late:
                 # We hung ourselves, or the whole machine did: nobody's fault.
                 self.pulse.beat(child.place, now)
@@ -334,7 +352,8 @@ class Crew:
         return errors
 
     def _serving(self) -> list[Child]:
-        return [child for child in self.children.values() if child.state != LEAVING]
+        """Our own that serve, or are about to."""
+        return [child for child in self.children.values() if child.state != LEAVING and child.place >= 0]
 
     def _pass_sockets(self, child: Child, slot: int, only: Collection[Address] | None = None) -> None:
         bound = self._doors.bound(slot)
@@ -353,6 +372,17 @@ class Crew:
             fds = fds[used:]
 
     # Ending
+
+    async def flushed(self) -> None:
+        """Wait until all that was told is on its way."""
+        await asyncio.gather(*(child.channel.flushed(_FLUSH_S) for child in self.children.values()))
+
+    def left(self) -> list[tuple[int, int, bool, int]]:
+        """What a program that takes over has to know: process, slot, whether it serves, descriptor of the channel."""
+        return [
+            (child.pid, child.slot, child.state == READY, child.channel.fileno())
+            for child in self.children.values()
+        ]
 
     def end(self, word: str) -> None:
         """Tell all to go: ``terminate`` or ``stop``. No other is started."""
@@ -382,12 +412,3 @@ class Crew:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("something about a worker failed", exc_info=error)
-
-
-def _words(code: int) -> str:
-    """``killed by SIGKILL`` or ``exit code 1``."""
-    if code >= 0:
-        return f"exit code {code}"
-    with suppress(ValueError):
-        return f"killed by {signal.Signals(-code).name}"
-    return f"killed by signal {-code}"

@@ -15,20 +15,20 @@ import warnings
 from collections.abc import Iterable
 from typing import Final
 
-from gatewayd.runtime.process import SIGNALS
+from gatewayd.runtime.process import SIGNALS, hear_signals
 
 _PR_SET_PDEATHSIG: Final = 1
 _STANDARD: Final = frozenset({0, 1, 2})
-_ALL: Final = {*SIGNALS, signal.SIGCHLD}
 
 
 def fork(keep: Iterable[int]) -> int:
     """As ``os.fork``. The child keeps the descriptors ``keep`` and the standard ones.
 
-    The child has no signal handlers, ignores what it is sent, and hears no signal before :func:`hear_signals`.
+    The child has no signal handlers, ignores what it is sent, and hears no signal before
+    :func:`~gatewayd.runtime.process.hear_signals`.
     """
     parent = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         with warnings.catch_warnings():
             # There may be threads: one that waits for files to change, and idle ones. None of them holds a lock.
@@ -41,16 +41,12 @@ def fork(keep: Iterable[int]) -> int:
         hear_signals()
         return pid
     signal.set_wakeup_fd(-1)
-    for number in _ALL:
-        signal.signal(number, signal.SIG_IGN if number in SIGNALS else signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     close_others(keep)
     _notice_death_of(parent)
     return 0
-
-
-def hear_signals() -> None:
-    """Signals are delivered again; those that came meanwhile come now."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
 
 
 def close_others(keep: Iterable[int]) -> None:

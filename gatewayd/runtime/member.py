@@ -24,7 +24,6 @@ from gatewayd.observe import logs
 from gatewayd.runtime import process
 from gatewayd.runtime.channel import Channel, ChannelError
 from gatewayd.runtime.configuration import ConfigurationReader, Refused
-from gatewayd.runtime.forks import hear_signals
 from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.pulse import Pulse
@@ -145,7 +144,7 @@ class Member:
         self.loop.add_signal_handler(signal.SIGTERM, lambda: self.channel.tell("replace_me"))
         self.loop.add_signal_handler(signal.SIGQUIT, self.worker.dump)
         signal.signal(signal.SIGALRM, self._deadline)
-        hear_signals()
+        process.hear_signals()
 
     def _deadline(self, *_: object) -> None:
         """The supervisor has died. If the loop turns, the channel has said so; if it hangs, there shall be an end."""

@@ -40,12 +40,28 @@ def prepare(log_level: str) -> LogSink | None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # Not by an exception: it could come up in anything, half-made objects included. Nothing is open yet.
         signal.signal(number, lambda *_: os._exit(EXIT_OK))
+    hear_signals()  # the program before may have held them back
     with contextlib.suppress(ValueError, OSError):
         # A dump would hold the private keys (hardening 9.15).
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     memory.tune_allocator()
     memory.begin_loading()
     return sink
+
+
+def hear_signals() -> None:
+    """Signals that were held back are delivered, those that came meanwhile included."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def ending(status: int) -> str:
+    """``exit code 78`` or ``killed by SIGKILL``, by a status of waitpid."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
 
 
 def new_loop(name: str) -> asyncio.AbstractEventLoop:

@@ -46,6 +46,17 @@ class Servers:
                 errors.append(f"{name} port: {error}")
         return errors
 
+    def own_sockets(self, doors: Doors) -> list[tuple[Address, socket]]:
+        """All that are open and not systemd's, by the addresses that were asked for."""
+        asked = {"status": self.options.status, "metrics": self.options.metrics}
+        return [
+            (address, sock)
+            for name, sockets in self.sockets.items()
+            if (address := asked[name]) is not None
+            for sock in sockets
+            if not doors.inherited.is_given(sock)
+        ]
+
     async def serve_status(self, loop: asyncio.AbstractEventLoop, readiness: Readiness) -> None:
         """Say from now on whether traffic is welcome."""
         await self._serve(loop, "status", StatusServer(readiness))

@@ -25,10 +25,16 @@ from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
 from gatewayd.observe.log_sink import LogSink
-from gatewayd.runtime import memory, summary
-from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
+from gatewayd.runtime import memory, process, summary
+from gatewayd.runtime.configuration import (
+    Configuration,
+    ConfigurationReader,
+    Refused,
+    first_configuration,
+)
 from gatewayd.runtime.crew import PULSE_S, Crew, Order
 from gatewayd.runtime.forks import fork
+from gatewayd.runtime.handover import Handover, Leaving, take
 from gatewayd.runtime.member import Share, run_member
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
@@ -36,6 +42,17 @@ from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.runtime.rollout import Rollout
 from gatewayd.runtime.servers import Servers
 from gatewayd.runtime.standing import Standing
+from gatewayd.runtime.upgrade import (
+    LIMIT_S,
+    NotUpgraded,
+    become,
+    end,
+    last_lines,
+    read_all,
+    refuse_what_would_be_lost,
+    spawn,
+    trial_environment,
+)
 from gatewayd.runtime.worker import DRAINING, LAST_S, LOADING, SERVING, STOPPED
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.sources import Disk, Recorder
@@ -46,6 +63,8 @@ _log = logging.getLogger("gatewayd.supervisor")
 
 #: How long workers that were told to stop at once may take.
 _STOP_S: Final = 5.0
+#: After a take-over: how often the configuration is tried again.
+_TRY_AGAIN_S: Final = 2.0
 #: A fork waits for threads to end; looked at this often.
 _QUIET_S: Final = 0.01
 
@@ -113,9 +132,11 @@ class Supervisor:
         self._late_loop, loop_to_come = LateLoop.make()
         self._registry = Registry(loop_to_come)
         # None: started with it closed
-        self._recorder = Recorder(Disk(getattr(sys.stdin, "buffer", None)))
+        self._disk = Disk(getattr(sys.stdin, "buffer", None))
+        self._recorder = Recorder(self._disk)
         self._reader = ConfigurationReader(options, self._recorder)
-        self._doors = Doors(options.workers, Inherited(given=from_systemd(os.environ)))
+        self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
+        self._doors = Doors(options.workers, self._handover.inherited)
         self.crew = Crew(loop, options, self._doors, loop.stop)
         self.crew.on_change = self._look_at_crew
         self._rollout = Rollout(self._doors, self._registry, self._recorder, self.crew)
@@ -124,6 +145,9 @@ class Supervisor:
         self._reloader: Reloader | None = None
         self._gone = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._upgrading: asyncio.Task[None] | None = None
+        #: programs on trial, by process
+        self._trials: dict[int, asyncio.Future[int]] = {}
 
     async def run(self) -> int:
         """Load, have the workers serve until stopped, clean up; the exit code."""
@@ -142,16 +166,15 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Open everything that can fail, and only then make workers; raises ``Refused``."""
-        configuration = first_configuration(self._reader, self.options, self._registry.adopt)
+        if self._handover.children:
+            configuration = await self._take_over()
+        else:
+            configuration = first_configuration(self._reader, self.options, self._registry.adopt)
+            self._open_sockets(configuration.snapshot.listeners)
+            await self._begin()
         self._rollout.forget_texts()
-        self._open_sockets(configuration.snapshot.listeners)
-        self._listen_to_signals()
-        if self._sink is not None:
-            self._sink.attach(self.loop)
-        await self._servers.serve_status(self.loop, self.readiness)
         memory.end_loading()
-        self._feel_pulses()
-        if not await self.crew.start() and self.state == LOADING:
+        if not await self.crew.start() and self.state == LOADING and not self.crew.ready:
             self.stop()
             raise Refused("no worker could be started (see above)", EXIT_RUNTIME)
         if self.state != LOADING:  # told to stop meanwhile
@@ -168,6 +191,7 @@ class Supervisor:
             lambda: self.crew.tell("renew"),
         )
         self._reloader.start(watch=self.options.watch)
+        self._doors.inherited.close_former()
         self._doors.inherited.report()
         served = [
             summary.Served(spec, self._doors.addresses(spec.bind))
@@ -178,6 +202,37 @@ class Supervisor:
         summary.say(summary.serving(configuration, served, status, self.options, metrics, workers))
         self._standing.ready()
         self.notifier.watch(self.loop)
+        self._handover.done()
+
+    async def _begin(self) -> None:
+        """Be there for signals and operators."""
+        self._listen_to_signals()
+        if self._sink is not None:
+            self._sink.attach(self.loop)
+        await self._servers.serve_status(self.loop, self.readiness)
+        self._feel_pulses()
+
+    async def _take_over(self) -> Configuration:
+        """The workers of the program before serve while we load, and for as long as we cannot."""
+        errors = self._servers.open(self._doors)
+        if errors:
+            raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
+        for former in self._handover.children:
+            self.crew.adopt(former)
+        self.readiness.release("starting")
+        await self._begin()
+        self._reap()
+        while True:
+            try:
+                configuration = await asyncio.to_thread(
+                    first_configuration, self._reader, self.options, self._registry.adopt
+                )
+                self._doors.open(configuration.snapshot.listeners)
+            except (Refused, NotBound) as error:
+                _log.error("the workers of the program before serve on: %s", str(error).replace("\n", "; "))
+                await asyncio.sleep(_TRY_AGAIN_S)
+            else:
+                return configuration
 
     def _open_sockets(self, specs: tuple[ListenerSpec, ...]) -> None:
         """Those of all listeners and of our own ports, or all errors at once."""
@@ -197,13 +252,17 @@ class Supervisor:
         orders = self.crew.orders
         if not orders:
             return
-        if self._threads.at_work or (self._reloader is not None and self._reloader.busy):
+        if self._busy():
             # What a thread has half done, a copy would have for good.
             self.loop.call_later(_QUIET_S, self.loop.stop)
             return
         memory.exempt()
         while orders:
             self._carry_out(orders.popleft())
+
+    def _busy(self) -> bool:
+        """Whether anything is half done."""
+        return self._threads.at_work or (self._reloader is not None and self._reloader.busy)
 
     def _carry_out(self, order: Order) -> None:
         share = self._share(order)
@@ -254,7 +313,10 @@ class Supervisor:
                 break
             if not pid:
                 break
-            self.crew.exited(pid, status)
+            if pid in self._trials:
+                self._trials.pop(pid).set_result(status)
+            else:
+                self.crew.exited(pid, status)
         if self.crew.ending and not self.crew.children:
             self._gone.set()
 
@@ -277,7 +339,7 @@ class Supervisor:
             signal.SIGINT: self.stop,
             signal.SIGHUP: self.reload,
             signal.SIGUSR1: self.reopen,
-            signal.SIGUSR2: lambda: _log.warning("USR2: upgrade is not available yet"),
+            signal.SIGUSR2: self.on_upgrade,
             signal.SIGQUIT: self.dump,
         }
         for number, handler in handlers.items():
@@ -345,6 +407,55 @@ class Supervisor:
         if last is not None:
             _log.warning("%s", last.line)
         self.crew.tell_all("dump")
+
+    # Upgrade
+
+    def on_upgrade(self) -> None:
+        """USR2: become the program that is on the disk now, on the same sockets."""
+        self._upgrading = self._upgrading or self.loop.create_task(self._try_upgrade())
+
+    async def _try_upgrade(self) -> None:
+        try:
+            await self.upgrade()
+        except NotUpgraded as error:
+            _log.error("not upgraded, this program serves on: %s", error)
+        finally:
+            self._upgrading = None
+
+    async def upgrade(self) -> None:
+        """Try the new program, and become it. Returns only by raising ``NotUpgraded``."""
+        if self.state != SERVING:
+            raise NotUpgraded(f"not while {self.state}")
+        refuse_what_would_be_lost(self._reader.in_force)
+        await self._try_new_program()
+        _log.info("the new program takes over")
+        await self.crew.flushed()
+        while self._busy():  # noqa: ASYNC110, threads and workers decide
+            await asyncio.sleep(_QUIET_S)
+        # From here on nothing else runs in this process.
+        sockets = self._doors.own_sockets() + self._servers.own_sockets(self._doors)
+        leaving = Leaving(sockets, self._doors.inherited.given, self.crew.left())
+        environment, fds = leaving.write()
+        try:
+            become({**environment, **self.notifier.environment()}, fds, stdin=self._disk.stdin_text)
+        finally:
+            os.close(fds[0])
+
+    async def _try_new_program(self) -> None:
+        ours, theirs = os.pipe()
+        try:
+            pid = spawn(trial_environment(), stdin=self._disk.stdin_text, output_fd=theirs)
+        finally:
+            os.close(theirs)
+        ended = self._trials[pid] = self.loop.create_future()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                said, status = await asyncio.gather(read_all(self.loop, ours), ended)
+        except TimeoutError:
+            end(pid)
+            raise NotUpgraded(f"the new one has not loaded in {LIMIT_S:g} s") from None
+        if status:
+            raise NotUpgraded(f"the new one ended in a trial: {process.ending(status)}\n{last_lines(said)}")
 
     # The end
 

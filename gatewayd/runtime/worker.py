@@ -80,6 +80,7 @@ class Worker:
         self._sink = sink
         self._reminder: Reminder | None = None
         self._descriptor_limit = 0
+        self._retiring = False
         self._drain_timer: asyncio.TimerHandle | None = None
         self._drain_limit = 0.0
         self._tunnel_limit = 0.0
@@ -204,6 +205,11 @@ class Worker:
 
         The second time: stop now. With ``--drain-delay`` new connections are taken until it is over.
         """
+        if self._retiring and self.deployment is not None:
+            self._retiring = False
+            self._cancel_drain_timer()
+            self._drain(Deployment.drain)
+            return
         if self.state != SERVING:
             self.stop()
             return
@@ -222,8 +228,11 @@ class Worker:
         Every connection is told so with its next answer; who asks nothing is let go when the drain time is over.
         """
         if self.state == SERVING:
+            self._retiring = True
             self._leave()
             self._drain(Deployment.retire)
+        elif self.state == LOADING:
+            self.stop()
 
     def _leave(self) -> None:
         self.state = DRAINING

@@ -47,6 +47,8 @@ class Disk:
 
     def __init__(self, stdin: BinaryIO | None = None) -> None:
         self._stdin = stdin
+        #: what it held, once it was read
+        self.stdin_text: bytes | None = None
 
     def find(self, paths: Sequence[str]) -> Iterable[FoundFile]:
         """As :func:`~gatewayd.sources.files.find_files`."""
@@ -69,4 +71,7 @@ class Disk:
 
     def read(self, found: FoundFile, limits: Limits) -> bytes:
         """As :func:`~gatewayd.sources.files.read_bytes`."""
-        return read_bytes(found, self._stdin, limits)
+        data = read_bytes(found, self._stdin, limits)
+        if found.path is None:
+            self.stdin_text = data
+        return data
