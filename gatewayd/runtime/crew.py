@@ -145,23 +145,26 @@ class Crew:
     async def fill(self, slot: int) -> bool:
         """Have a new worker serve ``slot``, and let go who served it so far; whether that went well."""
         async with self._locks[slot]:
-            if self.ending:
-                return False
-            child = await self._launch(slot)
-            if child is None:
-                return False
-            former, self.current[slot] = self.current[slot], child
-            for other in self.ready:
-                if slot in other.stands_in:
-                    other.stands_in.discard(slot)
-                    other.channel.tell("step_back", {"slot": slot})
-            if former is not None and former.state != LEAVING:
-                self._send_away(former, "retire")
-            self.on_change()
-            return True
+            return await self._fill(slot)
+
+    async def _fill(self, slot: int) -> bool:
+        child = await self._launch(slot)
+        if child is None:
+            return False
+        former, self.current[slot] = self.current[slot], child
+        for other in self.ready:
+            if slot in other.stands_in:
+                other.stands_in.discard(slot)
+                other.channel.tell("step_back", {"slot": slot})
+        if former is not None and former.state != LEAVING:
+            self._send_away(former, "retire")
+        self.on_change()
+        return True
 
     async def _launch(self, slot: int) -> Child | None:
         """Make a worker; None if it does not become ready."""
+        if self.ending:
+            return None
         ours, theirs = make_pair()
         place = self.pulse.reserve(time.monotonic())
         order = Order(slot, place, ours, theirs, self._loop.create_future())
@@ -217,11 +220,12 @@ class Crew:
 
     async def replace(self, child: Child) -> bool:
         """Have a new worker in the slot of ``child``; whether that went well, or was not needed any more."""
-        if self.current[child.slot] is not child:
-            return True
-        if await self.fill(child.slot):
-            return True
-        _log.error("%s could not be replaced, and goes on", child.title)
+        await child.settled.wait()
+        async with self._locks[child.slot]:
+            if self.current[child.slot] is not child or await self._fill(child.slot):
+                return True
+        if not self.ending:
+            _log.error("%s could not be replaced, and goes on", child.title)
         return False
 
     async def replace_all(self) -> bool:

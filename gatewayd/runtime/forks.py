@@ -24,7 +24,7 @@ _STANDARD: Final = frozenset({0, 1, 2})
 def fork(keep: Iterable[int]) -> int:
     """As ``os.fork``. The child keeps the descriptors ``keep`` and the standard ones.
 
-    The child has no signal handlers, ignores what it is sent, and hears no signal before
+    What the child is sent waits until it has handlers of its own, and calls
     :func:`~gatewayd.runtime.process.hear_signals`.
     """
     parent = os.getpid()
@@ -42,8 +42,6 @@ def fork(keep: Iterable[int]) -> int:
         return pid
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
     close_others(keep)
     _notice_death_of(parent)
     return 0

@@ -144,6 +144,8 @@ class Member:
         self.loop.add_signal_handler(signal.SIGTERM, lambda: self.channel.tell("replace_me"))
         self.loop.add_signal_handler(signal.SIGQUIT, self.worker.dump)
         signal.signal(signal.SIGALRM, self._deadline)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         process.hear_signals()
 
     def _deadline(self, *_: object) -> None:
