@@ -35,6 +35,7 @@ FLOORS = {
     "tls": 2,
     "observe": 2,
     "resources": 2,
+    "cells": 1,
     "errors": 1,
     "exit_codes": 1,
     "grpc_status": 1,

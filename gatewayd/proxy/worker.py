@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, MutableSet
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
+from gatewayd.errors import OVERLOADED
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1 import head, response
 from gatewayd.http.h1.edge import Edge
@@ -21,7 +23,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
-from gatewayd.proxy.plan import Planner
+from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.routing.table import RouteTable
@@ -30,11 +32,15 @@ from gatewayd.timing import DeadlineWheel
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
 
+_OVERLOADED = Plan(OVERLOADED)
+
 
 class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
-    __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "gone", "number")
+    __slots__ = (
+        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "number",
+    )  # fmt: skip
 
     def __init__(
         self, proxy: Proxy, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
@@ -51,6 +57,7 @@ class Port:
         self.number: int
         self.edge: Edge
         self._put(chain)
+        proxy.ports.add(self)
 
     def __call__(self, announced: Any = None) -> ServerConnection:
         """A new connection; ``announced``: what a PROXY protocol header said (``remote``, ``local``)."""
@@ -59,7 +66,15 @@ class Port:
     def _put(self, chain: Any) -> None:
         #: the Gateway's own port number (semantics 2.1.4)
         self.number = chain.port
-        self.edge = make_edge(self._proxy, chain)
+        self.edge = edge = make_edge(self._proxy, chain)
+        self._begin = edge.begin
+        if self._proxy.refusing:
+            self.refuse(True)
+
+    def refuse(self, refusing: bool) -> None:
+        """Answer requests that begin from now on with 503, or serve them again."""
+        edge = self.edge
+        edge.begin = _refusing(self._proxy, self._begin) if refusing else self._begin
 
     def use(self, chain: Any) -> None:
         """Put ``chain`` in force for requests that begin from now on."""
@@ -187,10 +202,28 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
 
 
+def _refusing(
+    proxy: Proxy, begin: Callable[[Any, ParsedRequest], None]
+) -> Callable[[Any, ParsedRequest], None]:
+    """In place of ``begin`` while there is too much to do: nothing is routed, and nobody is asked."""
+
+    def refuse(stream: ServerConnection, request: ParsedRequest) -> None:
+        if request.error is not None:
+            begin(stream, request)  # it is wrong whenever it comes
+            return
+        proxy.refused += 1
+        request.plan, request.plan_for = _OVERLOADED, None
+        Exchange(proxy, stream, request).begin()
+
+    return refuse
+
+
 class Proxy:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_connections", "_registry", "date", "discouraging", "log", "loop", "wheel")
+    __slots__ = (
+        "_connections", "_registry", "date", "discouraging", "log", "loop", "ports", "refused", "refusing", "wheel",
+    )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, registry: Any, log: Callable[[StreamInfo], None]
@@ -204,6 +237,16 @@ class Proxy:
         #: connections that come now are told to end after their first answer
         self.discouraging = False
         self._connections: list[MutableSet[Any]] = []
+        self.ports: WeakSet[Port] = WeakSet()
+        #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever
+        self.refusing = False
+        self.refused = 0
+
+    def refuse(self, refusing: bool) -> None:
+        """Answer all requests that begin from now on with 503, or serve them again."""
+        self.refusing = refusing
+        for port in self.ports:
+            port.refuse(refusing)
 
     def watch(self, connections: MutableSet[Any]) -> None:
         """Look after the timeouts of ``connections``, those of one listener, from now on."""

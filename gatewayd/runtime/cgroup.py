@@ -13,6 +13,8 @@ from typing import Final
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _SELF: Final = Path("/proc/self/cgroup")
+#: Pages of files, which are in use only as long as nobody needs the memory; shared memory is not among them.
+_CACHES: Final = frozenset({"active_file", "inactive_file"})
 #: Version 1 says "none" by a number near the end of its range.
 _NO_LIMIT: Final = 1 << 60
 
@@ -35,18 +37,18 @@ class Memory:
                 self._stat = folder / "memory.stat"
 
     def used_bytes(self) -> int:
-        """What the group uses and would not give back by itself: without the cache of files that nobody touches."""
+        """What the group uses and the kernel could not take back before it kills: without cached files."""
         if self._used is None or self._stat is None:
             return 0
-        idle = 0
-        try:
-            for line in self._stat.read_text().splitlines():
-                name, _, value = line.partition(" ")
-                if name in ("inactive_file", "total_inactive_file"):
-                    idle = int(value)
-        except (OSError, ValueError):
-            idle = 0
-        return max(0, _number(self._used) - idle)
+        # Version 1 says the group's own and, by "total_", that of the groups below it as well.
+        cached: dict[str, int] = {}
+        for line in _text(self._stat).splitlines():
+            name, _, value = line.partition(" ")
+            if name.removeprefix("total_") in _CACHES and value.isdecimal():
+                cached[name.removeprefix("total_")] = max(
+                    int(value), cached.get(name.removeprefix("total_"), 0)
+                )
+        return max(0, _number(self._used) - sum(cached.values()))
 
 
 def processors(root: Path = _ROOT, own: Path = _SELF) -> int:

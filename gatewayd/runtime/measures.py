@@ -209,10 +209,16 @@ class Measures:
     def _process_families(self) -> Iterator[Family]:
         build = labels(version=__version__, python=platform.python_version())
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        overloaded, refused = self._deployment.overload
         for name, kind, help, text, value in (
             ("gatewayd_build_info", GAUGE, "What runs.", build, 1.0),
             ("gatewayd_loop_lag_seconds", GAUGE, "The longest delay of a tick in the last minute.", "",
              round(max(self._lags, default=0.0), 6)),
+            ("gatewayd_overloaded", GAUGE, "Whether new requests get 503 for want of time or memory.", "",
+             int(overloaded)),
+            ("gatewayd_overload_refused_total", COUNTER, "Requests that got 503 for it.", "", refused),
+            ("gatewayd_unshared_counters_total", COUNTER, "Counters that the workers could not share.", "",
+             self._registry.unshared),
             ("process_cpu_seconds_total", COUNTER, "User and system time.", "",
              round(usage.ru_utime + usage.ru_stime, 6)),
             ("process_resident_memory_bytes", GAUGE, "Resident memory.", "", _resident_bytes()),

@@ -72,6 +72,14 @@ def exempt() -> None:
     gc.freeze()
 
 
+def give_back() -> None:
+    """Look for garbage, and give what is free back to the system: there is too little memory."""
+    gc.collect()
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 @contextlib.contextmanager
 def beside_traffic() -> Iterator[None]:
     """For work in a thread while the loop serves: short turns, and no collection in the midst of it.

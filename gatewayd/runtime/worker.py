@@ -27,10 +27,12 @@ from gatewayd.observe.log_sink import LogSink
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
+from gatewayd.runtime.cgroup import Memory
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader, Refused
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.overload import Overload
 from gatewayd.upstream.registry import Registry
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -77,6 +79,7 @@ class Worker:
         #: called at every tick, about once a second
         self.on_tick: Callable[[], Any] = lambda: None
         self._listening = listening
+        self._overload: Overload | None = None
         self._sink = sink
         self._reminder: Reminder | None = None
         self._descriptor_limit = 0
@@ -113,6 +116,8 @@ class Worker:
         if self.state != LOADING:  # told to stop meanwhile
             return
         self._reminder = Reminder(self.loop, configuration.certificates.store)
+        self._overload = Overload(self.loop, proxy, intake, self.registry, Memory())
+        self._overload.start()
         self.state = SERVING
         self.readiness.release("starting")
         self._tick(proxy)
@@ -284,6 +289,8 @@ class Worker:
         """Cut what is left and write what there is to write."""
         if self._reminder is not None:
             self._reminder.close()
+        if self._overload is not None:
+            self._overload.close()
         if self.deployment is not None:
             self.deployment.close()
         if self._tick_timer is not None:
