@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gatewayd.cells import Cells
 from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.sockets import Address
@@ -66,6 +67,8 @@ class Child:
     stands_in: set[int] = field(default_factory=set)
     #: when it is ended, if it is still there (monotonic)
     gone_by: float = math.inf
+    #: where it counts what all workers share; None: nowhere
+    column: int | None = None
 
     @property
     def title(self) -> str:
@@ -85,6 +88,7 @@ class Order:
 
     slot: int
     place: int
+    column: int | None
     ours: socket.socket
     theirs: socket.socket
     child: asyncio.Future[Child | None]
@@ -94,10 +98,16 @@ class Crew:
     """All workers. ``wake()`` is called when there is an order to be carried out."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, options: RunOptions, doors: Doors, wake: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: RunOptions,
+        doors: Doors,
+        cells: Cells,
+        wake: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._doors = doors
+        self._cells = cells
         self._hang_s = options.hang_time_s
         self._leave_s = options.shutdown_time_s + LAST_S
         self._wake = wake
@@ -167,7 +177,7 @@ class Crew:
             return None
         ours, theirs = make_pair()
         place = self.pulse.reserve(time.monotonic())
-        order = Order(slot, place, ours, theirs, self._loop.create_future())
+        order = Order(slot, place, self._cells.reserve(), ours, theirs, self._loop.create_future())
         self.orders.append(order)
         self._wake()
         child = await order.child
@@ -184,7 +194,7 @@ class Crew:
     def forked(self, order: Order, pid: int) -> None:
         """``order`` was carried out."""
         order.theirs.close()
-        order.child.set_result(self._know(pid, order.slot, order.place, order.ours))
+        order.child.set_result(self._know(pid, order.slot, order.place, order.ours, order.column))
 
     def adopt(self, former: Former) -> None:
         """``former`` serves its slot until there is one of ours. It knows no configuration of ours."""
@@ -195,7 +205,9 @@ class Crew:
         else:
             self._send_away(child, "retire")
 
-    def _know(self, pid: int, slot: int, place: int, channel: socket.socket) -> Child:
+    def _know(
+        self, pid: int, slot: int, place: int, channel: socket.socket, column: int | None = None
+    ) -> Child:
         async def ready(arguments: dict[str, Any], fds: list[int]) -> None:
             if child.state == STARTING:
                 child.become(READY)
@@ -205,7 +217,7 @@ class Crew:
             self._spawn(self.replace(child))
 
         own = Channel(self._loop, channel, {"ready": ready, "replace_me": replace_me})
-        child = self.children[pid] = Child(pid, slot, place, own)
+        child = self.children[pid] = Child(pid, slot, place, own, column=column)
         return child
 
     def failed(self, order: Order, error: OSError) -> None:
@@ -214,6 +226,7 @@ class Crew:
         order.theirs.close()
         order.ours.close()
         self.pulse.release(order.place)
+        self._cells.forget(order.column)
         order.child.set_result(None)
 
     # Replacing
@@ -248,6 +261,7 @@ class Crew:
         if child is None:
             return
         child.channel.close()
+        self._cells.forget(child.column)
         if child.place >= 0:
             self.pulse.release(child.place)
         code = os.waitstatus_to_exitcode(status)

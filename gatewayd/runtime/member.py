@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gatewayd.cells import Cells
 from gatewayd.exit_codes import EXIT_RUNTIME
 from gatewayd.listeners.doors import Bound, NotBound
 from gatewayd.listeners.passed import Passed
@@ -53,6 +54,9 @@ class Share:
     pulse: Pulse
     #: where this one's pulse is felt
     beat: int
+    #: what it shares with the others, and its column there, if there was one left
+    cells: Cells
+    column: int | None
 
 
 def run_member(share: Share) -> int:
@@ -60,6 +64,7 @@ def run_member(share: Share) -> int:
     sink = logs.set_up(share.options.log_level)
     loop = process.new_loop(share.options.loop)
     share.late_loop.bind(loop)
+    share.cells.attach(share.column)
     try:
         return loop.run_until_complete(Member(loop, share, sink).run())
     finally:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gatewayd.admin.status import Readiness
+from gatewayd.cells import Cells, columns_for
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
@@ -130,14 +131,15 @@ class Supervisor:
         self._threads = Threads()
         loop.set_default_executor(self._threads)
         self._late_loop, loop_to_come = LateLoop.make()
-        self._registry = Registry(loop_to_come)
+        self._cells = Cells(columns_for(options.workers))
+        self._registry = Registry(loop_to_come, cells=self._cells)
         # None: started with it closed
         self._disk = Disk(getattr(sys.stdin, "buffer", None))
         self._recorder = Recorder(self._disk)
         self._reader = ConfigurationReader(options, self._recorder)
         self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
         self._doors = Doors(options.workers, self._handover.inherited)
-        self.crew = Crew(loop, options, self._doors, loop.stop)
+        self.crew = Crew(loop, options, self._doors, self._cells, loop.stop)
         self.crew.on_change = self._look_at_crew
         self._rollout = Rollout(self._doors, self._registry, self._recorder, self.crew)
         self._servers = Servers(options)
@@ -268,7 +270,7 @@ class Supervisor:
         share = self._share(order)
         own = [sock.fileno() for sockets in share.bound.values() for sock in sockets]
         try:
-            pid = fork((order.theirs.fileno(), *own))
+            pid = fork((order.theirs.fileno(), self._cells.fd, *own))
         except OSError as error:
             self.crew.failed(order, error)
             return
@@ -288,6 +290,8 @@ class Supervisor:
             channel=order.theirs,
             pulse=self.crew.pulse,
             beat=order.place,
+            cells=self._cells,
+            column=order.column,
         )
 
     def _look_at_crew(self) -> None:
