@@ -35,11 +35,15 @@ class GeneratedGateway(Resource[Gateway]):
             metadata=metadata,
             spec=spec,
             file=origin.file,
-            line=origin.line,
             column=origin.column,
         )
         self.origin = origin
         self.paths = paths
+
+    @property
+    def line(self) -> int:
+        """That of the Ingress."""
+        return self.origin.line
 
 
 @dataclass(slots=True, eq=False)

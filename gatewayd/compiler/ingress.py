@@ -173,11 +173,7 @@ class _Path:
     route: HTTPRoute
 
     def prepare(self, retry: RetryPolicy | None) -> PreparedRule:
-        lines = self.ingress.rule_lines.get("rules", ())
-        line = lines[self.index][0] if self.index < len(lines) else self.ingress.line
-        source = RouteSource(
-            "Ingress", self.ingress.namespace, self.ingress.name, self.at, self.ingress.file, line
-        )
+        source = RouteSource(self.ingress, self.at, entry=("rules", self.index))
         return PreparedRule(
             self.route,
             (self._alternative(),),

@@ -159,19 +159,10 @@ class L4Compiler:
             self.usage.left_out(resource, block, index, reason)
             return None
         rule = self._rule(written[0].destination.host, prepared.namespace)
-        lines = resource.rule_lines.get(block, ())
         return tcp_route(
             made,
             _settings(rule),
-            RouteSource(
-                "VirtualService",
-                resource.namespace,
-                resource.name,
-                index,
-                resource.file,
-                lines[index][0] if index < len(lines) else resource.line,
-                block,
-            ),
+            RouteSource(resource, index, block),
             tunnel=self._tunnel(rule, written),
             hash_source_ip=hash_source_ip,
         )

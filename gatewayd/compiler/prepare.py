@@ -104,9 +104,7 @@ class Preparer:
     def _prepare_rule(
         self, resource: Resource[VirtualService], index: int, rule: HTTPRoute
     ) -> PreparedRule | None:
-        lines = resource.rule_lines.get("http", ())
-        line = lines[index][0] if index < len(lines) else resource.line
-        source = RouteSource("VirtualService", resource.namespace, resource.name, index, resource.file, line)
+        source = RouteSource(resource, index)
         path = f"spec.http[{index}]"
         shapes = self._shapes
         try:

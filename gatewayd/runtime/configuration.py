@@ -19,10 +19,10 @@ from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
 from gatewayd.sources import (
     Disk,
-    FileMemory,
     FileSource,
+    Inventory,
     LoadResult,
-    load,
+    collector_off,
     load_mesh_config,
     release_texts,
 )
@@ -109,16 +109,16 @@ class ConfigurationReader:
         self._options = options
         # None: started with it closed
         self._files = files or Disk(getattr(sys.stdin, "buffer", None))
-        self._memory = FileMemory()
+        self._inventory = Inventory(options.paths, self._files)
         self._compile_memory = CompileMemory()
         self.certificates = Certificates(options)
         self._in_force: Configuration | None = None
         self._good: Good = {}
-        self._former: Good = {}
 
     def read_from(self, files: FileSource) -> None:
         """Texts come from ``files`` from now on; what was read stays known."""
         self._files = files
+        self._inventory.read_from(files)
 
     @property
     def in_force(self) -> Configuration | None:
@@ -129,7 +129,6 @@ class ConfigurationReader:
         """``configuration`` is what is served from now on."""
         self._in_force = configuration
         self._good = configuration.compiled.good()
-        self._former = {key_of(resource): resource for resource in configuration.compiled.given}
         self.certificates.retain(configuration.snapshot)
 
     def fall_back(self) -> None:
@@ -157,9 +156,10 @@ class ConfigurationReader:
         mesh_refused = any(finding.level == "error" for finding in mesh_findings)
         if mesh_refused and before is not None:
             mesh = before.mesh
-        loaded = load(self._options.paths, memory=self._memory, files=self._files, changed=changed)
+        with collector_off():
+            loaded = self._inventory.load(changed)
         kept = keep_last_good(self._good, loaded)
-        given = [*map(self._as_before, loaded.resources), *(each.resource for each in kept)]
+        given = [*loaded.resources, *(each.resource for each in kept)]
         renewed = False
         if (self.certificates.take(given) or renew) and before is not None:
             renewed = bool(self.certificates.renew())
@@ -184,14 +184,6 @@ class ConfigurationReader:
             kept=(*kept, *compiled.spoiled),
             renewed=renewed,
         )
-
-    def _as_before(self, resource: Resource[Any]) -> Resource[Any]:
-        """The former object of a resource that says the same in the same place: much hangs on it."""
-        former = self._former.get(key_of(resource))
-        if former is None or former is resource or not _alike(former, resource):
-            return resource
-        former.locator = resource.locator
-        return former
 
     def _compile(self, given: list[Resource[Any]], mesh: MeshConfig, begin: Begin) -> Compiled:
         used, spoiled, errors = given, list[Kept](), list[Finding]()
@@ -231,16 +223,6 @@ class ConfigurationReader:
             for key, resource in keys
             if (former := self._good.get(key)) is not None and former is not resource
         }
-
-
-def _alike(one: Resource[Any], other: Resource[Any]) -> bool:
-    return (
-        (one.file, one.line, one.column, one.api_version)
-        == (other.file, other.line, other.column, other.api_version)
-        and one.spec == other.spec
-        and one.metadata == other.metadata
-        and one.rule_lines == other.rule_lines
-    )
 
 
 def _title(resource: Resource[Any]) -> str:

@@ -7,7 +7,7 @@ names and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gatewayd.sources.files import FoundFile, Unreadable
@@ -19,7 +19,7 @@ from gatewayd.sources.origin import FileSource, Stamp
 class News:
     """What a reading came upon."""
 
-    #: for each list of paths that was looked for: the files, in order
+    #: for each list of paths whose files are others than before: the files, in order
     found: Mapping[tuple[str, ...], tuple[FoundFile, ...]] = field(default_factory=dict)
     #: by name, of the files that were read: the content, or why there is none. All others are as they were.
     contents: Mapping[str, bytes | Unreadable] = field(default_factory=dict)
@@ -30,6 +30,7 @@ class Recorder:
 
     def __init__(self, source: FileSource) -> None:
         self._source = source
+        self._last: dict[tuple[str, ...], Sequence[FoundFile]] = {}
         self._found: dict[tuple[str, ...], tuple[FoundFile, ...]] = {}
         self._contents: dict[str, bytes | Unreadable] = {}
 
@@ -39,9 +40,13 @@ class Recorder:
         self._found, self._contents = {}, {}
         return news
 
-    def find(self, paths: Sequence[str]) -> Iterable[FoundFile]:
+    def find(self, paths: Sequence[str], changed: frozenset[str] | None = None) -> Sequence[FoundFile]:
         """The files of ``paths``."""
-        found = self._found[tuple(paths)] = tuple(self._source.find(paths))
+        key = tuple(paths)
+        found = self._source.find(paths, changed)
+        if found is not self._last.get(key):
+            self._last[key] = found
+            self._found[key] = tuple(found)
         return found
 
     def stamp(self, found: FoundFile) -> Stamp | None:
@@ -82,7 +87,7 @@ class Handed:
             self._contents.pop(name, None)
         return frozenset(changed)
 
-    def find(self, paths: Sequence[str]) -> Iterable[FoundFile]:
+    def find(self, paths: Sequence[str], changed: frozenset[str] | None = None) -> Sequence[FoundFile]:
         """The files of ``paths``, as they were told."""
         return self._found.get(tuple(paths), ())
 

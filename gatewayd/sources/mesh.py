@@ -9,9 +9,9 @@ from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.unsupported import find_unsupported
 from gatewayd.sources.files import FoundFile, Unreadable
 from gatewayd.sources.limits import Limits
-from gatewayd.sources.load import fault_finding, not_text_finding, text_finding
 from gatewayd.sources.origin import Disk, FileSource
-from gatewayd.sources.text import Place, SourceText
+from gatewayd.sources.remarks import fault_finding, not_text_finding, text_finding
+from gatewayd.sources.text import Anchor, Place, SourceText, digest_of
 from gatewayd.sources.yaml_tree import SyntaxProblem, documents
 
 _NOBODY = Identity(kind="MeshConfig")
@@ -30,7 +30,7 @@ def load_mesh_config(
     found = next(iter(files.find([path])), FoundFile(path, None, "no such file"))
     try:
         data = files.read(found, limits)
-        source = SourceText(found.name, found.path, data, data.decode("utf-8-sig"), limits)
+        source = SourceText(found.name, found.path, digest_of(data), data.decode("utf-8-sig"), limits)
     except Unreadable as problem:
         finding = Finding(code=problem.code, level="error", message=str(problem), file=path)
         return MeshConfig(), (finding,)
@@ -45,7 +45,7 @@ def load_mesh_config(
     if not written:
         return MeshConfig(), ()
     document = written[0]
-    place = Place(source, document.start, document.end, document.start_line, ())
+    place = Place(Anchor(source, document.start, document.end, document.start_line))
     if document.problems:
         return MeshConfig(), tuple(text_finding(source, problem, _NOBODY) for problem in document.problems)
     settings, faults = decode(document.value, MeshConfig)

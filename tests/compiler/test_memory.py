@@ -10,7 +10,7 @@ import pytest
 
 from gatewayd.compiler import CompileMemory, CompileOptions, compile_snapshot
 from gatewayd.snapshot import Snapshot
-from gatewayd.sources import FileMemory, load
+from gatewayd.sources import Disk, Inventory, load
 
 GATEWAY = """\
 apiVersion: networking.istio.io/v1
@@ -56,7 +56,7 @@ class Compiler:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.options = CompileOptions(unknown_hosts="reject")
-        self._files = FileMemory()
+        self._inventory = Inventory([str(folder)], Disk())
         self._memory = CompileMemory()
         self._clusters: dict[str, Any] = {}
 
@@ -66,7 +66,7 @@ class Compiler:
         return self._clusters[spec.name]
 
     def __call__(self) -> Snapshot:
-        resources = load([str(self.folder)], memory=self._files).resources
+        resources = self._inventory.load().resources
         made = compile_snapshot(resources, self.options, self._adopt, memory=self._memory)
         anew = compile_snapshot(load([str(self.folder)]).resources, self.options, self._adopt)
         assert made.findings == anew.findings

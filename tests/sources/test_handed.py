@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gatewayd.sources import Disk, FileMemory, Handed, LoadResult, Recorder, load, load_mesh_config
+from gatewayd.sources import Disk, Handed, Inventory, LoadResult, Recorder, load_mesh_config
 
 TEXT = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {ports: [{port: 80}]}\n"
 
@@ -13,20 +13,20 @@ class Pair:
     """A reader of a folder, and one that has it second-hand."""
 
     def __init__(self, folder: Path) -> None:
-        self.paths = [str(folder)]
         self.recorder = Recorder(Disk())
         self.handed = Handed()
-        self._first, self._second = FileMemory(), FileMemory()
+        self._first = Inventory([str(folder)], self.recorder)
+        self._second = Inventory([str(folder)], self.handed)
         #: names of the files whose contents were handed over last
         self.handed_over: set[str] = set()
 
     def read(self) -> tuple[LoadResult, LoadResult]:
         """The folder read once, and handed over once."""
-        first = load(self.paths, memory=self._first, files=self.recorder)
+        first = self._first.load()
         news = self.recorder.news()
         self.handed_over = {Path(name).name for name in news.contents}
         changed = self.handed.take(news)
-        second = load(self.paths, memory=self._second, files=self.handed, changed=changed)
+        second = self._second.load(changed)
         assert [repr(each) for each in second.resources] == [repr(each) for each in first.resources]
         assert second.findings == first.findings
         assert second.set_aside == first.set_aside
@@ -53,20 +53,20 @@ def test_changes_come_and_go(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(TEXT.replace("NAME", "other"))
     (tmp_path / "d.yaml").write_text(TEXT.replace("NAME", "d"))
     _, after = pair.read()
-    assert [each.name for each in after.resources] == ["other", "c", "d"]
-    assert after.resources[1] is before.resources[2]
+    assert {each.name for each in after.resources} == {"other", "c", "d"}
+    assert after.declared["Service", "default", "c"] is before.declared["Service", "default", "c"]
 
 
 def test_the_other_side_may_have_waited_for_several_readings(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(TEXT.replace("NAME", "a"))
-    recorder, handed, memory = Recorder(Disk()), Handed(), FileMemory()
-    first = FileMemory()
+    recorder, handed = Recorder(Disk()), Handed()
+    first = Inventory([str(tmp_path)], recorder)
     changed: frozenset[str] = frozenset()
     for name in ("one", "two"):
         (tmp_path / "a.yaml").write_text(TEXT.replace("NAME", name))
-        load([str(tmp_path)], memory=first, files=recorder)
+        first.load()
         changed |= handed.take(recorder.news())
-    (resource,) = load([str(tmp_path)], memory=memory, files=handed, changed=changed).resources
+    (resource,) = Inventory([str(tmp_path)], handed).load(changed).resources
     assert resource.name == "two"
 
 
@@ -85,7 +85,7 @@ def test_a_text_that_never_came_is_a_problem_of_its_file(tmp_path: Path) -> None
     recorder, handed = Recorder(Disk()), Handed()
     recorder.find([str(tmp_path)])
     handed.take(recorder.news())
-    result = load([str(tmp_path)], files=handed)
+    result = Inventory([str(tmp_path)], handed).load()
     assert [finding.message for finding in result.findings] == ["cannot read: its text was not handed over"]
 
 
