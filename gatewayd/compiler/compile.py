@@ -24,6 +24,7 @@ from gatewayd.compiler.review import review_bindings, review_gateways, review_ru
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import build_registry
 from gatewayd.compiler.tls_holders import hold
+from gatewayd.compiler.tracing import collector_of
 from gatewayd.compiler.upstream_tls import UpstreamTlsCompiler
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched
 from gatewayd.compiler.virtual_services import RuleCompiler
@@ -150,6 +151,7 @@ def compile_snapshot(
     memory.end()
     for built in making.tables:
         release(built.hosts)
+    collector = collector_of(options, registry, report)
     return Snapshot(
         listeners=tuple(listeners),
         clusters=clusters.specs,
@@ -157,6 +159,7 @@ def compile_snapshot(
         findings=report.findings,
         version=version,
         set_aside=report.resources_set_aside,
+        collector=collector,
     )
 
 

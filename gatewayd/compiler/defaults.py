@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.tracing import trace_options
 from gatewayd.http.options import HttpOptions
 from gatewayd.resources.mesh_config import MeshConfig, MeshProxyConfig
 from gatewayd.resources.virtual_service import HTTPRetry
@@ -71,6 +72,8 @@ def http_options(options: CompileOptions) -> HttpOptions:
         client_certificate=_client_certificate(mesh.default_config),
         x_forwarded_host=bool(headers.x_forwarded_host and headers.x_forwarded_host.enabled),
         x_forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled),
+        tracing=trace_options(options),
+        keep_response="%RESP(" in mesh.access_log_format.upper(),
         limits=options.limits,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gatewayd.http.limits import HttpLimits
+from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
 
 #: ``--unknown-hosts``
@@ -40,3 +41,5 @@ class CompileOptions:
     #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
     workload_certificates: str = "/etc/certs"
     limits: HttpLimits = field(default_factory=HttpLimits)
+    #: where spans go whatever the mesh says: ``--otlp``
+    collector: Collector | None = None

@@ -101,6 +101,8 @@ def copied_head(exchange: Exchange) -> bytes:
         (name, b"%b,%b" % (value, local)) if name == _FORWARDED_FOR else (name, value)
         for name, value in fields
     ]
+    if plan.traced:
+        pairs = exchange.trace.copied(pairs)  # type: ignore[attr-defined]  # a traced plan has a traced exchange
     return request_head(method, target, authority, [*pairs, _INTERNAL]) + b"\r\n"
 
 

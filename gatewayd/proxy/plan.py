@@ -14,6 +14,7 @@ from gatewayd.errors import Failure
 from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.observe.propagation import Context, read_context, tells
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
 
@@ -28,11 +29,13 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "prepared",
-        "route", "suffix", "upgrade",
+        "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines", "failure",
+        "plain", "policed", "prepared", "route", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
-    def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
+    def __init__(
+        self, failure: Failure | None, route: Route | None = None, context: Context | None = None
+    ) -> None:
         #: why the request is answered here at once, or None
         self.failure = failure
         self.route = route
@@ -45,6 +48,8 @@ class Plan:
         self.policed = False
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
+        #: True: they do, with those of a trace
+        self.client_told = False
         self.destination: Any = None
         self.cluster: Any = None
         #: fields to send on besides those received; None = no more
@@ -52,6 +57,10 @@ class Plan:
         self.extra_lines = b""
         self.upgrade = b""
         self.suffix = b""
+        #: what the client says of a trace; None: nothing, or nobody wants to know
+        self.context = context
+        #: True: the upstream is told of the exchange's trace
+        self.traced = False
 
 
 class Planner:
@@ -95,9 +104,26 @@ class Planner:
             )  # fmt: skip
         return plan
 
+    def plan_told(self, request: ParsedRequest) -> Plan:
+        """The same where traces are told of (``TraceOptions.propagation``)."""
+        tracing = self._options.tracing
+        assert tracing is not None
+        block = request.block
+        if request.head is None or not tells(tracing.propagation, block.forward_bytes):
+            return self.plan(request)
+        context = read_context(tracing.propagation, block.forward)
+        route = None
+        if request.error is None:
+            _, route = self._table.lookup(request.head)
+        if route is None:
+            return Plan(request.error or errors.NO_ROUTE, None, context)
+        return _make_plan(route, self._options, request, context)
 
-def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Plan:
-    plan = Plan(None, route)
+
+def _make_plan(
+    route: Route, options: HttpOptions, request: ParsedRequest, context: Context | None = None
+) -> Plan:
+    plan = Plan(None, route, context)
     if route.action != FORWARD:
         return plan
     plan.policed = route.policed
@@ -105,16 +131,22 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
+    told = options.tracing is not None and bool(options.tracing.propagation)
+    plan.traced = told and (context is None or not context.refused)
     if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
+        return plan
+    if context is not None:  # rare, and some of the client's fields may not be sent on
         return plan
     block = request.block
     plan.prepared = True
     plan.plain = route.plain
-    plan.client_plain = (
+    usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
         and block.forwarded_proto is options.scheme
     )
+    plan.client_plain = usual and not plan.traced
+    plan.client_told = usual and plan.traced
     if plan.extra is not None:
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)

@@ -21,6 +21,13 @@ def plain_head(exchange: Exchange) -> bytes:
     """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
     block = exchange.parsed.block
+    if plan.client_told:
+        client = exchange.connection
+        exchange.x_forwarded_for = client.appended
+        told = exchange.trace.lines()  # type: ignore[attr-defined]  # a traced plan has a traced exchange
+        return b"".join(
+            (block.prefix, plan.extra_lines, told, client.lines, exchange.request_id, plan.suffix)
+        )
     options = exchange.stream.edge.options
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
         exchange.connection,
@@ -30,6 +37,8 @@ def plain_head(exchange: Exchange) -> bytes:
         block.forwarded_certificate,
     )
     out = [block.prefix, plan.extra_lines]
+    if plan.traced:
+        out.append(exchange.trace.lines())  # type: ignore[attr-defined]  # a traced plan has a traced exchange
     for name, value in pairs:
         out += (name, b": ", value, b"\r\n")
     if options.request_id:
@@ -59,6 +68,11 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
         block.forwarded_certificate,
     )
     fields = [*block.forward, *(plan.extra or ()), *pairs]
+    if plan.traced:
+        if plan.context is not None:
+            replaced = plan.context.replaced
+            fields = [pair for pair in fields if pair[0] not in replaced]
+        fields += exchange.trace.fields()  # type: ignore[attr-defined]  # as above
     if options.x_forwarded_host:
         fields.append((b"x-forwarded-host", head.authority))
     if options.x_forwarded_port:

@@ -22,10 +22,11 @@ from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
-from gatewayd.proxy.forwarding import Client
+from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
+from gatewayd.proxy.traced_exchange import is_observed, observed_begin
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -188,7 +189,11 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    plan = Planner(table, options).plan
+    planner = Planner(table, options)
+    parsers = head.parser_for(options), response.parser_for(options)
+    if is_observed(options):
+        return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), proxy.date)
+    plan = planner.plan
 
     def begin(stream: ServerConnection, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -199,7 +204,9 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
         else:
             Exchange(proxy, stream, request).begin()
 
-    return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
+    sampling = options.tracing.sampling if options.tracing is not None else 0
+    new_id = request_ids(sampling) if options.request_id else None
+    return Edge(chain, options, *parsers, begin, proxy.date, new_id)
 
 
 def _refusing(
@@ -222,7 +229,8 @@ class Proxy:
     """What all exchanges of a worker share."""
 
     __slots__ = (
-        "_connections", "_registry", "date", "discouraging", "log", "loop", "ports", "refused", "refusing", "wheel",
+        "_connections", "_registry", "date", "discouraging", "log", "loop", "ports", "refused", "refusing", "spans",
+        "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -232,6 +240,8 @@ class Proxy:
         self._registry = registry
         #: takes every finished exchange; hot, must not block
         self.log = log
+        #: takes every sampled exchange of traced listeners when it is finished, None: nobody does
+        self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
         #: connections that come now are told to end after their first answer

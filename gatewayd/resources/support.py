@@ -59,6 +59,9 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
     "MeshConfig.<connectTimeout|rootNamespace>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
+    "MeshConfig.<enableTracing|extensionProviders|defaultProviders>",
+    "MeshConfig.defaultConfig.tracing",
+    "MeshConfig.<accessLogFile|accessLogFormat|accessLogEncoding>",
     "MeshConfig.defaultHttpRetryPolicy",
     "MeshConfig.localityLbSetting",
     "MeshConfig.defaultTrafficPolicy.connectionPool.tcp"

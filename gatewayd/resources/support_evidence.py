@@ -62,6 +62,9 @@ TESTS: Mapping[str, str] = {
     "MeshConfig": f"{_COMPILER}mesh_config.py",
     "MeshConfig.tlsDefaults": f"{_COMPILER}server_tls.py",
     "MeshConfig.defaultConfig": f"{_COMPILER}mesh_config.py",
+    "MeshConfig.<enableTracing|extensionProviders|defaultProviders>": f"{_COMPILER}tracing.py",
+    "MeshConfig.defaultConfig.tracing": f"{_COMPILER}tracing.py",
+    "MeshConfig.<accessLogFile|accessLogFormat|accessLogEncoding>": "tests/runtime/test_observing.py",
     f"{_MESH}.connectionPool": f"{_COMPILER}cluster_policy.py",
     f"{_MESH}.outlierDetection": f"{_COMPILER}cluster_policy.py",
 }

@@ -18,6 +18,7 @@ from gatewayd.proxy.tcp_proxy import TcpSession
 from gatewayd.proxy.worker import TICK_S
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.deployment import Deployment
+from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.tls.store import ServerTls
 from gatewayd.upstream.registry import Registry
@@ -39,6 +40,7 @@ class Measures:
         deployment: Deployment,
         registry: Registry,
         reader: ConfigurationReader,
+        observing: Observing,
     ) -> None:
         self.traffic = Traffic(Source(options.labels, options.namespace))
         finished.takers.append(self.traffic.take)
@@ -46,6 +48,7 @@ class Measures:
         self._deployment = deployment
         self._registry = registry
         self._reader = reader
+        self._observing = observing
         self._lags: deque[float] = deque(maxlen=_LAG_TICKS)
         self._expected = 0.0
         self._started = _start_time_s()
@@ -82,6 +85,7 @@ class Measures:
             if not count % _STEP:
                 yield b""
         yield from render(self._configuration_families(ends))
+        yield from render(self._observing.families())
         yield from render(self._process_families())
 
     def _sessions(self) -> Counter[str]:

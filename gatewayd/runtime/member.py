@@ -48,6 +48,8 @@ class Share:
     late_loop: LateLoop
     #: which files there are
     found: News
+    #: of the program's log, by component
+    levels: dict[str, str]
     slot: int
     bound: Bound
     channel: socket.socket
@@ -61,7 +63,8 @@ class Share:
 
 def run_member(share: Share) -> int:
     """Serve until told to stop; the exit code. In a process that was just forked."""
-    sink = logs.set_up(share.options.log_level)
+    sink = logs.set_up(share.options.log_level, form=share.options.log_format)
+    logs.set_levels(share.levels)
     loop = process.new_loop(share.options.loop)
     share.late_loop.bind(loop)
     share.cells.attach(share.column)
@@ -127,7 +130,7 @@ class Member:
         assert configuration is not None
         try:
             async with self._changing:
-                worker.prepare()
+                worker.prepare(configuration)
                 await worker.start(configuration)
         except (Refused, NotBound) as error:
             _log.error("%s", error)
@@ -187,6 +190,7 @@ class Member:
             if after.snapshot is not before.snapshot:
                 await worker.deployment.swap(after.snapshot, drafts[-1])
             await asyncio.to_thread(self._put_in_force, after)
+            worker.configured()
             return {"listeners": len(after.snapshot.listeners)}
 
     def _read(self, begin: Callable[[], Callable[[Any], Any]], changed: frozenset[str]) -> Any:

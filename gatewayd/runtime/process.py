@@ -29,9 +29,9 @@ SIGNALS: Final = (
 )
 
 
-def prepare(log_level: str) -> LogSink | None:
+def prepare(log_level: str, log_format: str = "text") -> LogSink | None:
     """Make ready to load; the sink of the program's log, None without a stderr."""
-    sink = logs.set_up(log_level)
+    sink = logs.set_up(log_level, form=log_format)
     with contextlib.suppress(Exception):  # no stderr
         faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.

@@ -13,7 +13,7 @@ from gatewayd.runtime.upgrade import is_trial, stand_trial
 
 def run(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
-    sink = process.prepare(options.log_level)
+    sink = process.prepare(options.log_level, options.log_format)
     try:
         if is_trial(os.environ):
             return stand_trial(options)

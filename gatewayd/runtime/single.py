@@ -80,7 +80,7 @@ class Single:
             await self._start()
         except Refused as refusal:
             for line in refusal.lines:
-                summary.say(f"gatewayd: {line}")
+                summary.say(f"gatewayd: {line}", logging.ERROR)
             exit_code = refusal.exit_code
         else:
             await self.worker.stopped.wait()
@@ -93,7 +93,7 @@ class Single:
         worker = self.worker
         configuration = first_configuration(self._reader, self.options, worker.registry.adopt)
         self._listen_to_signals()
-        worker.prepare()
+        worker.prepare(configuration)
         self._open_sockets(configuration.snapshot.listeners)
         await self._servers.serve_status(self.loop, worker.readiness)
         await worker.start(configuration)
@@ -129,6 +129,7 @@ class Single:
     def _reloaded(self, outcome: Outcome) -> None:
         if self.worker.measures is not None:
             self.worker.measures.reloaded(outcome)
+        self.worker.configured()
         if self.worker.state == SERVING:
             self._standing.reloaded(outcome)
 

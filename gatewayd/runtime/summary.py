@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -9,17 +10,23 @@ from typing import Final, NamedTuple
 from gatewayd import __version__
 from gatewayd.findings import count
 from gatewayd.listeners.listener import Listener
+from gatewayd.observe.logs import structured
 from gatewayd.runtime.configuration import Configuration
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import ListenerSpec
+
+_log = logging.getLogger("gatewayd.runtime")
 
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
 
 
-def say(text: str) -> None:
-    """Print to stderr at once."""
-    print(text, file=sys.stderr, flush=True)
+def say(text: str, level: int = logging.INFO) -> None:
+    """Print to stderr at once; one record where everything is to be one."""
+    if structured():
+        _log.log(level, "%s", text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:

@@ -25,6 +25,7 @@ from gatewayd.cells import Cells, columns_for
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
+from gatewayd.observe import logs
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.runtime import memory, process, summary
 from gatewayd.runtime.configuration import (
@@ -158,7 +159,7 @@ class Supervisor:
             await self._start()
         except Refused as refusal:
             for line in refusal.lines:
-                summary.say(f"gatewayd: {line}")
+                summary.say(f"gatewayd: {line}", logging.ERROR)
             exit_code = refusal.exit_code
         else:
             await self._gone.wait()
@@ -285,6 +286,7 @@ class Supervisor:
             registry=self._registry,
             late_loop=self._late_loop,
             found=self._rollout.found(),
+            levels=logs.levels(),
             slot=order.slot,
             bound=self._doors.bound(order.slot),
             channel=order.theirs,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -169,6 +170,6 @@ def stand_trial(options: RunOptions) -> int:
         configuration = first_configuration(ConfigurationReader(options), options, registry.adopt)
     except Refused as refusal:
         for line in refusal.lines:
-            summary.say(f"gatewayd: {line}")
+            summary.say(f"gatewayd: {line}", logging.ERROR)
         return refusal.exit_code
     return EXIT_OK if configuration.snapshot.listeners else EXIT_REFUSED

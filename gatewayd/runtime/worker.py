@@ -17,20 +17,21 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gatewayd.admin.status import Readiness
-from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
+from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.doors import Listening, NotBound
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
-from gatewayd.observe.access_log import AccessLog, NoAccessLog
+from gatewayd.observe.access_log import NoAccessLog
 from gatewayd.observe.batches import Batches
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
 from gatewayd.runtime.cgroup import Memory
-from gatewayd.runtime.configuration import Configuration, ConfigurationReader, Refused
+from gatewayd.runtime.configuration import Configuration, ConfigurationReader
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
+from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.overload import Overload
 from gatewayd.upstream.registry import Registry
@@ -70,7 +71,7 @@ class Worker:
         self.number = number
         self.state = LOADING
         self.readiness = Readiness()
-        self.access_log: AccessLog | NoAccessLog | Batches = NoAccessLog()
+        self.access_log: NoAccessLog | Batches = NoAccessLog()
         self.deployment: Deployment | None = None
         self.measures: Measures | None = None
         #: set when nothing is served any more; then there is an exit code
@@ -79,6 +80,7 @@ class Worker:
         #: called at every tick, about once a second
         self.on_tick: Callable[[], Any] = lambda: None
         self._listening = listening
+        self._observing: Observing | None = None
         self._overload: Overload | None = None
         self._sink = sink
         self._reminder: Reminder | None = None
@@ -91,13 +93,16 @@ class Worker:
 
     # The beginning
 
-    def prepare(self) -> None:
+    def prepare(self, configuration: Configuration) -> None:
         """Open what can fail before anything is bound; raises ``Refused``."""
-        self.access_log = self._open_access_log()
+        self._observing = Observing(self.loop, self.options, configuration)
+        self.access_log = self._observing.access_log
         self._descriptor_limit = raise_descriptor_limit()
 
     async def start(self, configuration: Configuration) -> None:
-        """Serve ``configuration``, which is in force with the reader; raises ``NotBound``."""
+        """Serve ``configuration``, which is in force with the reader, after :meth:`prepare`; raises ``NotBound``."""
+        observing = self._observing
+        assert observing is not None
         unresolved = await self.registry.warm(WARM_UP_S)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
@@ -107,11 +112,14 @@ class Worker:
         specs = configuration.snapshot.listeners
         intake = Intake(self.loop, min(spec.limits.max_connections for spec in specs), self._descriptor_limit)
         proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        proxy.spans = observing.take_spans
         deployment = self.deployment = Deployment(
             self.loop, proxy, self.registry, intake, self._listening, self.options.drain_time_s
         )
         if self.options.metrics is not None and isinstance(self.access_log, Batches):
-            self.measures = Measures(self.options, self.access_log, deployment, self.registry, self.reader)
+            self.measures = Measures(
+                self.options, self.access_log, deployment, self.registry, self.reader, observing
+            )
         await deployment.begin(specs)
         if self.state != LOADING:  # told to stop meanwhile
             return
@@ -122,16 +130,6 @@ class Worker:
         self.readiness.release("starting")
         self._tick(proxy)
 
-    def _open_access_log(self) -> AccessLog | NoAccessLog | Batches:
-        options = self.options
-        if options.access_log == "off":
-            return NoAccessLog() if options.metrics is None else Batches(self.loop)
-        try:
-            return AccessLog(self.loop, options.access_log, options.access_log_format)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise Refused(f"--access-log {options.access_log}: {reason}", EXIT_RUNTIME) from None
-
     def _tick(self, proxy: Proxy) -> None:
         """Timeouts that need no precision, once a second."""
         proxy.tick()
@@ -141,6 +139,11 @@ class Worker:
             self.measures.tick(self.loop.time())
         self.on_tick()
         self._tick_timer = self.loop.call_later(TICK_S, self._tick, proxy)
+
+    def configured(self) -> None:
+        """Another configuration has come into force."""
+        if self._observing is not None and self.reader.in_force is not None:
+            self._observing.use(self.reader.in_force)
 
     # What it is asked
 
@@ -301,7 +304,8 @@ class Worker:
             if not self.connections:
                 break
             await asyncio.sleep(0)
-        self.access_log.close()
+        if self._observing is not None:
+            self._observing.close()
         if self._sink is not None:
             self._sink.attach(None)
 

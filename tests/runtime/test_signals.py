@@ -207,7 +207,7 @@ async def test_a_rotation_that_fails_keeps_the_old_file(folder: Path, tmp_path: 
         moved = tmp_path / "moved"
         rename(logs, moved)
         gatewayd.signal(signal.SIGUSR1)
-        await gatewayd.until_said("error runtime: the access log was not reopened")
+        await gatewayd.until_said("error log: .*access.log was not reopened, the old file stays in use")
         assert (await get(port, "/direct/still"))[0] == 200
         gatewayd.signal(signal.SIGTERM)
         assert await gatewayd.ended() == 0

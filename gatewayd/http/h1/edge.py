@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Edge:
     """What the connections of a listener share under one configuration."""
 
-    __slots__ = ("begin", "date", "limits", "options", "requests", "responses", "spec")
+    __slots__ = ("begin", "date", "limits", "new_id", "options", "requests", "responses", "spec")
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Edge:
         responses: ResponseParser,
         begin: Callable[[ServerConnection, ParsedRequest], Any],
         date: DateField,
+        new_id: Callable[[], bytes] | None = None,
     ) -> None:
         self.spec = spec
         self.options = options
@@ -37,3 +38,5 @@ class Edge:
         #: makes the exchange of a request; may answer at once
         self.begin = begin
         self.date = date
+        #: makes the id of a request; None: it has none, or its exchange sees to it
+        self.new_id = new_id
