@@ -10,6 +10,7 @@ import pytest
 from gatewayd.cli import main
 from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS
 from gatewayd.cli.run import run
+from gatewayd.runtime.cgroup import processors
 from gatewayd.observe.collector import Collector
 from gatewayd.runtime.options import RunOptions
 
@@ -83,6 +84,10 @@ FLAGS: list[tuple[str, str, str, Any]] = [
     ("--access-log-format", "json", "access_log_format", "json"),
     ("--drain-time", "5s", "drain_time_s", 5.0),
     ("--shutdown-time", "1m", "shutdown_time_s", 60.0),
+    ("--drain-delay", "5s", "drain_delay_s", 5.0),
+    ("--workers", "4", "workers", 4),
+    ("--workers", "auto", "workers", processors()),
+    ("--hang-time", "2s", "hang_time_s", 2.0),
     ("--log-level", "debug", "log_level", "debug"),
     ("--log-level", "info,listeners=debug", "log_level", "info,listeners=debug"),
     ("--log-format", "json", "log_format", "json"),
@@ -186,9 +191,9 @@ def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
         ("conf --labels a=1 --labels a=2", "--labels: a is given twice"),
         ("conf --bind localhost", "'localhost' is not an IP address"),
         ("conf --unknown-hosts ignore", "'ignore' is not one of 'dns', 'reject'"),
-        ("conf --workers 2", "more than one worker is not available yet"),
-        ("conf --workers auto", "more than one worker is not available yet"),
-        ("conf --workers 0", "'0' is not a number of processes"),
+        ("conf --workers 0", "'0' is not a number of processes: expected 1 to 128, or auto"),
+        ("conf --workers many", "'many' is not a number of processes"),
+        ("conf --workers 1000", "'1000' is not a number of processes"),
         ("conf --mode sidecar", "--mode sidecar is not available yet"),
         ("conf --status here", "expected HOST:PORT"),
         ("conf --drain-time soon", "'soon' is not a duration"),
@@ -214,13 +219,13 @@ def test_a_wrong_environment_variable_is_named(
     assert "'x': expected" in error
 
 
-def test_every_flag_but_the_hidden_one_is_in_the_help_with_its_variable(
+def test_every_flag_that_is_not_hidden_is_in_the_help_with_its_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["run", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     shown = [parameter for parameter in run.params if not getattr(parameter, "hidden", False)][1:]
-    assert len(shown) == len(CONFIGURATION_FLAGS) + len(SERVING_FLAGS) - 1
+    assert len(shown) == len(CONFIGURATION_FLAGS) + len(SERVING_FLAGS) - 2
     for parameter in shown:
         assert parameter.opts[0] in text
         assert str(parameter.envvar) in text
