@@ -75,7 +75,7 @@ class Doors:
 
     def open_service(self, name: str, address: Address, advice: str) -> list[socket.socket]:
         """The socket of a port of our own (``status``, ``metrics``), in no slot; the caller's from now on."""
-        former = self.inherited.former.pop(address, ())
+        former = self.inherited.services.pop(name, [])
         own_files(former)
         given = former or self.inherited.find([address], {name}).get(address, ())
         return list(given) or open_sockets([address], advice=advice)

@@ -53,6 +53,8 @@ class Inherited:
 
     #: a predecessor's: by the address asked for, one for each of its workers, or one that all share
     former: Found = field(default_factory=dict)
+    #: a predecessor's ports of its own, by name
+    services: dict[str, list[socket.socket]] = field(default_factory=dict)
     given: list[Given] = field(default_factory=list)
 
     def find(self, addresses: Sequence[Address], names: Collection[str]) -> Found:
@@ -88,10 +90,10 @@ class Inherited:
 
     def close_former(self) -> None:
         """Close what a predecessor left and nobody asked for: it is not in the configuration any more."""
-        for sockets in self.former.values():
+        for sockets in (*self.former.values(), *self.services.values()):
             own_files(sockets)
             close_sockets(sockets)
-        self.former = {}
+        self.former, self.services = {}, {}
 
     def report(self) -> None:
         """Say which sockets nobody asked for."""

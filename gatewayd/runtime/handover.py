@@ -57,6 +57,8 @@ class Leaving:
     """What is left to somebody else."""
 
     sockets: Iterable[tuple[Address, socket.socket]]
+    #: ports of our own, by name
+    services: Iterable[tuple[str, socket.socket]]
     given: Iterable[Given]
     #: as in :class:`Former`, with a descriptor
     children: Iterable[tuple[int, int, bool, int]] = ()
@@ -67,6 +69,7 @@ class Leaving:
         words: dict[str, Any] = {
             "from": os.getpid(),
             "sockets": [(*address, sock.fileno()) for address, sock in self.sockets],
+            "services": [(name, sock.fileno()) for name, sock in self.services],
             "given": [(each.name, each.sock.fileno()) for each in self.given],
             "children": list(self.children),
             "ready": self.ready_fd,
@@ -74,7 +77,8 @@ class Leaving:
         fd = os.memfd_create("gatewayd-handover")
         with open(fd, "wb", closefd=False) as file:
             file.write(msgspec.json.encode(words))
-        fds = [fd, *(each[-1] for name in ("sockets", "given", "children") for each in words[name])]
+        lists = ("sockets", "services", "given", "children")
+        fds = [fd, *(each[-1] for name in lists for each in words[name])]
         return {_VARIABLE: str(fd)}, fds if self.ready_fd < 0 else [*fds, self.ready_fd]
 
 
@@ -94,11 +98,14 @@ def take(environment: MutableMapping[str, str]) -> Handover | None:
     former: dict[Address, tuple[socket.socket, ...]] = {}
     for host, port, fd in words["sockets"]:
         former[host, port] = (*former.get((host, port), ()), _socket(fd))
+    services: dict[str, list[socket.socket]] = {}
+    for name, fd in words["services"]:
+        services.setdefault(name, []).append(_socket(fd))
     given = [Given(_socket(fd), name) for name, fd in words["given"]]
     children = [Former(pid, slot, serves, _socket(fd)) for pid, slot, serves, fd in words["children"]]
     if words["ready"] >= 0:
         os.set_inheritable(words["ready"], False)
-    return Handover(Inherited(former, given), children, words["ready"])
+    return Handover(Inherited(former, services, given), children, words["ready"])
 
 
 def _socket(fd: int) -> socket.socket:

@@ -46,13 +46,11 @@ class Servers:
                 errors.append(f"{name} port: {error}")
         return errors
 
-    def own_sockets(self, doors: Doors) -> list[tuple[Address, socket]]:
-        """All that are open and not systemd's, by the addresses that were asked for."""
-        asked = {"status": self.options.status, "metrics": self.options.metrics}
+    def own_sockets(self, doors: Doors) -> list[tuple[str, socket]]:
+        """All that are open and not systemd's, by name."""
         return [
-            (address, sock)
+            (name, sock)
             for name, sockets in self.sockets.items()
-            if (address := asked[name]) is not None
             for sock in sockets
             if not doors.inherited.is_given(sock)
         ]

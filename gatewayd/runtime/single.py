@@ -205,8 +205,12 @@ class Single:
             raise NotUpgraded(f"not while {self.worker.state}")
         refuse_what_would_be_lost(self._reader.in_force)
         ours, theirs = os.pipe()
-        sockets = self._doors.own_sockets() + self._servers.own_sockets(self._doors)
-        leaving = Leaving(sockets, self._doors.inherited.given, ready_fd=theirs)
+        leaving = Leaving(
+            self._doors.own_sockets(),
+            self._servers.own_sockets(self._doors),
+            self._doors.inherited.given,
+            ready_fd=theirs,
+        )
         pid = await self._successor(leaving, ours, theirs)
         disown_files()
         self.notifier.main_pid(pid)

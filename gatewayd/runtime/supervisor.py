@@ -439,8 +439,12 @@ class Supervisor:
         while self._busy():  # noqa: ASYNC110, threads and workers decide
             await asyncio.sleep(_QUIET_S)
         # From here on nothing else runs in this process.
-        sockets = self._doors.own_sockets() + self._servers.own_sockets(self._doors)
-        leaving = Leaving(sockets, self._doors.inherited.given, self.crew.left())
+        leaving = Leaving(
+            self._doors.own_sockets(),
+            self._servers.own_sockets(self._doors),
+            self._doors.inherited.given,
+            self.crew.left(),
+        )
         environment, fds = leaving.write()
         try:
             become({**environment, **self.notifier.environment()}, fds, stdin=self._disk.stdin_text)
