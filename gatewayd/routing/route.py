@@ -29,6 +29,9 @@ class RouteSource:
     line: int = 0
     block: str = "http"  # of the VirtualService: http, tls or tcp
 
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.name, self.rule))  # whoever counts hashes it often
+
 
 class Destination:
     """One weighted target of a route.
