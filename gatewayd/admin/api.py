@@ -48,7 +48,9 @@ class Api:
             Path(f"{ROOT}overview", "how it goes, in one answer", self._overview),
             self._listing("listeners", "listeners with their chains and connections"),
             self._listing(
-                "routes", "rules in the order in which they are tried, with hits", {"host": "Only this host's"}
+                "routes",
+                "rules in the order in which they are tried, with hits",
+                {"host": "Only this host's"},
             ),
             self._listing("clusters", "clusters with their endpoints"),
             Path(f"{ROOT}endpoints", "the endpoints of all clusters, one row each", self._endpoints),
@@ -168,7 +170,8 @@ class Api:
             asked = msgspec.json.decode(request.body, type=_Asked)
         except msgspec.MsgspecError as error:
             raise Rejected(
-                400, f'{error}: expected JSON such as {{"method": "GET", "url": "http://a.test/x", "headers": []}}'
+                400,
+                f'{error}: expected JSON such as {{"method": "GET", "url": "http://a.test/x", "headers": []}}',
             ) from None
         return await self._one("explain", msgspec.to_builtins(asked))
 
@@ -228,10 +231,7 @@ def shown_series(row: dict[str, Any]) -> dict[str, Any]:
     for second in row["latencies"]:
         for name, value in zip(columns, quantiles([second], wanted), strict=True):
             columns[name].append(value)
-    total: dict[str, Any] = {
-        name: sum(row[name]) for name in COLUMNS if name != "connections"
-    }
+    total: dict[str, Any] = {name: sum(row[name]) for name in COLUMNS if name != "connections"}
     total |= dict(zip(columns, quantiles(row["latencies"], wanted), strict=True))
     shown = {name: row[name] for name in ("kind", "name", "start", "step", *COLUMNS)}
     return {**shown, **columns, "total": total}
-

@@ -181,7 +181,8 @@ class _Configs:
         if section != BOOTSTRAP:
             return element
         inner = tuple(path[1:] for path in self._wish.mask if path[0] == BOOTSTRAP)
-        return element if () in inner else masked(element, inner)  # type: ignore[no-any-return]  # of a dict it is one
+        made: Message = element if () in inner else masked(element, inner)
+        return made
 
     def _between(self, before: str, after: str) -> bytes:
         """The end of one section, those without elements, and the beginning of the next."""

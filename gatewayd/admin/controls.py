@@ -52,7 +52,9 @@ class ControlPaths:
             Path("/healthcheck/fail", "cause the server to fail health checks", self._health(ok=False), True),
             Path("/healthcheck/ok", "cause the server to pass health checks", self._health(ok=True), True),
             Path("/quitquitquit", "exit the server, at once", self._plain("quit"), changes=True),
-            Path("/reset_counters", "reset all counters to zero", self._plain("reset_counters"), changes=True),
+            Path(
+                "/reset_counters", "reset all counters to zero", self._plain("reset_counters"), changes=True
+            ),
             Path("/reopen_logs", "reopen access logs", self._plain("reopen_logs"), changes=True),
         )
 

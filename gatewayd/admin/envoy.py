@@ -137,7 +137,9 @@ class EnvoyPaths:
     async def _memory(self, request: Request) -> Answer:
         resident = sum(row["resident_bytes"] for row in await self._processes())
         heap = await self._heap()
-        return json_answer({name: str(size) for name, size in {**heap, "total_physical_bytes": resident}.items()})
+        return json_answer(
+            {name: str(size) for name, size in {**heap, "total_physical_bytes": resident}.items()}
+        )
 
     async def _heap(self) -> dict[str, int]:
         names = ("allocated", "heap_size", "pageheap_unmapped", "pageheap_free", "total_thread_cache")
@@ -191,7 +193,7 @@ _HOST_STATS: Final = (
 
 def _stat(endpoint: Mapping[str, Any], name: str) -> int:
     if name == "successes":
-        return max(0, endpoint["total"] - endpoint["active"] - endpoint["errors"])
+        return max(0, int(endpoint["total"]) - int(endpoint["active"]) - int(endpoint["errors"]))
     return int(endpoint[name])
 
 

@@ -100,4 +100,3 @@ def pattern(request: Request, name: str) -> Regex | None:
         return compile_regex(f"(?s:.*)(?:{text})(?s:.*)")
     except ValueError as error:
         raise Rejected(400, f"Invalid re2 regex: {name}: {error}") from None
-

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -251,4 +251,3 @@ class _Connection:
 
 def _chunk(pieces: Iterable[bytes], size: int) -> bytes:
     return b"".join([b"%x\r\n" % size, *pieces, b"\r\n"])
-

@@ -106,7 +106,9 @@ def _lines(stats: Iterable[Stat]) -> Iterator[str]:
         if len(stat) == 2:
             yield f"{stat[0]}: {number(stat[1])}\n"
         else:
-            shown = " ".join(f"P{each:g}({_shown(value)},{_shown(value)})" for each, value in _quantiles(stat))
+            shown = " ".join(
+                f"P{each:g}({_shown(value)},{_shown(value)})" for each, value in _quantiles(stat)
+            )
             yield f"{stat[0]}: {shown}\n"
 
 

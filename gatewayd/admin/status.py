@@ -28,30 +28,38 @@ class Readiness:
     ``notes``: what is worth knowing although traffic is welcome, one line each.
     """
 
-    __slots__ = ("notes", "reasons")
+    __slots__ = ("_reasons", "notes")
 
     def __init__(self, notes: Callable[[], Iterable[str]] = tuple) -> None:
-        #: by who holds it back
-        self.reasons: dict[str, str] = {STARTING: "starting"}
+        self._reasons: dict[str, str] = {STARTING: "starting"}
         self.notes = notes
 
     def hold(self, name: str, text: str) -> None:
         """No traffic from now on, for the reason ``text``."""
-        self.reasons[name] = text
+        self._reasons[name] = text
 
     def release(self, name: str) -> None:
         """``name`` does not hold it back any more."""
-        self.reasons.pop(name, None)
+        self._reasons.pop(name, None)
 
     @property
     def ready(self) -> bool:
         """Whether traffic is welcome."""
-        return not self.reasons
+        return not self._reasons
+
+    def held(self, name: str) -> bool:
+        """Whether ``name`` holds it back."""
+        return name in self._reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        """In the order in which they came."""
+        return list(self._reasons.values())
 
     @property
     def reason(self) -> str:
-        """All reasons; empty while traffic is welcome."""
-        return "; ".join(self.reasons.values())
+        """All of them in one line; empty while traffic is welcome."""
+        return "; ".join(self._reasons.values())
 
 
 def decide_answer(request: Request, readiness: Readiness) -> Answer:

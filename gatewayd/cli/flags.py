@@ -13,9 +13,7 @@ from gatewayd.cli import values
 from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
-WITHOUT_EFFECT: Final = {
-    "admin": "--admin has no effect: the admin API is not served yet",
-}
+WITHOUT_EFFECT: Final[dict[str, str]] = {}
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -111,7 +109,18 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         help="Processes that share the listeners; only 1 is available.",
     ),
     _flag(
-        "--admin", type=values.LISTEN_ADDRESS, default=None, help="Address of the admin API; not served yet."
+        "--admin",
+        type=values.STATUS,
+        default="127.0.0.1:15000",
+        show_default=True,
+        help="Address of the admin API, also unix:/path; off: none. It asks nobody who they are: keep it local.",
+    ),
+    _flag(
+        "--admin-allow-host",
+        "admin_hosts",
+        multiple=True,
+        metavar="NAME",
+        help="A host name the admin API may be called by, beside localhost and addresses. Repeatable.",
     ),
     _flag(
         "--status",
@@ -125,7 +134,7 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         type=values.STATUS,
         default="127.0.0.1:15090",
         show_default=True,
-        help="Address of /stats/prometheus; off: nothing is counted.",
+        help="Address of /stats/prometheus; off: none.",
     ),
     _flag(
         "--access-log",
@@ -154,6 +163,13 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         default="60s",
         show_default=True,
         help="After TERM: how long requests under way may take; then exit 75.",
+    ),
+    _flag(
+        "--drain-delay",
+        type=values.DURATION,
+        default="0s",
+        show_default=True,
+        help="After TERM: how long new connections are still taken, until load balancers have noticed.",
     ),
     _flag(
         "--watch/--no-watch",
@@ -215,10 +231,13 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         configuration_options(paths, flags),
         status=flags["status"] or None,
         metrics=flags["metrics"] or None,
+        admin=flags["admin"] or None,
+        admin_hosts=tuple(flags["admin_hosts"]),
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
+        drain_delay_s=flags["drain_delay"],
         watch=flags["watch"],
         log_level=flags["log_level"],
         loop=flags["loop"],

@@ -19,6 +19,6 @@ def run(paths: tuple[str, ...], **flags: Any) -> int:
     Signals: TERM drains and ends, a second TERM or INT ends at once, USR1 reopens the access log.
     """
     options = run_options(paths, flags)
-    from gatewayd.runtime.worker import run_worker
+    from gatewayd.runtime.run import run as serve
 
-    return run_worker(options)
+    return serve(options)

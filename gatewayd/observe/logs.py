@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from gatewayd.observe.escaping import escape_text
@@ -16,6 +17,9 @@ from gatewayd.observe.log_sink import LogSink
 
 ROOT: Final = "gatewayd"
 LEVELS: Final = ("debug", "info", "warning", "error")
+COMPONENTS: Final = (
+    "access", "admin", "dns", "listeners", "notify", "observe", "reload", "runtime", "tls", "watch",
+)  # fmt: skip
 
 
 class LineFormatter(logging.Formatter):
@@ -74,3 +78,30 @@ def set_level(level: str, component: str = "") -> None:
     """Set the level (one of ``LEVELS``) of one component, or of all that have none of their own."""
     name = f"{ROOT}.{component}" if component else ROOT
     logging.getLogger(name).setLevel(level.upper())
+
+
+def parse_levels(text: str) -> dict[str, str]:
+    """``info,listeners=debug`` as ``{"": "info", "listeners": "debug"}``. Raises ValueError, in words."""
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, mark, level = part.strip().rpartition("=")
+        if level not in LEVELS:
+            raise ValueError(f"unknown level {level!r}: expected one of {', '.join(LEVELS)}")
+        if mark and name not in COMPONENTS:
+            raise ValueError(f"unknown component {name!r}: expected one of {', '.join(COMPONENTS)}")
+        found[name] = level
+    return found
+
+
+def set_levels(wanted: Mapping[str, str]) -> None:
+    """Put the levels of :func:`parse_levels` in force."""
+    for name, level in wanted.items():
+        set_level(level, name)
+
+
+def levels() -> dict[str, str]:
+    """What is in force, by component."""
+    return {
+        name: logging.getLevelName(logging.getLogger(f"{ROOT}.{name}").getEffectiveLevel()).lower()
+        for name in COMPONENTS
+    }

@@ -165,7 +165,9 @@ def row_of(info: StreamInfo, *, headers: bool = False) -> dict[str, Any]:
         "upstream": info.upstream_host,
         "attempts": info.attempts,
         "request_id": info.request_id.decode("latin-1"),
-        "rule": f"{source.kind} {source.namespace}/{source.name} {source.block}[{source.rule}]" if source else "",
+        "rule": f"{source.kind} {source.namespace}/{source.name} {source.block}[{source.rule}]"
+        if source
+        else "",
         "place": f"{source.file}:{source.line}" if source and source.file else "",
     }
     if headers and request is not None:

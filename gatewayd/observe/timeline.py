@@ -124,7 +124,7 @@ COLUMNS: Final = (
 
 
 class Ranks:
-    """Series by what they are about, ``limit`` of them: who comes first stays, until there is no traffic in its ring."""
+    """Series by what they are about, ``limit`` of them: who came first stays while its ring holds any traffic."""
 
     __slots__ = ("_full_at", "_limit", "series")
 

@@ -77,7 +77,7 @@ class Port:
         """The chain is gone: requests are served as before, each the last one of its connection."""
         self.gone = True
         for connection in self._own():
-            connection.draining = True
+            connection.discourage()
 
     def drain(self) -> None:
         """Close the connections that are idle; the others close after what they are doing."""
@@ -100,8 +100,13 @@ class Port:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self.gone:  # its handshake took so long
-            connection.draining = True
+        if self.leaving:
+            connection.discourage()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a connection that comes now has come late: its handshake took so long, or nobody is to stay."""
+        return self.gone or self._proxy.discouraging
 
     def describe(self, connection: ServerConnection) -> Client:
         """The client, and the lines that speak of it."""
@@ -149,8 +154,8 @@ class _AnnouncedPort:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self._port.gone:
-            connection.draining = True
+        if self._port.leaving:
+            connection.discourage()
 
     def describe(self, connection: ServerConnection) -> Client:
         """The client, and the lines that speak of it."""
@@ -194,7 +199,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
 class Proxy:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_connections", "_registry", "date", "log", "loop", "wheel")
+    __slots__ = ("_connections", "_registry", "date", "discouraging", "log", "loop", "wheel")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, registry: Any, log: Callable[[StreamInfo], None]
@@ -205,6 +210,8 @@ class Proxy:
         self.log = log
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
+        #: connections that come now are told to end after their first answer
+        self.discouraging = False
         self._connections: list[MutableSet[Any]] = []
 
     def watch(self, connections: MutableSet[Any]) -> None:

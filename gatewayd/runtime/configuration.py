@@ -17,7 +17,15 @@ from gatewayd.runtime.certificates import Certificates
 from gatewayd.runtime.last_good import Good, Kept, Key, keep_last_good, key_of, reason_for
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
-from gatewayd.sources import FileMemory, LoadResult, load, load_mesh_config, release_texts
+from gatewayd.sources import (
+    Disk,
+    FileMemory,
+    FileSource,
+    LoadResult,
+    load,
+    load_mesh_config,
+    release_texts,
+)
 from gatewayd.upstream.spec import ClusterSpec
 
 #: Makes what turns the specs of one compilation into clusters.
@@ -93,11 +101,14 @@ class ConfigurationReader:
     """Reads the files of one process, again and again; what did not change is not parsed again.
 
     A configuration that was read is in force when :meth:`put_in_force` says so. Later ones keep the last good
-    version of what has an error in them. May be used in a thread, one call at a time.
+    version of what has an error in them. May be used in a thread, one call at a time. ``files``: where texts come
+    from, if not from the disk.
     """
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, files: FileSource | None = None) -> None:
         self._options = options
+        # None: started with it closed
+        self._files = files or Disk(getattr(sys.stdin, "buffer", None))
         self._memory = FileMemory()
         self._compile_memory = CompileMemory()
         self.certificates = Certificates(options)
@@ -124,23 +135,25 @@ class ConfigurationReader:
                 self.certificates.renew()
             self.certificates.retain(self._in_force.snapshot)
 
-    def read(self, begin: Begin, *, renew: bool = False) -> Configuration:
+    def read(
+        self, begin: Begin, *, renew: bool = False, changed: frozenset[str] | None = None
+    ) -> Configuration:
         """Load and compile; never raises for what stands in the files.
 
         ``begin`` is called before each compilation; a second one may be needed to keep what was good. Where nothing
         has changed there is none, and the snapshot is the one in force. ``renew``: credentials may have changed.
+        ``changed``: the files that may be others since they were read; None: any.
         """
         began = time.monotonic()
         before = self._in_force.compiled if self._in_force is not None else None
         mesh = MeshConfig()
         mesh_findings: tuple[Finding, ...] = ()
         if self._options.mesh_config is not None:
-            mesh, mesh_findings = load_mesh_config(self._options.mesh_config)
+            mesh, mesh_findings = load_mesh_config(self._options.mesh_config, files=self._files)
         mesh_refused = any(finding.level == "error" for finding in mesh_findings)
         if mesh_refused and before is not None:
             mesh = before.mesh
-        # None: started with it closed
-        loaded = load(self._options.paths, getattr(sys.stdin, "buffer", None), memory=self._memory)
+        loaded = load(self._options.paths, memory=self._memory, files=self._files, changed=changed)
         kept = keep_last_good(self._good, loaded)
         given = [*map(self._as_before, loaded.resources), *(each.resource for each in kept)]
         renewed = False

@@ -7,11 +7,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from gatewayd.observe.events import Events
 from gatewayd.runtime.last_good import Kept
 from gatewayd.runtime.reload import IN_FORCE, REFUSED, UNCHANGED, Outcome
 
 #: Outcomes kept to be shown.
 _KEPT: Final = 100
+#: Findings, and resources that are kept, told in one event.
+_TOLD: Final = 20
 
 
 class History:
@@ -52,9 +55,35 @@ class History:
         """Whether what was read last is what is served."""
         return not (self.refusal or self.kept)
 
+    def notes(self) -> list[str]:
+        """What whoever asks for readiness should know: what is not served as it was written."""
+        notes = [f"kept in its last good version: {_title(kept)}" for kept in self.kept]
+        return ["the last reload was refused", *notes] if self.refusal else notes
+
     def rows(self) -> list[dict[str, Any]]:
         """All of it, the newest first."""
         return [_row(at, outcome) for at, outcome in reversed(self.outcomes)]
+
+
+def tell_outcome(events: Events, outcome: Outcome) -> None:
+    """A reload as events: what it came to, and what is wrong now if that is news."""
+    events.publish(
+        "reload",
+        outcome.line,
+        result=outcome.result,
+        number=outcome.number,
+        kept=[str(kept) for kept in outcome.kept[:_TOLD]],
+    )
+    if outcome.findings and outcome.result != UNCHANGED:
+        errors = sum(finding.level == "error" for finding in outcome.findings)
+        warnings = sum(finding.level == "warning" for finding in outcome.findings)
+        events.publish(
+            "findings",
+            f"{errors} errors, {warnings} warnings",
+            errors=errors,
+            warnings=warnings,
+            findings=[finding.as_json() for finding in outcome.findings[:_TOLD]],
+        )
 
 
 def _row(at: float, outcome: Outcome) -> dict[str, Any]:
@@ -69,3 +98,7 @@ def _row(at: float, outcome: Outcome) -> dict[str, Any]:
         "warnings": sum(finding.level == "warning" for finding in outcome.findings),
         "kept": [str(kept) for kept in outcome.kept],
     }
+
+
+def _title(kept: Kept) -> str:
+    return f"{kept.resource.kind} {kept.resource.full_name}"

@@ -36,13 +36,19 @@ class RunOptions:
     mesh_config: str | None = None
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
-    #: None: no metrics, and nothing is counted
+    #: None: no port for metrics
     metrics: Address | None = None
+    #: None: no admin port
+    admin: Address | None = None
+    #: host names it may be called by, beside localhost and addresses
+    admin_hosts: tuple[str, ...] = ()
     #: a path, "-" for stdout, or "off"
     access_log: str = "-"
     access_log_format: str = "text"
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
+    #: after TERM: how long new connections are still taken
+    drain_delay_s: float = 0.0
     #: take in files that change
     watch: bool = True
     log_level: str = "info"
@@ -50,3 +56,8 @@ class RunOptions:
     loop: str = "uvloop"
     #: flags that were given and have no effect yet, with the reason
     without_effect: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether anybody could ask for numbers; else nothing is counted."""
+        return self.metrics is not None or self.admin is not None

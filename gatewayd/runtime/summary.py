@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from gatewayd import __version__
@@ -13,6 +14,8 @@ from gatewayd.runtime.configuration import Configuration
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import ListenerSpec
 
+#: Our own ports and what is found there.
+_OWN_PORTS: Final = {"status": "/healthz/ready", "metrics": "/stats/prometheus", "admin": "/"}
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
 
@@ -20,6 +23,14 @@ _SHOWN_SET_ASIDE: Final = 20
 def say(text: str) -> None:
     """Print to stderr at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
@@ -32,11 +43,10 @@ def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
 def serving(
     configuration: Configuration,
     listeners: Sequence[Listener],
-    status: Sequence[str],
+    ports: Mapping[str, Sequence[str]],
     options: RunOptions,
-    metrics: Sequence[str] = (),
 ) -> str:
-    """The report of a worker that has just become ready."""
+    """The report of a worker that has just become ready; ``ports``: addresses of our own ports, by name."""
     snapshot = configuration.snapshot
     hosts = sum(
         len(chain.routes.virtual_hosts)
@@ -51,13 +61,28 @@ def serving(
     ]
     for listener in listeners:
         lines += _listener_lines(listener)
-    for address in status:
-        lines.append(f"  status    http://{address}/healthz/ready")
-    for address in metrics:
-        lines.append(f"  metrics   http://{address}/stats/prometheus")
+    for name, path in _OWN_PORTS.items():
+        for address in ports.get(name, ()):
+            url = address if address.startswith("unix:") else f"http://{address}{path}"
+            lines.append(f"  {name:<9} {url}")
+    admin = options.admin
+    if admin is not None and not (admin[0].startswith("unix:") or is_loopback(admin[0])):
+        lines.append(
+            "!! the admin port can be reached from other machines, and asks nobody who they are: keep it on loopback"
+        )
     lines += [f"  note      {sentence}" for sentence in options.without_effect]
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
+
+
+def standing(configuration: Configuration, listeners: int) -> str:
+    """``serves 2 listeners, 1 error, 0 warnings, NOT SERVED: 1 document``: one line for a service manager."""
+    errors, warnings = count(configuration.findings)
+    text = (
+        f"serves {_plural(listeners, 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    )
+    aside = len(configuration.set_aside)
+    return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
 
 
 def _listener_lines(listener: Listener) -> list[str]:

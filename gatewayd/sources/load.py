@@ -2,7 +2,7 @@
 
 import gc
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -11,9 +11,10 @@ from gatewayd.findings import Finding
 from gatewayd.resources.envelope import Identity, identify, open_document
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import PathItem, Resource, format_path
-from gatewayd.sources.files import FoundFile, Unreadable, decode_text, find_files, read_bytes
+from gatewayd.sources.files import FoundFile, Unreadable, decode_text
 from gatewayd.sources.limits import Limits
-from gatewayd.sources.memory import FileContent, FileMemory, signature_of
+from gatewayd.sources.memory import FileContent, FileMemory
+from gatewayd.sources.origin import Disk, FileSource
 from gatewayd.sources.plain_yaml import PlainReader
 from gatewayd.sources.reader import read_documents, read_json
 from gatewayd.sources.text import Place, SourceText
@@ -61,18 +62,21 @@ def load(
     stdin: BinaryIO | None = None,
     limits: Limits | None = None,
     memory: FileMemory | None = None,
+    files: FileSource | None = None,
+    changed: Container[str] | None = None,
 ) -> LoadResult:
     """Read `paths` (files, folders, `-` for `stdin`); return the resources in them and what there is to say.
 
     Never raises for anything in a file. A resource with an error is set aside alone; the others stand. With a
-    `memory` files that did not change since the last load give the same `Resource` objects again.
+    `memory` files that did not change since the last load give the same `Resource` objects again; `changed`: the
+    names of those that may have, where that is known. `files`: where texts come from, if not from the disk.
     """
-    loader = _Loader(limits or Limits(), memory)
+    loader = _Loader(limits or Limits(), memory, files or Disk(stdin), changed)
     with _collector_off():
         if memory is not None:
             memory.begin()
-        for found in find_files(paths):
-            loader.take(found, stdin)
+        for found in loader.files.find(paths):
+            loader.take(found)
         if memory is not None:
             memory.end()
     if not loader.result.files:
@@ -96,18 +100,22 @@ def _collector_off() -> Iterator[None]:
 class _Loader:
     """Puts the contents of files together; of two resources with one name the first counts."""
 
-    def __init__(self, limits: Limits, memory: FileMemory | None) -> None:
+    def __init__(
+        self, limits: Limits, memory: FileMemory | None, files: FileSource, changed: Container[str] | None
+    ) -> None:
         self.limits = limits
+        self.files = files
         self.result = LoadResult()
         self._memory = memory
+        self._changed = changed
         self._plain = PlainReader(limits)
         self._first: dict[tuple[str, str, str], Resource[Any]] = {}
 
-    def take(self, found: FoundFile, stdin: BinaryIO | None) -> None:
+    def take(self, found: FoundFile) -> None:
         """Read one file, or remember it."""
         result = self.result
         result.files += 1
-        content = self._content(found, stdin)
+        content = self._content(found)
         if content.unreadable:
             result.unreadable += 1
             result.unreadable_names.append(found.name)
@@ -119,25 +127,30 @@ class _Loader:
             else:
                 result.findings.append(item)
 
-    def _content(self, found: FoundFile, stdin: BinaryIO | None) -> FileContent:
+    def _content(self, found: FoundFile) -> FileContent:
         memory = self._memory
+        stamp = None
         if memory is not None and not found.problem:
-            known = memory.untouched(found.name, found.path)
+            unchanged = self._changed is not None and found.name not in self._changed
+            known = memory.known(found.name) if unchanged else None
             if known is not None:
                 return known
-        # Taken before the bytes: a change in between makes the next load read the file again.
-        signature = signature_of(found.path) if memory is not None and found.path is not None else None
+            # Taken before the bytes: a change in between makes the next load read the file again.
+            stamp = self.files.stamp(found)
+            known = memory.untouched(found.name, stamp)
+            if known is not None:
+                return known
         try:
-            data = read_bytes(found, stdin, self.limits)
+            data = self.files.read(found, self.limits)
         except Unreadable as reason:
             finding = Finding(code=reason.code, level="error", message=str(reason), file=found.name)
             return FileContent((finding,), True)
         if memory is None:
             return _FileReader(found, self.limits, self._plain).read(data)
-        content = memory.same(found.name, data, signature)
+        content = memory.same(found.name, data, stamp)
         if content is None:
             content = _FileReader(found, self.limits, self._plain).read(data)
-            memory.keep(found.name, data, signature, content)
+            memory.keep(found.name, data, stamp, content)
         return content
 
     def _declare(self, resource: Resource[Any]) -> None:

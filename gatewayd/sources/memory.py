@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-#: A file changed so short a time before it was read may change again without its times moving.
-_UNSURE_S: Final = 2.0
-
-#: device, inode, size, mtime, ctime
-Signature = tuple[int, int, int, int, int]
+from gatewayd.sources.origin import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +22,7 @@ class FileContent:
 class _Entry:
     content: FileContent
     digest: bytes
-    signature: Signature | None
-    #: when the signature was taken: seconds since 1970
-    seen_s: float
+    stamp: Stamp | None
 
 
 class FileMemory:
@@ -56,42 +48,36 @@ class FileMemory:
         self._entries = self._used
         self._used = {}
 
-    def untouched(self, name: str, path: str | os.PathLike[str] | None) -> FileContent | None:
-        """What ``name`` held, if its times say that it still does; ``path`` None: standard input."""
+    def known(self, name: str) -> FileContent | None:
+        """What ``name`` held, for who knows that it has not changed."""
         entry = self._entries.get(name)
         if entry is None:
             return None
-        if path is not None:
-            signature = signature_of(path)
-            newest_s = max(signature[3:]) / 1e9 if signature is not None else 0.0
-            if signature is None or signature != entry.signature:
-                return None
-            if entry.seen_s - _UNSURE_S <= newest_s <= entry.seen_s + _UNSURE_S:
-                return None
         self._used[name] = entry
         return entry.content
 
-    def same(self, name: str, data: bytes, signature: Signature | None) -> FileContent | None:
-        """What ``name`` held, if that was read from the same bytes. ``signature``: from before they were read."""
+    def untouched(self, name: str, stamp: Stamp | None) -> FileContent | None:
+        """What ``name`` held, if its stamp says that it still does."""
+        entry = self._entries.get(name)
+        if entry is None or stamp is None or entry.stamp is None:
+            return None
+        if not entry.stamp.sure or entry.stamp.signature != stamp.signature:
+            return None
+        self._used[name] = entry
+        return entry.content
+
+    def same(self, name: str, data: bytes, stamp: Stamp | None) -> FileContent | None:
+        """What ``name`` held, if that was read from the same bytes. ``stamp``: from before they were read."""
         entry = self._entries.get(name)
         if entry is None or entry.digest != _digest(data):
             return None
-        entry.signature, entry.seen_s = signature, time.time()
+        entry.stamp = stamp
         self._used[name] = entry
         return entry.content
 
-    def keep(self, name: str, data: bytes, signature: Signature | None, content: FileContent) -> None:
+    def keep(self, name: str, data: bytes, stamp: Stamp | None, content: FileContent) -> None:
         """``name`` was read. What could not be read is not kept: there is nothing to compare."""
-        self._used[name] = _Entry(content, _digest(data), signature, time.time())
-
-
-def signature_of(path: str | os.PathLike[str]) -> Signature | None:
-    """What moves when a file is touched; None when there is none to be seen."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        self._used[name] = _Entry(content, _digest(data), stamp)
 
 
 def _digest(data: bytes) -> bytes:

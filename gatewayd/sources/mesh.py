@@ -7,25 +7,29 @@ from gatewayd.resources.envelope import Identity
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.unsupported import find_unsupported
-from gatewayd.sources.files import FoundFile, Unreadable, find_files, read_bytes
+from gatewayd.sources.files import FoundFile, Unreadable
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.load import fault_finding, not_text_finding, text_finding
+from gatewayd.sources.origin import Disk, FileSource
 from gatewayd.sources.text import Place, SourceText
 from gatewayd.sources.yaml_tree import SyntaxProblem, documents
 
 _NOBODY = Identity(kind="MeshConfig")
 
 
-def load_mesh_config(path: str, limits: Limits | None = None) -> tuple[MeshConfig, tuple[Finding, ...]]:
+def load_mesh_config(
+    path: str, limits: Limits | None = None, files: FileSource | None = None
+) -> tuple[MeshConfig, tuple[Finding, ...]]:
     """Read the file at `path` and return the settings with what there is to say about it.
 
     A field that is not supported is a warning. With an error among the findings the settings returned are
-    Istio's defaults.
+    Istio's defaults. `files`: where texts come from, if not from the disk.
     """
     limits = limits or Limits()
-    found = next(iter(find_files([path])), FoundFile(path, None, "no such file"))
+    files = files or Disk()
+    found = next(iter(files.find([path])), FoundFile(path, None, "no such file"))
     try:
-        data = read_bytes(found, None, limits)
+        data = files.read(found, limits)
         source = SourceText(found.name, found.path, data, data.decode("utf-8-sig"), limits)
     except Unreadable as problem:
         finding = Finding(code=problem.code, level="error", message=str(problem), file=path)

@@ -20,7 +20,7 @@ def ask(path: str, method: str = "GET", version: str = "HTTP/1.1") -> bytes:
 
 def ready() -> Readiness:
     readiness = Readiness()
-    readiness.reason = ""
+    readiness.release("starting")
     return readiness
 
 
@@ -38,7 +38,7 @@ def test_a_worker_that_serves_is_ready() -> None:
 
 def test_a_worker_that_drains_is_alive_and_not_ready() -> None:
     readiness = ready()
-    readiness.reason = "draining"
+    readiness.hold("draining", "draining")
     assert decide_answer(ask("/healthz/live"), readiness).status == "200 OK"
     assert decide_answer(ask("/healthz/ready"), readiness)[:2] == ("503 Service Unavailable", "draining\n")
 

@@ -16,7 +16,7 @@ from gatewayd.runtime.options import RunOptions
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
     """The options that would have been served."""
-    from gatewayd.runtime import worker
+    from gatewayd.runtime import run as runs
 
     seen: list[RunOptions] = []
 
@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
         seen.append(options)
         return 0
 
-    monkeypatch.setattr(worker, "run_worker", record)
+    monkeypatch.setattr(runs, "run", record)
     for name in list(os.environ):
         if name.startswith("GATEWAYD_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)

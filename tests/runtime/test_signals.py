@@ -317,3 +317,12 @@ async def test_a_reader_of_the_programs_log_that_stops_reading_stops_nobody_eith
     finally:
         os.close(reader)
         os.close(writer)
+
+
+async def test_abrt_tells_where_it_stood(tmp_path: Path) -> None:
+    """What systemd's watchdog sends to a loop that hangs."""
+    async with serve(configuration(tmp_path), "--no-watch") as gateway:
+        await gateway.ready()
+        gateway.signal(signal.SIGABRT)
+        assert await gateway.ended() == -signal.SIGABRT
+        assert re.search(r"Fatal Python error: Aborted(?s:.*)gatewayd/runtime/", gateway.said)

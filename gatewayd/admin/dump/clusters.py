@@ -134,7 +134,10 @@ def _outliers(policy: OutlierPolicy) -> Message:
 def _hashing(spec: ClusterSpec) -> Message:
     options = spec.balancer.hashing
     if spec.balancer.policy == "RING_HASH":
-        sizes = {"minimum_ring_size": options.minimum_ring_size, "maximum_ring_size": options.maximum_ring_size}
+        sizes = {
+            "minimum_ring_size": options.minimum_ring_size,
+            "maximum_ring_size": options.maximum_ring_size,
+        }
         return {"ring_hash_lb_config": {name: str(size) for name, size in sizes.items()}}
     if spec.balancer.policy == "MAGLEV":
         return {"maglev_lb_config": {"table_size": str(options.table_size)}}

@@ -11,7 +11,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.snapshot import FilterChain, ListenerSpec
 
-_PATHS: Final = {
+_PATHS: Final[dict[str, Message]] = {
     "NONE": {"normalize_path": False},
     "BASE": {"normalize_path": True},
     "MERGE_SLASHES": {"normalize_path": True, "merge_slashes": True},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from gatewayd.admin.dump.values import Message, any_of, typed
+from gatewayd.admin.dump.values import Message, typed
 from gatewayd.tls.modes import MODES
 from gatewayd.tls.spec import PairFiles, SecretName, ServerTlsSpec, Trust
 from gatewayd.upstream.spec import ClusterSpec
@@ -74,9 +74,7 @@ def upstream_socket(spec: ClusterSpec) -> Message | None:
         fields: dict[str, Any] = {"common_tls_context": common}
         if asked.sni:
             fields["sni"] = asked.sni
-        socket = typed(
-            "envoy.transport_sockets.tls", "transport_sockets.tls.v3.UpstreamTlsContext", **fields
-        )
+        socket = typed("envoy.transport_sockets.tls", "transport_sockets.tls.v3.UpstreamTlsContext", **fields)
     if spec.proxy_protocol:
         inner = socket or typed(
             "envoy.transport_sockets.raw_buffer", "transport_sockets.raw_buffer.v3.RawBuffer"
@@ -95,7 +93,10 @@ def _reference(name: str) -> Message:
 
 
 def _validation(name: str, names: tuple[str, ...]) -> Message:
-    made: Message = {"validation_context_sds_secret_config": _reference(name), "default_validation_context": {}}
+    made: Message = {
+        "validation_context_sds_secret_config": _reference(name),
+        "default_validation_context": {},
+    }
     if names:
         made["default_validation_context"] = {
             "match_typed_subject_alt_names": [

@@ -15,10 +15,7 @@ from gatewayd.observe.timeline import Timeline
 from gatewayd.observe.traffic import Traffic
 from gatewayd.proxy.tcp_proxy import TcpSession
 from gatewayd.proxy.worker import TICK_S
-from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.deployment import Deployment
-from gatewayd.runtime.history import History
-from gatewayd.runtime.measures.configuration import configuration_families
 from gatewayd.runtime.measures.downstream import downstream_families
 from gatewayd.runtime.measures.process import log_families, process_families
 from gatewayd.runtime.measures.upstream import upstream_families
@@ -38,8 +35,6 @@ class Measures:
         finished: Batches,
         deployment: Deployment,
         registry: Registry,
-        reader: ConfigurationReader,
-        history: History,
     ) -> None:
         self.timeline = Timeline(time.time() - time.monotonic())
         self.traffic = Traffic(self.timeline)
@@ -48,8 +43,6 @@ class Measures:
         self._finished = finished
         self._deployment = deployment
         self._registry = registry
-        self._reader = reader
-        self._history = history
         self._lags: deque[float] = deque(maxlen=_LAG_TICKS)
         self._expected = 0.0
         #: counters when they were last set to 0: by metric and labels
@@ -114,7 +107,6 @@ class Measures:
         )
         yield from upstream_families(self._registry, self.traffic, sums, sessions)
         yield from downstream_families(self._deployment, sums)
-        yield from configuration_families(self._reader, self._history)
         yield from log_families(self._finished)
         yield from process_families(self.lag_s)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gatewayd.observe.exposition import COUNTER, GAUGE, MAX, MIN, SUM, Family, Sample, labels
 from gatewayd.observe.sums import Sums, class_of
 from gatewayd.observe.traffic import Attempts, Traffic
+from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.registry import Registry
 
 #: Clusters looked at in one go.
@@ -92,16 +93,16 @@ def _rows(attempts: Mapping[str, Attempts], sessions: Mapping[str, int]) -> Iter
 
 def _breakers(clusters: list[tuple[str, str, Any]]) -> Iterator[Family]:
     """Whether limits are reached, of the clusters that have any (semantics 8.3)."""
-    for name, what, full in (
-        ("cx_open", "for connections", lambda b: not b.room_for_connection()),
-        ("rq_pending_open", "for waiting requests", lambda b: not b.room_for_pending()),
-        ("rq_open", "for requests", lambda b: not b.room_to_send()),
+    for name, what, room in (
+        ("cx_open", "for connections", Budget.room_for_connection),
+        ("rq_pending_open", "for waiting requests", Budget.room_for_pending),
+        ("rq_open", "for requests", Budget.room_to_send),
     ):
         yield Family(
             f"envoy_cluster_circuit_breakers_default_{name}",
             GAUGE,
             f"1 while the limit {what} is reached.",
-            [(text, float(full(cluster.budget))) for _, text, cluster in clusters],
+            [(text, float(not room(cluster.budget))) for _, text, cluster in clusters],
             MAX,
         )
     yield Family(

@@ -28,8 +28,7 @@ def cert_rows(store: TlsStore) -> Iterator[dict[str, Any] | None]:
         for source, leaf in zip(sources, holder.leaves, strict=False):
             yield {**common, "source": str(source), **_leaf(leaf, now)}
         if not holder.leaves and (sources or holder.problem):
-            source = ", ".join(str(each) for each in sources)
-            yield {**common, "source": source, **_NOTHING}
+            yield {**common, "source": ", ".join(map(str, sources)), **_NOTHING}
         yield None
 
 

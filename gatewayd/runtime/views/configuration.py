@@ -87,9 +87,9 @@ def node(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def finding_rows(reader: ConfigurationReader, history: History) -> Iterator[dict[str, Any]]:
+def finding_rows(reader: ConfigurationReader, history: History | None) -> Iterator[dict[str, Any]]:
     """Findings as ``validate -o json`` has them; first what the last reload was refused for."""
-    if history.refusal:
+    if history is not None and history.refusal:
         yield {
             **dict.fromkeys(("file", "kind", "namespace", "name", "path", "help"), ""),
             "code": "",

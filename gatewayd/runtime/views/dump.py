@@ -1,4 +1,4 @@
-"""Topic ``dump``: the elements of ``/config_dump``, one row each; a route table's virtual hosts come in rows behind it."""
+"""Topic ``dump``: the elements of ``/config_dump``, a row each; behind a route table come its virtual hosts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gatewayd.admin.dump.tls import secret_messages
 from gatewayd.admin.dump.values import TYPE, Message, address
 from gatewayd.runtime.history import History
 from gatewayd.runtime.options import Address, RunOptions
+from gatewayd.runtime.reload import IN_FORCE
 from gatewayd.runtime.views.configuration import node
 from gatewayd.runtime.views.listeners import bound
 
@@ -26,10 +27,17 @@ _SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
 _HOSTS: Final = 20
 
 
-def dump_rows(worker: Any, arguments: Mapping[str, Any]) -> Iterator[Message | None]:
+def dump_rows(
+    worker: Any, history: History | None, arguments: Mapping[str, Any]
+) -> Iterator[Message | None]:
     """``sections``: names of :data:`gatewayd.admin.config_dump.SECTIONS`; in that order."""
-    history: History = worker.history
-    dump = _Dump(worker, _moment(history.in_force_since), str(history.results["IN_FORCE"] + 1))
+    about: Message = {}
+    if history is not None:
+        about = {
+            "version_info": str(history.results[IN_FORCE] + 1),
+            "last_updated": _moment(history.in_force_since),
+        }
+    dump = _Dump(worker, about)
     for section, rows in (
         ("bootstrap", dump.bootstrap),
         ("dynamic_active_clusters", dump.clusters),
@@ -43,9 +51,9 @@ def dump_rows(worker: Any, arguments: Mapping[str, Any]) -> Iterator[Message | N
 
 
 class _Dump:
-    def __init__(self, worker: Any, since: str, version: str) -> None:
+    def __init__(self, worker: Any, about: Message) -> None:
         self._worker = worker
-        self._about = {"version_info": version, "last_updated": since}
+        self._about = about
 
     def bootstrap(self, section: str) -> Iterator[Message | None]:
         options: RunOptions = self._worker.options
@@ -78,7 +86,7 @@ class _Dump:
                 if chain.routes is None:
                     continue
                 message = {"@type": _ROUTES, **route_configuration(chain), "virtual_hosts": []}
-                element = {**self._about, "route_config": message}
+                element = {**self._about, "route_config": message}  # the list comes last: its items follow
                 yield {"section": section, "name": chain.name, "element": element, "list": "virtual_hosts"}
                 waiting: list[Message] = []
                 for host in virtual_hosts(chain):

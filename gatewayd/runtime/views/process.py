@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from typing import Any
 
 from gatewayd import __version__
+from gatewayd.admin.status import DRAINING, HEALTH
 from gatewayd.runtime.measures.process import open_descriptors, resident_bytes, started_at
 
 
@@ -15,14 +17,14 @@ def process_row(worker: Any) -> dict[str, Any]:
     readiness = worker.readiness
     return {
         "worker": worker.number,
-        "pid": worker.pid,
+        "pid": os.getpid(),
         "version": __version__,
         "state": worker.state,
         "started_at": started_at(),
         "ready": readiness.ready,
-        "reasons": list(readiness.reasons.values()),
-        "health": "failed" if "health" in readiness.reasons else "ok",
-        "draining": "draining" in readiness.reasons,
+        "reasons": readiness.reasons,
+        "health": "failed" if readiness.held(HEALTH) else "ok",
+        "draining": readiness.held(DRAINING),
         "connections": worker.connections,
         "requests_active": sum(cluster.active for cluster in worker.registry.clusters.values()),
         "resident_bytes": resident_bytes(),

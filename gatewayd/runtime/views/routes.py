@@ -122,4 +122,3 @@ def destinations_json(destinations: Sequence[Destination]) -> list[dict[str, Any
         {"cluster": each.cluster_name, "weight": each.weight, "known": each.cluster is not None}
         for each in destinations
     ]
-
