@@ -150,7 +150,7 @@ class EnvoyPaths:
         return found
 
     def _hot_restart(self, request: Request) -> Answer:
-        return Answer(200, "disabled\n")
+        return Answer(200, "disabled")
 
 
 def server_state(processes: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
-from gatewayd.observe.exposition import BUCKETS, COUNTER, HISTOGRAM, Family, escaped, labels
+from gatewayd.observe.exposition import BUCKETS, COUNTER, HISTOGRAM, Family, Sample, escaped, labels
 from gatewayd.observe.sums import SeriesKey, Sums
 from gatewayd.observe.traffic import (
     CLOSED,
@@ -70,12 +70,13 @@ def http_families(source: Source, sums: Sums) -> Iterator[Family]:
         known = folded.get(text)
         folded[text] = cell if known is None else [a + b for a, b in zip(known, cell, strict=True)]
     for name, help, first, total in _HISTOGRAMS:
-        yield Family(
-            name,
-            HISTOGRAM,
-            help,
-            ((text, cell[first : first + BUCKETS], cell[total]) for text, cell in folded.items()),
-        )
+        yield Family(name, HISTOGRAM, help, _cut(folded, first, total))
+
+
+def _cut(series: Mapping[str, list[float]], first: int, total: int) -> Iterator[Sample]:
+    """One of the three histograms of each series."""
+    for text, cell in series.items():
+        yield text, cell[first : first + BUCKETS], cell[total]
 
 
 def tcp_families(

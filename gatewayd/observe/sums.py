@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 
 from gatewayd.observe.exposition import BUCKETS
-from gatewayd.observe.traffic import DURATION, OVERFLOW, CellKey, Traffic
+from gatewayd.observe.traffic import DURATION, GONE, OVERFLOW, CellKey, Traffic
 
 #: Series of Istio's HTTP metrics; requests of further ones are only counted.
 MAX_SERIES: Final = 1000
@@ -58,9 +58,10 @@ class Sums:
         self._add_series(key, cell, count)
         self.chains.setdefault(key.chain, Counter())[key.status] += count
         failed = count if is_error(key.status) else 0
-        if key.cluster:
+        # What a fault or CORS answered never came so far.
+        if key.cluster and (key.endpoint or "UH" in key.flags):
             self.clusters.setdefault(key.cluster, Counter())[key.status] += count
-        if key.endpoint:
+        if key.endpoint not in ("", GONE):
             reached = self.endpoints.setdefault((key.cluster, key.endpoint), Reached())
             reached.total += count
             reached.errors += failed

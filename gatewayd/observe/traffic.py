@@ -23,6 +23,8 @@ _MAX_WAITING: Final = 4096
 _MAX_GROUPS: Final = 256
 #: Of TCP.
 MAX_TCP: Final = 1000
+#: The endpoint of cells whose own is gone.
+GONE: Final = "-"
 #: The status of cells that count what had no room, below a class: ``OVERFLOW + 2`` for 2xx.
 OVERFLOW: Final = -10
 
@@ -224,8 +226,8 @@ class Traffic:
         for key, cell in self.cells.items():
             if key.rule is not None and key.rule not in rules:
                 key = key._replace(rule=None)
-            if key.endpoint and not has_endpoint(key.cluster, key.endpoint):
-                key = key._replace(endpoint="")
+            if key.endpoint not in ("", GONE) and not has_endpoint(key.cluster, key.endpoint):
+                key = key._replace(endpoint=GONE)
             known = cells.get(key)
             cells[key] = cell if known is None else [a + b for a, b in zip(known, cell, strict=True)]
         self.cells = cells

@@ -29,7 +29,8 @@ def cluster_message(spec: ClusterSpec) -> Message:
         made["lb_policy"] = "CLUSTER_PROVIDED"
     else:
         made["type"] = _TYPES.get(spec.discovery, "STATIC")
-        made["lb_policy"] = spec.balancer.policy
+        if spec.balancer.policy != "ROUND_ROBIN":  # which is what none means
+            made["lb_policy"] = spec.balancer.policy
         made["load_assignment"] = {
             "cluster_name": spec.name,
             "endpoints": _localities(spec.endpoints, dict(spec.locality_weights)),

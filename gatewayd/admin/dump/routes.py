@@ -37,7 +37,7 @@ _PREVIOUS_HOSTS: Final = typed(
 
 def route_configuration(chain: FilterChain) -> Message:
     """The table of an HTTP chain without its virtual hosts, which come by themselves: there may be thousands."""
-    return {"name": chain.name, "validate_clusters": False}
+    return {"name": chain.name, "validate_clusters": False, "ignore_port_in_host_matching": True}
 
 
 def virtual_hosts(chain: FilterChain) -> Iterator[Message]:
@@ -51,7 +51,6 @@ def virtual_host(host: VirtualHost) -> Message:
     """One virtual host with its routes."""
     made: Message = {
         "name": host.name,
-        # Istio adds the port; a Host with any port is matched here.
         "domains": list(host.domains),
         "routes": [route_message(rule) for rule in host.rules],
         "include_request_attempt_count": True,

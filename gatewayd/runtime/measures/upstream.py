@@ -16,6 +16,8 @@ from gatewayd.upstream.registry import Registry
 _STEP: Final = 100
 _NONE: Final = Attempts()
 
+#: (name, label text, cluster)
+Clusters = list[tuple[str, str, Any]]
 #: (name, kind, merge, help, what is read of a cluster)
 Row = tuple[str, str, str, str, Callable[[Any], float]]
 
@@ -29,24 +31,15 @@ def upstream_families(
         "envoy_cluster_manager_active_clusters", GAUGE, "Clusters in use.", [("", len(clusters))], MAX
     )
     for name, kind, merge, help, read in _rows(traffic.attempts, sessions):
-        samples = _paced(((text, read(cluster)) for _, text, cluster in clusters))
-        yield Family(f"envoy_cluster_{name}", kind, help, samples, merge)
+        yield Family(f"envoy_cluster_{name}", kind, help, _paced(_read(clusters, read)), merge)
     yield from _breakers([each for each in clusters if getattr(each[2], "budget", None) is not None])
+    yield from _outliers([each for each in clusters if getattr(each[2], "detector", None) is not None])
     for name, help, key in (
         ("upstream_rq", "Requests by the status that was answered.", _code),
         ("upstream_rq_xx", "Requests by the class of that status.", _class),
         ("upstream_rq_completed", "Requests that were answered.", lambda status: ""),
     ):
-        yield Family(
-            f"envoy_cluster_{name}",
-            COUNTER,
-            help,
-            _paced(
-                (f"{before},{text}" if before else text, count)
-                for cluster, text, _ in clusters
-                for before, count in _by(key, sums.clusters.get(cluster)).items()
-            ),
-        )
+        yield Family(f"envoy_cluster_{name}", COUNTER, help, _paced(_counted(clusters, sums, key)))
 
 
 def _rows(attempts: Mapping[str, Attempts], sessions: Mapping[str, int]) -> Iterator[Row]:
@@ -83,15 +76,9 @@ def _rows(attempts: Mapping[str, Attempts], sessions: Mapping[str, int]) -> Iter
     )
     yield "membership_total", GAUGE, MAX, "Endpoints.", lambda c: len(c.endpoints)
     yield "membership_healthy", GAUGE, MIN, "Endpoints in use.", _healthy
-    yield (
-        *("outlier_detection_ejections_active", GAUGE, MAX, "Endpoints left out for their failures."),
-        _ejected,
-    )
-    # Workers eject together, so each knows them all.
-    yield "outlier_detection_ejections_enforced_total", COUNTER, MAX, "Times one was left out.", _ejections
 
 
-def _breakers(clusters: list[tuple[str, str, Any]]) -> Iterator[Family]:
+def _breakers(clusters: Clusters) -> Iterator[Family]:
     """Whether limits are reached, of the clusters that have any (semantics 8.3)."""
     for name, what, room in (
         ("cx_open", "for connections", Budget.room_for_connection),
@@ -112,6 +99,28 @@ def _breakers(clusters: list[tuple[str, str, Any]]) -> Iterator[Family]:
         [(text, float(not c.budget.room_for_retry(c.active))) for _, text, c in clusters],
         MAX,
     )
+
+
+def _outliers(clusters: Clusters) -> Iterator[Family]:
+    """Of clusters that watch their endpoints. Workers eject together, so each knows them all."""
+    for name, kind, help, read in (
+        ("ejections_active", GAUGE, "Endpoints left out for their failures.", lambda c: c.detector.ejected),
+        ("ejections_enforced_total", COUNTER, "Times one was left out.", _ejections),
+    ):
+        samples = _paced(_read(clusters, read))
+        yield Family(f"envoy_cluster_outlier_detection_{name}", kind, help, samples, MAX)
+
+
+def _read(clusters: Clusters, read: Callable[[Any], float]) -> Iterator[Sample]:
+    for _, text, cluster in clusters:
+        yield text, read(cluster)
+
+
+def _counted(clusters: Clusters, sums: Sums, key: Callable[[int], str | None]) -> Iterator[Sample]:
+    """Statuses of each cluster by what ``key`` makes of them."""
+    for cluster, text, _ in clusters:
+        for before, count in _by(key, sums.clusters.get(cluster)).items():
+            yield f"{before},{text}" if before else text, count
 
 
 def _paced(samples: Iterator[Sample]) -> Iterator[Sample | None]:
@@ -150,11 +159,6 @@ def _healthy(cluster: Any) -> int:
 def _overflows(cluster: Any) -> int:
     budget = getattr(cluster, "budget", None)
     return budget.overflows if budget is not None else 0
-
-
-def _ejected(cluster: Any) -> int:
-    detector = getattr(cluster, "detector", None)
-    return detector.ejected if detector is not None else 0
 
 
 def _ejections(cluster: Any) -> int:
