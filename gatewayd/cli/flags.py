@@ -12,9 +12,6 @@ import click
 from gatewayd.cli import values
 from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 
-#: Flags of the contract whose part of the program is not there yet: a value has no effect.
-WITHOUT_EFFECT: Final[dict[str, str]] = {}
-
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -118,9 +115,9 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     _flag(
         "--admin-allow-host",
         "admin_hosts",
+        type=values.HOST_NAMES,
         multiple=True,
-        metavar="NAME",
-        help="A host name the admin API may be called by, beside localhost and addresses. Repeatable.",
+        help="Host names the admin API may be called by, beside localhost and addresses.",
     ),
     _flag(
         "--status",
@@ -218,9 +215,6 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
         mesh_config=flags["mesh_config"],
-        without_effect=tuple(
-            sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None
-        ),
     )
 
 
@@ -232,7 +226,7 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         status=flags["status"] or None,
         metrics=flags["metrics"] or None,
         admin=flags["admin"] or None,
-        admin_hosts=tuple(flags["admin_hosts"]),
+        admin_hosts=tuple(name for group in flags["admin_hosts"] for name in group),
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
         drain_time_s=flags["drain_time"],

@@ -54,8 +54,6 @@ class RunOptions:
     log_level: str = "info"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"
-    #: flags that were given and have no effect yet, with the reason
-    without_effect: tuple[str, ...] = ()
 
     @property
     def counts(self) -> bool:

@@ -70,7 +70,6 @@ def serving(
         lines.append(
             "!! the admin port can be reached from other machines, and asks nobody who they are: keep it on loopback"
         )
-    lines += [f"  note      {sentence}" for sentence in options.without_effect]
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
 

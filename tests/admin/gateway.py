@@ -90,7 +90,9 @@ class Gateway:
         """What ``condition`` gives, once that is something."""
         deadline = time.monotonic() + LIMIT_S
         while not (found := condition()):
-            assert time.monotonic() < deadline, f"waited in vain for {what or condition}; it said:\n{self.said}"
+            assert time.monotonic() < deadline, (
+                f"waited in vain for {what or condition}; it said:\n{self.said}"
+            )
             assert self.process.poll() is None, f"it ended; it said:\n{self.said}"
             time.sleep(_POLL_S)
         return found

@@ -47,7 +47,15 @@ def asked(
 @pytest.mark.parametrize(
     "host",
     [
-        *("localhost", "LOCALHOST:15000", "127.0.0.1:15000", "[::1]:15000", "[::1]", "10.1.2.3:80", "x.localhost"),
+        *(
+            "localhost",
+            "LOCALHOST:15000",
+            "127.0.0.1:15000",
+            "[::1]:15000",
+            "[::1]",
+            "10.1.2.3:80",
+            "x.localhost",
+        ),
         *("gw.internal", "GW.internal:15000", "localhost."),
     ],
 )
@@ -58,8 +66,23 @@ def test_addresses_localhost_and_names_that_were_allowed_are_ours(host: str) -> 
 @pytest.mark.parametrize(
     "host",
     [
-        *("evil.test", "evil.test:15000", "localhost.evil.test", "127.0.0.1.evil.test", "evil.test.", "gw.internal.x"),
-        *("[::1", "::1:x", "localhost:evil", "127.0.0.1:15000.evil.test", "0x7f.1", "2130706433", "notlocalhost"),
+        *(
+            "evil.test",
+            "evil.test:15000",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "evil.test.",
+            "gw.internal.x",
+        ),
+        *(
+            "[::1",
+            "::1:x",
+            "localhost:evil",
+            "127.0.0.1:15000.evil.test",
+            "0x7f.1",
+            "2130706433",
+            "notlocalhost",
+        ),
     ],
 )
 def test_a_name_that_was_made_to_lead_here_gets_nothing(host: str) -> None:
@@ -76,7 +99,9 @@ def test_on_a_unix_socket_the_host_does_not_matter() -> None:
     assert asked(headers={"host": "whatever"}, local=True) == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.test", "null", "https://localhost:15001", "http://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.test", "null", "https://localhost:15001", "http://localhost"]
+)
 def test_a_page_of_another_origin_gets_nothing(origin: str) -> None:
     assert asked(headers={"origin": origin}) == 403
     assert asked("/change", "POST", {"origin": origin, HEADER: "1"}) == 403

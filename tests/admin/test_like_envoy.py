@@ -219,14 +219,18 @@ def test_a_mask_leaves_what_it_names(both: Both) -> None:
     theirs = both.envoy.json("/config_dump?resource=static_clusters&mask=cluster.name,cluster.lb_policy")
 
     def clusters(dump: dict[str, Any]) -> list[Any]:
-        return sorted(plain([each["cluster"] for each in dump["configs"]]), key=lambda each: str(each["name"]))
+        return sorted(
+            plain([each["cluster"] for each in dump["configs"]]), key=lambda each: str(each["name"])
+        )
 
     assert clusters(ours) == clusters(theirs)
     for port in (both.ours, both.envoy):
         (only,) = port.json("/config_dump?mask=bootstrap.node.id")["configs"]
         assert only == {
             "@type": f"{CONFIG}BootstrapConfigDump",
-            "bootstrap": {"node": {"id": "router~127.0.0.1~gatewayd.istio-system~istio-system.svc.cluster.local"}},
+            "bootstrap": {
+                "node": {"id": "router~127.0.0.1~gatewayd.istio-system~istio-system.svc.cluster.local"}
+            },
         }
 
 
@@ -246,7 +250,9 @@ def test_clusters_as_json_have_envoy_s_shape(both: Both) -> None:
     expected.pop("added_via_api", None)
     known.pop("added_via_api")  # ours came in while it ran
     known["circuit_breakers"].pop("thresholds")
-    breakers = {each.get("priority", "DEFAULT"): each for each in theirs[name]["circuit_breakers"]["thresholds"]}
+    breakers = {
+        each.get("priority", "DEFAULT"): each for each in theirs[name]["circuit_breakers"]["thresholds"]
+    }
     expected["circuit_breakers"].pop("thresholds")
     assert known == expected
     assert ours[name]["circuit_breakers"]["thresholds"] == [breakers["DEFAULT"]]
@@ -332,7 +338,12 @@ def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
         assert name in ours
         assert name in theirs
     prefix = f"http.outbound_127.0.0.1_{both.ours.ports['80']}."
-    for leaf in ("downstream_rq_completed", "downstream_rq_2xx", "downstream_cx_active", "downstream_rq_active"):
+    for leaf in (
+        "downstream_rq_completed",
+        "downstream_rq_2xx",
+        "downstream_cx_active",
+        "downstream_rq_active",
+    ):
         assert prefix + leaf in ours & theirs
     # what is Envoy's own name in ours is one that Envoy has
     strangers = {name for name in ours if name.startswith(("cluster.", "http."))} - theirs
@@ -340,7 +351,9 @@ def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
 
 
 def test_stats_as_json_have_envoy_s_shape(both: Both) -> None:
-    ours, theirs = (port.json("/stats?format=json&filter=membership_total") for port in (both.ours, both.envoy))
+    ours, theirs = (
+        port.json("/stats?format=json&filter=membership_total") for port in (both.ours, both.envoy)
+    )
     assert shape(ours) == shape(theirs)
 
     def by_name(found: dict[str, Any]) -> dict[str, int]:
@@ -356,7 +369,13 @@ def test_stats_as_json_have_envoy_s_shape(both: Both) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/stats?filter=(", 400), ("/stats?format=nope", 400), ("/nope", 404), ("/logging", 405), ("/quitquitquit", 405)],
+    [
+        ("/stats?filter=(", 400),
+        ("/stats?format=nope", 400),
+        ("/nope", 404),
+        ("/logging", 405),
+        ("/quitquitquit", 405),
+    ],
 )
 def test_what_is_wrong_has_envoy_s_status(both: Both, path: str, status: int) -> None:
     assert both.ours.get(path).status == both.envoy.get(path).status == status

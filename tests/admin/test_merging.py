@@ -19,7 +19,9 @@ def families(*made: Family) -> list[dict[str, Any]]:
 
 def test_metrics_are_added_by_name_and_labels() -> None:
     one = families(Family("a", "counter", "A.", [('x="1"', 2), ('x="2"', 3)]))
-    other = families(Family("a", "counter", "A.", [('x="2"', 4), ('x="3"', 5)]), Family("b", GAUGE, "B.", [("", 1)]))
+    other = families(
+        Family("a", "counter", "A.", [('x="2"', 4), ('x="3"', 5)]), Family("b", GAUGE, "B.", [("", 1)])
+    )
     found = merge("metrics", [one, other])
     assert [(row["name"], row["samples"]) for row in found] == [
         ("a", [['x="1"', 2], ['x="2"', 7], ['x="3"', 5]]),
@@ -54,7 +56,15 @@ def cluster(**endpoint: Any) -> dict[str, Any]:
         "total": 3,
         "active": 1,
         "endpoints": [
-            {"address": "a:1", "total": 3, "healthy": True, "ejected": False, "ejections": 2, "weight": 7, **endpoint}
+            {
+                "address": "a:1",
+                "total": 3,
+                "healthy": True,
+                "ejected": False,
+                "ejections": 2,
+                "weight": 7,
+                **endpoint,
+            }
         ],
     }
 
@@ -94,10 +104,15 @@ def test_rules_keep_their_order_and_their_hits_are_added() -> None:
 
 
 def test_every_process_keeps_its_own_row() -> None:
-    assert merge("process", [[{"pid": 1}], [{"pid": 2}]]) == [{"pid": 1, "worker": 0}, {"pid": 2, "worker": 1}]
+    assert merge("process", [[{"pid": 1}], [{"pid": 2}]]) == [
+        {"pid": 1, "worker": 0},
+        {"pid": 2, "worker": 1},
+    ]
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 63)), max_size=20), min_size=1, max_size=4))
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 63)), max_size=20), min_size=1, max_size=4)
+)
 def test_time_series_of_workers_are_that_of_one_that_did_all(workers: list[list[tuple[int, int]]]) -> None:
     def row(series: Series) -> dict[str, Any]:
         return {"kind": "all", "name": "", "start": 100, "step": 1, **series.read(100, 109)}

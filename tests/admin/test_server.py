@@ -96,7 +96,9 @@ def test_json_of_anything_is_json() -> None:
 
 async def test_several_requests_come_by_one_connection() -> None:
     async with served(HttpServer(echo)) as port:
-        answer = await port.raw(GET, GET.replace(b"/x", b"/y"), GET.replace(b"a\r\n", b"a\r\nconnection: close\r\n"))
+        answer = await port.raw(
+            GET, GET.replace(b"/x", b"/y"), GET.replace(b"a\r\n", b"a\r\nconnection: close\r\n")
+        )
     assert answer.count(b"HTTP/1.1 200 OK") == 3
     assert answer.index(b"GET /x") < answer.index(b"GET /y")
     assert answer.count(b"connection: close") == 1
@@ -221,7 +223,9 @@ async def test_head_has_no_body_whatever_the_answer_is() -> None:
     def pieces() -> Iterator[bytes]:
         yield b"x" * 100_000
 
-    async with served(HttpServer(lambda r: Answer(200, pieces=pieces()) if r.path == "/long" else echo(r))) as port:
+    async with served(
+        HttpServer(lambda r: Answer(200, pieces=pieces()) if r.path == "/long" else echo(r))
+    ) as port:
         for path in ("/x", "/long"):
             assert (await port.get(path, "HEAD")).body == b""
 

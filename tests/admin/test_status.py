@@ -105,4 +105,3 @@ async def test_probes_come_through_after_a_crowd(monkeypatch: pytest.MonkeyPatch
             writer.close()
         await port.until(lambda: not server.connections)
         assert (await port.get("/healthz/live")).status == 200
-

@@ -87,7 +87,8 @@ def test_what_is_asked_for_is_taken(wanted: dict[str, str], taken: bool) -> None
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"status": "abc"}, {"status": "20"[:1] + "x"}, {"min_ms": "-1"}, {"min_ms": "soon"}, {"limit": "1e9"}]
+    "wanted",
+    [{"status": "abc"}, {"status": "20"[:1] + "x"}, {"min_ms": "-1"}, {"min_ms": "soon"}, {"limit": "1e9"}],
 )
 def test_what_cannot_be_asked_is_told(wanted: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -247,9 +247,7 @@ def test_hits_are_counted_by_rule_and_endpoint() -> None:
     )
     sums = sums_of(traffic)
     assert sums.rules == {cart.source: [31, 1], site.source: [1, 1]}
-    reached = {
-        place: (each.total, each.errors, each.timeouts) for (_, place), each in sums.endpoints.items()
-    }
+    reached = {place: (each.total, each.errors, each.timeouts) for (_, place), each in sums.endpoints.items()}
     assert reached == {"10.0.0.7:8080": (31, 1, 1), "10.0.0.8:80": (1, 1, 0)}
 
 

@@ -27,9 +27,7 @@ _SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
 _HOSTS: Final = 20
 
 
-def dump_rows(
-    worker: Any, history: History | None, arguments: Mapping[str, Any]
-) -> Iterator[Message | None]:
+def dump_rows(worker: Any, history: History | None, arguments: Mapping[str, Any]) -> Iterator[Message | None]:
     """``sections``: names of :data:`gatewayd.admin.config_dump.SECTIONS`; in that order."""
     about: Message = {}
     if history is not None:
