@@ -154,9 +154,9 @@ class EnvoyPaths:
 
 
 def server_state(processes: list[dict[str, Any]]) -> str:
-    """LIVE if any worker serves, and none was told to fail."""
+    """LIVE if any worker serves, and none was told to fail or to drain."""
     states = [_STATES.get(row["state"], "INITIALIZING") for row in processes]
-    if any(row["health"] != "ok" for row in processes):
+    if any(row["draining"] or row["health"] != "ok" for row in processes):
         return "DRAINING"
     return "LIVE" if "LIVE" in states else states[0] if states else "INITIALIZING"
 

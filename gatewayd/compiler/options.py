@@ -8,6 +8,7 @@ from typing import Final
 
 from gatewayd.http.limits import HttpLimits
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.upstream.own_ports import OwnPorts
 
 #: ``--unknown-hosts``
 RESOLVE: Final = "dns"
@@ -40,3 +41,5 @@ class CompileOptions:
     #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
     workload_certificates: str = "/etc/certs"
     limits: HttpLimits = field(default_factory=HttpLimits)
+    #: where nothing is sent: the proxy's own admin, status and metrics ports
+    own_ports: OwnPorts = field(default_factory=OwnPorts, compare=False)

@@ -94,7 +94,10 @@ def parse_levels(text: str) -> dict[str, str]:
 
 
 def set_levels(wanted: Mapping[str, str]) -> None:
-    """Put the levels of :func:`parse_levels` in force."""
+    """Put the levels of :func:`parse_levels` in force; one of all takes away what components had of their own."""
+    if "" in wanted:
+        for name in COMPONENTS:
+            logging.getLogger(f"{ROOT}.{name}").setLevel(logging.NOTSET)
     for name, level in wanted.items():
         set_level(level, name)
 

@@ -26,6 +26,7 @@ from gatewayd.sources import (
     load_mesh_config,
     release_texts,
 )
+from gatewayd.upstream.own_ports import OwnPorts
 from gatewayd.upstream.spec import ClusterSpec
 
 #: Makes what turns the specs of one compilation into clusters.
@@ -270,6 +271,9 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         unknown_hosts=options.unknown_hosts,
         endpoint_pins=pins,
         mesh=mesh,
+        own_ports=OwnPorts(
+            address for address in (options.admin, options.status, options.metrics) if address is not None
+        ),
     )
 
 

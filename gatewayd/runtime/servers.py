@@ -16,8 +16,9 @@ from gatewayd.admin.server import HttpServer
 from gatewayd.admin.state import Controls, State
 from gatewayd.admin.status import Readiness, StatusServer
 from gatewayd.listeners.doors import Doors
-from gatewayd.listeners.sockets import Address, BindError, close_sockets, printable
+from gatewayd.listeners.sockets import Address, BindError, close_sockets, printable, socket_address
 from gatewayd.runtime.options import RunOptions
+from gatewayd.upstream.own_ports import OWN_PORTS
 
 #: name -> what to do if its address cannot be bound
 _ADVICE: Final = {
@@ -59,6 +60,7 @@ class Servers:
             finally:
                 if before is not None:
                     os.umask(before)
+        OWN_PORTS.use(socket_address(sock) for sockets in self.sockets.values() for sock in sockets)
         return errors
 
     async def serve_status(self, loop: asyncio.AbstractEventLoop, readiness: Readiness) -> None:
