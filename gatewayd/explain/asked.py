@@ -10,7 +10,7 @@ from typing import Final
 
 _URL: Final = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?:[^/?#@]*@)?"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#:\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?P<target>[/?][^#]*)?(?:#.*)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#:\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?(?P<target>[/?][^#]*)?(?:#.*)?"
 )
 _PORTS: Final = {"http": 80, "https": 443, "tcp": 0, "tls": 443}
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

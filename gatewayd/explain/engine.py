@@ -35,10 +35,15 @@ from gatewayd.snapshot import FilterChain, ListenerSpec
 _MAX_RULES: Final = 100
 
 
-def explain(listeners: Sequence[ListenerSpec], asked: Asked, place_of: PlaceOf = nowhere) -> Explanation:
-    """Where ``asked`` would go. May take long with thousands of hosts: call it in a thread."""
+def explain(
+    listeners: Sequence[ListenerSpec], asked: Asked, place_of: PlaceOf = nowhere, *, live: bool = True
+) -> Explanation:
+    """Where ``asked`` would go. May take long with thousands of hosts: call it in a thread.
+
+    ``live``: on what serves; else on what was only compiled, perhaps where not all is there that it needs.
+    """
     told = Explanation()
-    chain = choose_chain(listeners, asked, told, place_of)
+    chain = choose_chain(listeners, asked, told, place_of, live=live)
     if chain is None:
         return told
     if chain.tcp is not None:

@@ -20,9 +20,12 @@ _SECURE: Final = frozenset({"https", "tls"})
 
 
 def choose_chain(
-    listeners: Sequence[ListenerSpec], asked: Asked, told: Explanation, place_of: PlaceOf
+    listeners: Sequence[ListenerSpec], asked: Asked, told: Explanation, place_of: PlaceOf, *, live: bool
 ) -> FilterChain | None:
-    """The chain that takes the connection; None, and ``told`` says why there is none."""
+    """The chain that takes the connection; None, and ``told`` says why there is none.
+
+    ``live``: what is not there (a certificate) is missing; else it may only not be on this machine.
+    """
     spec = _listener(listeners, asked, told)
     if spec is None:
         return None
@@ -57,8 +60,11 @@ def choose_chain(
     holder = chosen.tls
     if holder is not None:
         if holder.context is None and holder.problem:
-            _reject(told, f"no certificate can be used: {holder.problem}")
-            return None
+            text = f"no certificate can be used: {holder.problem}"
+            told.add("tls", False if live else None, text)
+            if live:
+                told.outcome, told.result = TLS_REJECT, text
+                return None
         wants = MODES[holder.spec.mode].client_certificate
         if wants != "none":
             told.add("tls", None, f"{holder.spec.mode}: a client certificate is {wants}")
@@ -87,15 +93,17 @@ def _reject(told: Explanation, text: str) -> None:
     told.result = text
 
 
-def _title(spec: ListenerSpec) -> str:
+def _title(spec: ListenerSpec, protocol: str = "") -> str:
     """``0.0.0.0:8443 TLS (Gateway port 443)``."""
     host, port = spec.bind[0]
     own = f" (Gateway port {spec.port})" if port not in (spec.port, 0) or host.startswith("unix:") else ""
-    return f"{printable(host, port or spec.port)} {spec.protocol}{own}"
+    return f"{printable(host, port or spec.port)} {protocol or spec.protocol}{own}"
 
 
 def _say(spec: ListenerSpec, chain: FilterChain, asked: Asked, told: Explanation, place_of: PlaceOf) -> None:
-    text = _title(spec)
+    if spec.protocol == "TLS" and chain.routes is not None:
+        told.listener["protocol"] = "HTTPS"
+    text = _title(spec, told.listener["protocol"])
     if spec.protocol == "TLS":
         text += f"  SNI {asked.sni or 'none'}"
     file, line = "", 0

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 _MARKS: Final = {True: "+", False: "-", None: " "}
 _STAGE: Final = 10
+_RULE: Final = 18
 #: Where places begin.
 _PLACES: Final = 94
 
@@ -20,7 +21,8 @@ def render(explanation: dict[str, Any]) -> str:
 
 
 def _line(mark: str, stage: str, text: str, place: str) -> str:
-    line = f"{mark} {stage:<{_STAGE}} {text}"
+    width = _RULE if "[" in stage else _STAGE
+    line = f"{mark} {stage:<{width}} {text}"
     return f"{line:<{_PLACES}} {place}".rstrip() if place else line
 
 

@@ -34,13 +34,15 @@ def answer(
     method: str,
     headers: Iterable[Sequence[str]],
     sni: str | None,
+    *,
+    live: bool = True,
 ) -> dict[str, Any]:
     """An explanation on ``specs``, compiled from ``used``; what cannot be asked is an ``error``."""
     try:
         question = asked(url, method, headers, sni)
     except ValueError as error:
         return {"error": str(error), "status": 400}
-    return explain_request(specs, question, places(used)).as_json()
+    return explain_request(specs, question, places(used), live=live).as_json()
 
 
 def places(used: Iterable[Resource[Any]]) -> PlaceOf:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache

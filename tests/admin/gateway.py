@@ -1,4 +1,4 @@
-"""``gatewayd run`` with its admin port, as a process that several tests of a module look at; and plain requests to it."""
+"""``gatewayd run`` with its admin port, as a process that several tests of a module look at; plain requests to it."""
 
 from __future__ import annotations
 

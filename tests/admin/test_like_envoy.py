@@ -1,7 +1,7 @@
 """The admin port against the real Envoy: the same paths, the same shapes, and a dump that an Envoy serves.
 
 Envoy is started with the very messages of our ``/config_dump``. It reads them strictly, so a field that it does not
-know or that is of another type ends the test before it begins; what it then says of itself is compared with what we say.
+know or that is of another type ends the test before it begins; what it then says of itself is compared with ours.
 """
 
 from __future__ import annotations

@@ -249,6 +249,31 @@ def test_explain_is_what_happens(site: Gateway) -> None:
     assert site.post("/api/v1/explain", b'{"url": "ftp://x"}').status == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        *(
+            (path, "shop.test")
+            for path in ("/hello", "/teapot", "/old/a?b", "/port", "/regex/abc", "/regex/1")
+        ),
+        *(
+            (path, "shop.test")
+            for path in ("/faulty", "/nowhere", "/api/9", "/api/x", "/a/../hello", "/%00", "/no")
+        ),
+        *(("/x?y", "site.test"), ("/", "nobody.test"), ("/hello", "deep.shop.test")),
+    ],
+)
+def test_what_explain_says_befalls_the_request(site: Gateway, path: str, host: str) -> None:
+    asked = json.dumps({"url": f"http://127.0.0.1:{site.ports['80']}{path}", "headers": [["host", host]]})
+    said = site.post("/api/v1/explain", asked.encode()).json
+    answer = send(site, path, host)
+    if said["outcome"] == "route":
+        assert answer.text.endswith(f" {said['upstream']['path']}")
+    else:
+        assert answer.status == said["status"]
+        assert answer.headers.get("location", "") == said["location"]
+
+
 # --- streams
 
 

@@ -18,7 +18,7 @@ from gatewayd.observe.sums import Sums, class_of, is_error, summed
 from gatewayd.observe.traffic import DURATION, LENGTH, OVERFLOW, Traffic
 from gatewayd.proxy.connection_record import ConnectionRecord, log_refused
 from gatewayd.routing.route import FORWARD, Route, RouteSource
-from tests.observe.infos import exchange, unparsed
+from tests.observe.infos import exchange
 
 CLUSTER = "outbound|80|v1|reviews.shop.svc.cluster.local"
 Samples = list[tuple[str, dict[str, str], float]]
