@@ -60,6 +60,9 @@ class CellKey(NamedTuple):
 
 #: (cluster, flags)
 TcpKey = tuple[str, str]
+#: Exchanges alike that are not in their cell yet: durations in seconds, sizes of bodies received and sent but for
+#: empty ones.
+_Group = tuple[list[float], list[int], list[int]]
 
 
 class Attempts:
@@ -76,18 +79,6 @@ class Attempts:
         self.exhausted = 0
         self.timeouts = 0
         self.per_try_timeouts = 0
-
-
-class _Group:
-    """Numbers of exchanges alike that are not in their cell yet."""
-
-    __slots__ = ("durations_s", "received", "sent")
-
-    def __init__(self) -> None:
-        self.durations_s: list[float] = []
-        #: sizes of bodies, empty ones left out
-        self.received: list[int] = []
-        self.sent: list[int] = []
 
 
 class Traffic:
@@ -123,46 +114,59 @@ class Traffic:
         self._waiting += len(batch)
         for info in batch:
             status = info.status
-            if not status and info.request is None:
-                self._take_tcp(info)
-                continue
-            # gRPC is POST; the others' fields need not be looked at.
-            grpc = _grpc_status(info) if info.method == b"POST" else None
+            flags = info.flags
+            if info.method == b"POST":  # gRPC is; the others' fields need not be looked at
+                grpc = _grpc_status(info)
+            else:
+                grpc = None
+                if not status and info.request is None:
+                    self._take_tcp(info)
+                    continue
             key = (
-                info.connection.chain, info.route, info.upstream_cluster, info.upstream_host, status, info.flags, grpc,
+                info.route, info.upstream_host, status, flags, info.upstream_cluster, info.connection.chain, grpc,
             )  # fmt: skip
-            group = groups.get(key)
-            if group is None:
-                group = groups[key] = _Group()
-            group.durations_s.append(info.finished_at - info.started_at)
-            if info.bytes_received:
-                group.received.append(info.bytes_received)
-            if info.bytes_sent:
-                group.sent.append(info.bytes_sent)
+            try:
+                durations_s, received, sent = groups[key]
+            except KeyError:
+                durations_s, received, sent = groups[key] = ([], [], [])
+            # One append each is cheaper than to keep exchanges and to read them again.
+            durations_s.append(info.finished_at - info.started_at)
+            size = info.bytes_sent
+            if size:
+                sent.append(size)
+            size = info.bytes_received
+            if size:
+                received.append(size)
+            if flags and "UT" in flags:
+                self._timed_out(info)
             if info.attempts > 1:
                 self._retried(info)
-            if info.flags and "UT" in info.flags:
-                self._timed_out(info)
 
     def settle(self) -> None:
         """Put everything in its cell."""
         groups, self._groups, self._waiting = self._groups, {}, 0
-        for (chain, route, cluster, endpoint, status, flags, grpc), group in groups.items():
+        for (route, endpoint, status, flags, cluster, chain, grpc), (
+            durations_s,
+            received,
+            sent,
+        ) in groups.items():
             rule = route.source if route is not None else None
             cell = self._cell(CellKey(chain, rule, cluster, endpoint, status, flags, grpc))
-            durations_ms = [each * 1000.0 for each in group.durations_s]
-            durations_ms.sort()
-            count, received, sent = len(durations_ms), sum(group.received), sum(group.sent)
+            durations_s.sort()
+            durations_ms = [each * 1000.0 for each in durations_s]
+            count, bytes_received, bytes_sent = len(durations_ms), sum(received), sum(sent)
             _add(cell, DURATION, durations_ms)
-            cell[RECEIVED] += count - len(group.received)
-            _add(cell, RECEIVED, group.received)
-            cell[SENT] += count - len(group.sent)
-            _add(cell, SENT, group.sent)
+            cell[RECEIVED] += count - len(received)
+            _add(cell, RECEIVED, received)
+            cell[SENT] += count - len(sent)
+            _add(cell, SENT, sent)
             cell[DURATION_SUM] += sum(durations_ms)
-            cell[RECEIVED_SUM] += received
-            cell[SENT_SUM] += sent
+            cell[RECEIVED_SUM] += bytes_received
+            cell[SENT_SUM] += bytes_sent
             if self.timeline is not None:
-                self.timeline.add(self._second, cluster, rule, status, received, sent, durations_ms)
+                self.timeline.add(
+                    self._second, cluster, rule, status, bytes_received, bytes_sent, durations_ms
+                )
 
     def _cell(self, key: CellKey) -> list[float]:
         cells = self.cells
