@@ -6,6 +6,7 @@ Looked at once a second; only clusters that watch their endpoints, and only when
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from gatewayd.observe.events import Events
@@ -17,11 +18,18 @@ class Watchers:
     """Publishes what it sees to ``events``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, registry: Registry, store: TlsStore, events: Events
+        self,
+        loop: asyncio.AbstractEventLoop,
+        registry: Registry,
+        store: TlsStore,
+        events: Events,
+        swapped: Callable[[], Any] = lambda: None,
     ) -> None:
+        """``swapped`` is called when another configuration has come into force."""
         self._loop = loop
         self._registry = registry
         self._events = events
+        self._swapped = swapped
         self._clusters: Any = None
         self._watching: list[Any] = []
         #: endpoints that are out: (cluster, address) -> how often they have been
@@ -33,6 +41,7 @@ class Watchers:
         clusters = self._registry.clusters
         if clusters is not self._clusters:  # a reload
             self._clusters = clusters
+            self._swapped()
             self._watching = [
                 each for each in clusters.values() if getattr(each, "detector", None) is not None
             ]

@@ -115,7 +115,10 @@ class Worker:
         if self.options.counts and isinstance(self.access_log, Batches):
             self.measures = Measures(self.options, self.access_log, deployment, self.registry)
             self.tap = Tap(self.access_log)
-        self._watchers = Watchers(self.loop, self.registry, configuration.certificates.store, self.events)
+        swapped = self.measures.make_room if self.measures is not None else lambda: None
+        self._watchers = Watchers(
+            self.loop, self.registry, configuration.certificates.store, self.events, swapped
+        )
         await deployment.begin(specs)
         if self.state != LOADING:  # told to stop meanwhile
             return

@@ -61,6 +61,26 @@ class Measures:
         """The longest delay of a tick in the last minute."""
         return max(self._lags, default=0.0)
 
+    def make_room(self) -> None:
+        """Another configuration is in force: if there are many cells, those of what is gone become one."""
+        if not self.traffic.crowded:
+            return
+        self.settle()
+        rules = {
+            rule.route.source
+            for listener in self._deployment.all_listeners
+            for chain in listener.spec.chains
+            if chain.routes is not None
+            for host in chain.routes.virtual_hosts
+            for rule in host.rules
+        }
+        endpoints = {
+            (name, endpoint.host_port)
+            for name, cluster in self._registry.clusters.items()
+            for endpoint in cluster.endpoints
+        }
+        self.traffic.retain(rules, lambda cluster, endpoint: (cluster, endpoint) in endpoints)
+
     def settle(self) -> None:
         """Count everything that has ended until now."""
         self._finished.flush()
