@@ -72,6 +72,9 @@ class ProxyOptions:
     """Choices of a run that reach a proxy's configuration."""
 
     nginx_buffered_log: bool = True
+    #: of gatewayd: whether it writes a log, and whether it counts (metrics and admin port)
+    access_log: bool = True
+    numbers: bool = True
 
 
 def gatewayd_command(launch: Launch) -> list[str]:
@@ -88,15 +91,10 @@ def gatewayd_command(launch: Launch) -> list[str]:
             "--workers",
             "1",
         ),
-        *(
-            "--admin",
-            f"127.0.0.1:{admin}",
-            "--status",
-            f"127.0.0.1:{status}",
-            "--metrics",
-            f"127.0.0.1:{metrics}",
-        ),
-        *("--access-log", str(launch.log)),
+        *("--status", f"127.0.0.1:{status}"),
+        *("--admin", f"127.0.0.1:{admin}" if launch.options.numbers else "off"),
+        *("--metrics", f"127.0.0.1:{metrics}" if launch.options.numbers else "off"),
+        *("--access-log", str(launch.log) if launch.options.access_log else "off"),
     ]
 
 

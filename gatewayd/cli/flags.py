@@ -13,11 +13,6 @@ from gatewayd.cli import values
 from gatewayd.observe.collector import Collector, collector_from
 from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 
-#: Flags of the contract whose part of the program is not there yet: a value has no effect.
-WITHOUT_EFFECT: Final = {
-    "admin": "--admin has no effect: the admin API is not served yet",
-}
-
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -112,7 +107,18 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         help="Processes that share the listeners; auto: as many as there are processors for us.",
     ),
     _flag(
-        "--admin", type=values.LISTEN_ADDRESS, default=None, help="Address of the admin API; not served yet."
+        "--admin",
+        type=values.STATUS,
+        default="127.0.0.1:15000",
+        show_default=True,
+        help="Address of the admin API, also unix:/path; off: none. It asks nobody who they are: keep it local.",
+    ),
+    _flag(
+        "--admin-allow-host",
+        "admin_hosts",
+        type=values.HOST_NAMES,
+        multiple=True,
+        help="Host names the admin API may be called by, beside localhost and addresses.",
     ),
     _flag(
         "--status",
@@ -126,7 +132,7 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         type=values.STATUS,
         default="127.0.0.1:15090",
         show_default=True,
-        help="Address of /stats/prometheus; off: nothing is counted.",
+        help="Address of /stats/prometheus; off: none.",
     ),
     _flag(
         "--access-log",
@@ -232,9 +238,6 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
         mesh_config=flags["mesh_config"],
-        without_effect=tuple(
-            sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None
-        ),
     )
 
 
@@ -244,6 +247,8 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         configuration_options(paths, flags),
         status=flags["status"] or None,
         metrics=flags["metrics"] or None,
+        admin=flags["admin"] or None,
+        admin_hosts=tuple(name for group in flags["admin_hosts"] for name in group),
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
         otlp=flags["otlp"] or _collector_of_environment(),

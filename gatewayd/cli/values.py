@@ -140,6 +140,14 @@ def read_status(text: str) -> Address | tuple[()]:
     return () if text == "off" else read_listen_address(text)
 
 
+def read_host_names(text: str) -> tuple[str, ...]:
+    """Host names, lower case."""
+    for item in items(text):
+        if not _HOST.fullmatch(item):
+            raise ValueError(f"{item!r} is not a host name")
+    return tuple(item.lower() for item in items(text))
+
+
 def read_bind(text: str) -> tuple[str, ...]:
     """IP addresses to listen on; brackets around IPv6 are allowed."""
     from ipaddress import ip_address
@@ -201,6 +209,7 @@ LABELS: Final = Value("k=v,...", read_labels)
 ENDPOINTS: Final = Value("host[:subset]=address:port", read_endpoints)
 LISTEN_ADDRESS: Final = Value("address", read_listen_address)
 STATUS: Final = Value("address|off", read_status)
+HOST_NAMES: Final = Value("name,...", read_host_names)
 BIND: Final = Value("ip", read_bind)
 DURATION: Final = Value("duration", read_duration)
 WORKERS: Final = Value("N|auto", read_workers)

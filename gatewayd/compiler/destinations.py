@@ -25,6 +25,7 @@ from gatewayd.compiler.problems import (
     leads_to_itself,
     no_endpoints,
     of_connections,
+    own_port,
     resolved_by_dns,
     unknown_host,
     unknown_port,
@@ -210,6 +211,7 @@ class Clusters:
             found, problem = self._undeclared(wanted, address)
         if found is None:
             return Target(None, name, host or whole, port, problem)
+        problem = problem or own_port(found, self._options.own_ports)
         if name not in self.adopted:
             self.specs[name] = found
             self.adopted[name] = self._adopt(found)

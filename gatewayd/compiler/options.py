@@ -9,6 +9,7 @@ from typing import Final
 from gatewayd.http.limits import HttpLimits
 from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.upstream.own_ports import OwnPorts
 
 #: ``--unknown-hosts``
 RESOLVE: Final = "dns"
@@ -43,3 +44,5 @@ class CompileOptions:
     limits: HttpLimits = field(default_factory=HttpLimits)
     #: where spans go whatever the mesh says: ``--otlp``
     collector: Collector | None = None
+    #: where nothing is sent: the proxy's own admin, status and metrics ports
+    own_ports: OwnPorts = field(default_factory=OwnPorts, compare=False)

@@ -40,7 +40,7 @@ class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
     __slots__ = (
-        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "number",
+        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "name", "number",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,8 @@ class Port:
         self._local: Any = None
         #: the chain is not in the configuration any more
         self.gone = False
+        #: that of the chain
+        self.name: str
         self.number: int
         self.edge: Edge
         self._put(chain)
@@ -65,6 +67,7 @@ class Port:
         return ServerConnection(self if announced is None else _AnnouncedPort(self, announced))
 
     def _put(self, chain: Any) -> None:
+        self.name = chain.name
         #: the Gateway's own port number (semantics 2.1.4)
         self.number = chain.port
         self.edge = edge = make_edge(self._proxy, chain)
@@ -131,7 +134,7 @@ class Port:
                 self._local = local
         options = self.edge.options
         tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
-        return Client(transport.get_extra_info("peername"), local, options, tls)
+        return _of_chain(self, Client(transport.get_extra_info("peername"), local, options, tls))
 
     def disconnected(self, connection: ServerConnection) -> None:
         """A connection is gone."""
@@ -173,16 +176,22 @@ class _AnnouncedPort:
     def describe(self, connection: ServerConnection) -> Client:
         """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
-        return Client(
+        client = Client(
             announced.remote or transport.get_extra_info("peername"),
             announced.local or transport.get_extra_info("sockname"),
             self._port.edge.options,
             transport.get_extra_info("tls"),
         )
+        return _of_chain(self._port, client)
 
     def disconnected(self, connection: ServerConnection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
+
+
+def _of_chain(port: Port, client: Client) -> Client:
+    client.chain = port.name
+    return client
 
 
 def make_edge(proxy: Proxy, chain: Any) -> Edge:

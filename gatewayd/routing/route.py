@@ -63,6 +63,9 @@ class RouteSource:
         known = self.owner.rule_position(*(self._entry or (self.block, self.rule)))
         return int(known.line if known is not None else self.owner.line)
 
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.name, self.rule))  # whoever counts hashes it often
+
 
 class Destination:
     """One weighted target of a route.

@@ -26,8 +26,8 @@ import msgspec
 
 _log = logging.getLogger("gatewayd.runtime")
 
-#: What a handler is given: the arguments, and descriptors, which are its own to close.
-Handler = Callable[[dict[str, Any], list[int]], Awaitable[Any] | AsyncIterator[Any]]
+#: Is given the arguments, and descriptors, which are its own to close. A plain function answers at once.
+Handler = Callable[[dict[str, Any], list[int]], Awaitable[Any] | AsyncIterator[Any] | Any]
 
 #: Longer messages go as files.
 _INLINE_BYTES: Final = 32 * 1024
@@ -151,6 +151,17 @@ class Channel:
                 while self._outbox and not self.closed:  # noqa: ASYNC110, the kernel decides
                     await asyncio.sleep(0.002)
 
+    def hear_out(self) -> None:
+        """The other side has ended: take what it said before that."""
+        while not self.closed:
+            try:
+                data, fds = _receive(self._socket)
+            except OSError:
+                return
+            if not data:
+                return
+            self._hear(data, fds)
+
     def close(self) -> None:
         """Nothing is said or heard any more. ``on_closed`` is not called."""
         if self.closed:
@@ -233,9 +244,12 @@ class Channel:
                 self.close()
                 self._on_closed()
                 return
-            if data == _ELSEWHERE:
-                data = _content(fds.pop(0))
-            self._take(msgspec.json.decode(data), fds)
+            self._hear(data, fds)
+
+    def _hear(self, data: bytes, fds: list[int]) -> None:
+        if data == _ELSEWHERE:
+            data = _content(fds.pop(0))
+        self._take(msgspec.json.decode(data), fds)
 
     def _take(self, message: dict[str, Any], fds: list[int]) -> None:
         if "tell" in message:
@@ -273,32 +287,41 @@ class Channel:
     # Answering
 
     def _start(self, number: int | None, name: str, arguments: dict[str, Any], fds: list[int]) -> None:
-        task = self._loop.create_task(self._answer(number, name, arguments, fds))
+        handler = self._handlers.get(name)
+        if handler is None:
+            _close_all(fds)
+            self._end(number, name, {"error": f"nobody here knows {name!r}"})
+            return
+        try:
+            made = handler(arguments, fds)
+        except Exception as error:
+            self._end(number, name, _failure(name, error))
+            return
+        if not inspect.isawaitable(made) and not hasattr(made, "__anext__"):
+            self._end(number, name, {"answer": made})
+            return
+        task = self._loop.create_task(self._answer(number, name, made))
         key = number if number is not None else -id(task)
         self._working[key] = task
         task.add_done_callback(lambda _: self._working.pop(key, None))
 
-    async def _answer(self, number: int | None, name: str, arguments: dict[str, Any], fds: list[int]) -> None:
-        handler = self._handlers.get(name)
-        end: dict[str, Any] = {"end": number}
+    async def _answer(self, number: int | None, name: str, made: Any) -> None:
+        end: dict[str, Any] = {}
         try:
-            if handler is None:
-                _close_all(fds)
-                raise ChannelError(f"nobody here knows {name!r}")
-            made = handler(arguments, fds)
             if inspect.isawaitable(made):
                 end["answer"] = await made
             elif number is not None:
                 await self._send_rows(number, made)
         except asyncio.CancelledError:
             end["error"] = "cancelled"
-        except ChannelError as error:
-            end["error"] = str(error)
         except Exception as error:
-            _log.exception("%r could not be done", name)
-            end["error"] = f"{type(error).__name__}: {error}"
+            end |= _failure(name, error)
+        self._end(number, name, end)
+
+    def _end(self, number: int | None, name: str, end: dict[str, Any]) -> None:
+        """Say what came of a request; of a word only that it failed, and only here."""
         if number is not None:
-            self._send(end)
+            self._send({"end": number, **end})
         elif "error" in end:
             _log.warning("%r was not done: %s", name, end["error"])
 
@@ -347,6 +370,14 @@ class _Rows:
         if self._texts:
             self._send(self._texts)
             self._texts, self._size = [], 0
+
+
+def _failure(name: str, error: Exception) -> dict[str, Any]:
+    """What to say of a handler that has failed."""
+    if isinstance(error, ChannelError):
+        return {"error": str(error)}
+    _log.error("%r could not be done", name, exc_info=error)
+    return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:

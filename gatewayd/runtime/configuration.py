@@ -29,6 +29,7 @@ from gatewayd.sources import (
     load_mesh_config,
     release_texts,
 )
+from gatewayd.upstream.own_ports import OwnPorts
 from gatewayd.upstream.spec import ClusterSpec
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -265,6 +266,9 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         endpoint_pins=pins,
         mesh=mesh,
         collector=options.otlp,
+        own_ports=OwnPorts(
+            address for address in (options.admin, options.status, options.metrics) if address is not None
+        ),
     )
 
 

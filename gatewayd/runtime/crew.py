@@ -24,6 +24,7 @@ from gatewayd.cells import Cells
 from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.sockets import Address
+from gatewayd.observe.events import Events
 from gatewayd.runtime import process
 from gatewayd.runtime.backoff import Backoff
 from gatewayd.runtime.channel import MAX_FDS, Channel, ChannelClosed, ChannelError, make_pair
@@ -103,11 +104,13 @@ class Crew:
         options: RunOptions,
         doors: Doors,
         cells: Cells,
+        events: Events,
         wake: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._doors = doors
         self._cells = cells
+        self._events = events
         self._hang_s = options.hang_time_s
         self._leave_s = options.shutdown_time_s + LAST_S
         self._wake = wake
@@ -119,6 +122,10 @@ class Crew:
         self.current: list[Child | None] = [None] * doors.slots
         #: told when anything about who serves has changed
         self.on_change: Callable[[], Any] = lambda: None
+        #: told of a worker that is ready, of the last numbers of one that ends, and of one that is gone
+        self.on_ready: Callable[[Child], Any] = lambda child: None
+        self.on_farewell: Callable[[int, list[Any]], Any] = lambda pid, rows: None
+        self.on_exit: Callable[[int], Any] = lambda pid: None
         #: no worker is started any more
         self.ending = False
         #: what the process exits with: whether somebody was cut off
@@ -134,6 +141,11 @@ class Crew:
     def ready(self) -> list[Child]:
         """Those that serve, in the order of their slots."""
         return [child for child in self.current if child is not None and child.state == READY]
+
+    @property
+    def own(self) -> list[Child]:
+        """Those that serve or leave, but for those of the program before."""
+        return [child for child in self.children.values() if child.state != STARTING and child.place >= 0]
 
     @property
     def empty_slots(self) -> list[int]:
@@ -208,15 +220,21 @@ class Crew:
     def _know(
         self, pid: int, slot: int, place: int, channel: socket.socket, column: int | None = None
     ) -> Child:
-        async def ready(arguments: dict[str, Any], fds: list[int]) -> None:
+        def ready(arguments: dict[str, Any], fds: list[int]) -> None:
             if child.state == STARTING:
                 child.become(READY)
+                self._events.publish("worker", f"{child.title} serves", worker=slot + 1, pid=pid)
+                self.on_ready(child)
 
-        async def replace_me(arguments: dict[str, Any], fds: list[int]) -> None:
+        def farewell(arguments: dict[str, Any], fds: list[int]) -> None:
+            self.on_farewell(pid, arguments["metrics"])
+
+        def replace_me(arguments: dict[str, Any], fds: list[int]) -> None:
             _log.info("%s asks to be replaced", child.title)
             self._spawn(self.replace(child))
 
-        own = Channel(self._loop, channel, {"ready": ready, "replace_me": replace_me})
+        words = {"ready": ready, "replace_me": replace_me, "farewell": farewell}
+        own = Channel(self._loop, channel, words)
         child = self.children[pid] = Child(pid, slot, place, own, column=column)
         return child
 
@@ -260,7 +278,9 @@ class Crew:
         child = self.children.pop(pid, None)
         if child is None:
             return
+        child.channel.hear_out()
         child.channel.close()
+        self.on_exit(pid)
         self._cells.forget(child.column)
         if child.place >= 0:
             self.pulse.release(child.place)
@@ -271,7 +291,9 @@ class Crew:
                 self.exit_code = self.exit_code or code
         else:
             self.deaths += 1
-            _log.error("%s has died: %s", child.title, process.ending(status))
+            text = f"{child.title} has died: {process.ending(status)}"
+            _log.error("%s", text)
+            self._events.publish("worker", text, worker=child.slot + 1, pid=pid)
             child.become(LEAVING)
             if self.current[child.slot] is child:
                 self._spawn(self._start_again(child.slot))
@@ -358,16 +380,25 @@ class Crew:
 
         await asyncio.gather(*map(one, self._serving()))
 
-    async def undrain(self) -> list[str]:
-        """Have all workers take traffic again, on sockets that were opened anew; what went wrong."""
-        errors: list[str] = []
-        for child in self._serving():
-            self._pass_sockets(child, child.slot)
+    async def undrain(self, *, pass_sockets: bool) -> list[str]:
+        """Have all workers take traffic again; what went wrong. ``pass_sockets``: theirs were closed."""
+        if pass_sockets:
+            for child in self._serving():
+                for slot in {child.slot, *child.stands_in}:
+                    self._pass_sockets(child, slot)
+        return await self.ask_all("undrain")
+
+    async def ask_all(self, name: str) -> list[str]:
+        """Ask something of every worker that serves; what went wrong."""
+
+        async def one(child: Child) -> str:
             try:
-                await child.channel.ask("undrain")
+                await child.channel.ask(name)
             except ChannelError as error:
-                errors.append(f"{child.title}: {error}")
-        return errors
+                return f"{child.title}: {name}: {error}"
+            return ""
+
+        return [error for error in await asyncio.gather(*map(one, self._serving())) if error]
 
     def _serving(self) -> list[Child]:
         """Our own that serve, or are about to."""

@@ -72,7 +72,7 @@ class Deployment:
     async def begin(self, specs: Iterable[ListenerSpec]) -> None:
         """Serve ``specs``; raises :class:`NotBound`, and nothing is served."""
         specs = list(specs)
-        sockets = self._listening.open(specs)
+        sockets = self._listening.open(specs) if self.accepting else {}
         for spec in specs:
             await self._add(spec, _of(spec, sockets))
 
@@ -84,6 +84,8 @@ class Deployment:
         await listener.open(self._loop, entrance, bound)
         if self.closed:
             listener.drain()
+        elif not self.accepting:
+            listener.stop_accepting()
 
     # Later
 

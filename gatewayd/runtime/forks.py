@@ -12,13 +12,33 @@ import ctypes
 import os
 import signal
 import warnings
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
 
 from gatewayd.runtime.process import SIGNALS, hear_signals
 
 _PR_SET_PDEATHSIG: Final = 1
 _STANDARD: Final = frozenset({0, 1, 2})
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads of a process that forks: it does so only while none of them is at work."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="gatewayd")
+        self._work: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See the base."""
+        future = super().submit(fn, *args, **kwargs)
+        self._work = [each for each in self._work if not each.done()] + [future]
+        return future
+
+    @property
+    def at_work(self) -> bool:
+        """Whether anything is being done."""
+        return not all(each.done() for each in self._work)
 
 
 def fork(keep: Iterable[int]) -> int:

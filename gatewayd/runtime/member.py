@@ -13,9 +13,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.cells import Cells
 from gatewayd.exit_codes import EXIT_RUNTIME
@@ -28,6 +28,7 @@ from gatewayd.runtime.configuration import ConfigurationReader, Refused
 from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.pulse import Pulse
+from gatewayd.runtime.state import WorkerState
 from gatewayd.runtime.wire import from_wire
 from gatewayd.runtime.worker import LAST_S, SERVING, Worker
 from gatewayd.sources import Handed, News
@@ -35,6 +36,10 @@ from gatewayd.upstream.late_loop import LateLoop
 from gatewayd.upstream.registry import Draft, Registry
 
 _log = logging.getLogger("gatewayd.runtime")
+
+#: Rows of a stream that wait for a supervisor that is busy.
+_QUEUE: Final = 1000
+_FLUSH_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,9 @@ class Share:
     levels: dict[str, str]
     slot: int
     bound: Bound
+    #: the service wants no traffic now, and whether its sockets are open all the same
+    draining: bool
+    accepting: bool
     channel: socket.socket
     pulse: Pulse
     #: where this one's pulse is felt
@@ -88,6 +96,7 @@ class Member:
         self._texts = Handed()
         self._texts.take(share.found)
         share.reader.read_from(self._texts)
+        self._rows = WorkerState(self.worker)
         #: one change at a time
         self._changing = asyncio.Lock()
         self.channel = Channel(
@@ -95,6 +104,10 @@ class Member:
             share.channel,
             {
                 "sockets": self._sockets,
+                "state": self._state,
+                "listen": self._listen,
+                "levels": self._levels,
+                "reset_counters": self._reset_counters,
                 "configure": self._configure,
                 "renew": self._renew,
                 "stand_in": self._stand_in,
@@ -117,10 +130,7 @@ class Member:
         }
 
     def _plain(self, do: Callable[[], None]) -> Callable[[dict[str, Any], list[int]], Any]:
-        async def handle(arguments: dict[str, Any], fds: list[int]) -> None:
-            do()
-
-        return handle
+        return lambda arguments, fds: do()
 
     async def run(self) -> int:
         """Serve until stopped; the exit code."""
@@ -131,7 +141,9 @@ class Member:
         try:
             async with self._changing:
                 worker.prepare(configuration)
-                await worker.start(configuration)
+                await worker.start(configuration, accepting=self._share.accepting)
+                if self._share.draining:
+                    worker.drain()
         except (Refused, NotBound) as error:
             _log.error("%s", error)
             return EXIT_RUNTIME
@@ -140,7 +152,9 @@ class Member:
         self.channel.tell("ready")
         await worker.stopped.wait()
         await worker.close()
-        await self.channel.flushed(1.0)
+        # Last of all: nothing is counted any more.
+        self.channel.tell("farewell", {"metrics": [row async for row in self._rows.rows("metrics", {})]})
+        await self.channel.flushed(_FLUSH_S)
         return worker.exit_code
 
     def _tick(self) -> None:
@@ -170,7 +184,41 @@ class Member:
             _log.error("the supervisor is gone: worker %d drains and ends", self.worker.number)
             self.worker.terminate()
 
+    # What it is asked
+
+    async def _state(self, arguments: dict[str, Any], fds: list[int]) -> AsyncIterator[Any]:
+        async for row in self._rows.rows(arguments["topic"], arguments["arguments"]):
+            yield row
+
+    async def _listen(self, arguments: dict[str, Any], fds: list[int]) -> AsyncIterator[Any]:
+        """Rows of a stream; what a slow listener has no room for is counted."""
+        waiting: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
+        dropped = 0
+
+        def put(row: Any) -> None:
+            nonlocal dropped
+            if waiting.full():
+                dropped += 1
+            else:
+                waiting.put_nowait(row)
+
+        leave = self._rows.listen(arguments["stream"], arguments["arguments"], put)
+        try:
+            while True:
+                yield await waiting.get()
+                if dropped:
+                    count, dropped = dropped, 0
+                    yield {"dropped": count}
+        finally:
+            leave()
+
     # What it is told
+
+    def _levels(self, arguments: dict[str, Any], fds: list[int]) -> None:
+        logs.set_levels(arguments)
+
+    async def _reset_counters(self, arguments: dict[str, Any], fds: list[int]) -> None:
+        await self.worker.reset_counters()
 
     async def _configure(self, arguments: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Put a configuration in force that the supervisor found good."""
@@ -221,7 +269,7 @@ class Member:
             for sock in dropped:
                 sock.close()
 
-    async def _drain(self, arguments: dict[str, Any], fds: list[int]) -> None:
+    def _drain(self, arguments: dict[str, Any], fds: list[int]) -> None:
         self.worker.drain(graceful=arguments["graceful"], stop_accepting=arguments["stop_accepting"])
 
     async def _undrain(self, arguments: dict[str, Any], fds: list[int]) -> None:
@@ -231,7 +279,7 @@ class Member:
             except NotBound as error:
                 raise ChannelError(str(error)) from None
 
-    async def _sockets(self, arguments: dict[str, Any], fds: list[int]) -> None:
+    def _sockets(self, arguments: dict[str, Any], fds: list[int]) -> None:
         """Listening sockets, for what is told next: slot and address of each, and whether there is a descriptor."""
         passed = iter(fds)
         for slot, host, port, is_there in arguments["sockets"]:

@@ -38,8 +38,12 @@ class RunOptions:
     mesh_config: str | None = None
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
-    #: None: no metrics, and nothing is counted
+    #: None: no port for metrics
     metrics: Address | None = None
+    #: None: no admin port
+    admin: Address | None = None
+    #: host names it may be called by, beside localhost and addresses
+    admin_hosts: tuple[str, ...] = ()
     #: a path, "-" for stdout, or "off"; None: as the mesh configuration says
     access_log: str | None = None
     #: "text" or "json"; None: as the mesh configuration says
@@ -62,5 +66,8 @@ class RunOptions:
     log_format: str = "text"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"
-    #: flags that were given and have no effect yet, with the reason
-    without_effect: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether anybody could ask for numbers; else nothing is counted."""
+        return self.metrics is not None or self.admin is not None

@@ -1,27 +1,33 @@
-"""The ports for operators: status and metrics. Whoever owns the service serves them: a process that is alone, else
+"""The ports for operators: status, metrics, admin. Whoever owns the service serves them: a process that is alone, else
 the supervisor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import os
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Final
 
+from gatewayd.admin.app import AdminServer
 from gatewayd.admin.metrics import MetricsServer
-from gatewayd.admin.server import TinyServer
+from gatewayd.admin.server import HttpServer
+from gatewayd.admin.state import Controls, State
 from gatewayd.admin.status import Readiness, StatusServer
 from gatewayd.listeners.doors import Doors
-from gatewayd.listeners.sockets import Address, BindError, close_sockets, printable
+from gatewayd.listeners.sockets import Address, BindError, close_sockets, printable, socket_address
 from gatewayd.runtime.options import RunOptions
+from gatewayd.upstream.own_ports import OWN_PORTS
 
 #: name -> what to do if its address cannot be bound
 _ADVICE: Final = {
     "status": "--status ADDRESS chooses another address, --status off none",
     "metrics": "--metrics ADDRESS chooses another address, --metrics off none",
+    "admin": "--admin ADDRESS chooses another address, --admin off none",
 }
+#: The mask that leaves a UNIX socket to its owner and group (0660).
+_OWNER_AND_GROUP: Final = 0o117
 
 
 @dataclass(slots=True)
@@ -31,19 +37,30 @@ class Servers:
     options: RunOptions
     #: by name; a port that is off is not there
     sockets: dict[str, list[socket]] = field(default_factory=dict)
-    _serving: dict[str, TinyServer] = field(default_factory=dict)
+    _serving: dict[str, HttpServer] = field(default_factory=dict)
 
     def open(self, doors: Doors) -> list[str]:
         """Bind what is wanted; a line for each address that cannot be."""
-        wanted: dict[str, Address | None] = {"status": self.options.status, "metrics": self.options.metrics}
+        options = self.options
+        wanted: dict[str, Address | None] = {
+            "status": options.status,
+            "metrics": options.metrics,
+            "admin": options.admin,
+        }
         errors: list[str] = []
         for name, address in wanted.items():
             if address is None:
                 continue
+            # A socket is made with its mode: changing it later would leave a moment in which it is open to all.
+            before = os.umask(_OWNER_AND_GROUP) if name == "admin" else None
             try:
                 self.sockets[name] = doors.open_service(name, address, _ADVICE[name])
             except BindError as error:
                 errors.append(f"{name} port: {error}")
+            finally:
+                if before is not None:
+                    os.umask(before)
+        OWN_PORTS.use(socket_address(sock) for sockets in self.sockets.values() for sock in sockets)
         return errors
 
     def own_sockets(self, doors: Doors) -> list[tuple[str, socket]]:
@@ -59,13 +76,15 @@ class Servers:
         """Say from now on whether traffic is welcome."""
         await self._serve(loop, "status", StatusServer(readiness))
 
-    async def serve_metrics(
-        self, loop: asyncio.AbstractEventLoop, scrape: Callable[[], Iterator[bytes]]
-    ) -> None:
-        """Give the numbers to whoever asks."""
-        await self._serve(loop, "metrics", MetricsServer(scrape))
+    async def serve_numbers(self, loop: asyncio.AbstractEventLoop, state: State) -> None:
+        """Give the metrics of ``state`` to whoever asks."""
+        await self._serve(loop, "metrics", MetricsServer(state))
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop, name: str, server: TinyServer) -> None:
+    async def serve_admin(self, loop: asyncio.AbstractEventLoop, state: State, controls: Controls) -> None:
+        """Answer what operators ask of ``state``, and do what they tell ``controls``."""
+        await self._serve(loop, "admin", AdminServer(state, controls, self.options.admin_hosts))
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, name: str, server: HttpServer) -> None:
         sockets = self.sockets.get(name)
         if sockets:
             self._serving[name] = server

@@ -12,24 +12,19 @@ from collections.abc import Callable
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
-from gatewayd.listeners.sockets import disown_files
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.runtime import process, summary
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
-from gatewayd.runtime.handover import READY, Handover, Leaving, take
+from gatewayd.runtime.controls import ServiceControls
+from gatewayd.runtime.handover import Handover, take
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
-from gatewayd.runtime.reload import Outcome, Reloader
+from gatewayd.runtime.reload import Outcome
+from gatewayd.runtime.reloads import Reloads
 from gatewayd.runtime.servers import Servers
-from gatewayd.runtime.standing import Standing
-from gatewayd.runtime.upgrade import (
-    LIMIT_S,
-    NotUpgraded,
-    end,
-    read_all,
-    refuse_what_would_be_lost,
-    spawn,
-)
+from gatewayd.runtime.state import WorkerState
+from gatewayd.runtime.successor import Successor
+from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
 from gatewayd.runtime.worker import LAST_S, LOADING, SERVING, Worker
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.sources import Disk
@@ -69,9 +64,13 @@ class Single:
         self._doors = Doors(1, self._handover.inherited)
         self.worker = Worker(loop, options, self._reader, Registry(loop), self._doors, sink)
         self._servers = Servers(options)
-        self._standing = Standing(self.notifier, self._reader, lambda: len(self.worker.listeners))
-        self._reloader: Reloader | None = None
-        self._upgrading: asyncio.Task[None] | None = None
+        events = self.worker.events
+        self._reloads = Reloads(loop, options, self._reader, self.notifier, events)
+        self.worker.readiness.notes = self._reloads.history.notes
+        self._successor = Successor(
+            loop, self._reader, self._disk, self._doors, self._servers, self.notifier, self._leave
+        )
+        self._upgrades = Upgrades(loop, self._upgrade, events)
 
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
@@ -97,21 +96,18 @@ class Single:
         self._open_sockets(configuration.snapshot.listeners)
         await self._servers.serve_status(self.loop, worker.readiness)
         await worker.start(configuration)
-        if worker.measures is not None:
-            await self._servers.serve_metrics(self.loop, worker.measures.scrape)
+        state = WorkerState(worker, self._reloads.history)
+        await self._servers.serve_numbers(self.loop, state)
+        await self._servers.serve_admin(self.loop, state, ServiceControls(worker, self))
         if worker.state == LOADING:
             return
         assert worker.deployment is not None
-        self._reloader = Reloader(
-            self.loop, self.options, self._reader, worker.deployment, worker.registry, self._reloaded
-        )
-        self._reloader.start(watch=self.options.watch)
-        worker.on_tick = self._tick
+        self._reloads.start(worker.deployment, worker.registry, worker.configured)
+        worker.on_tick = self._reloads.tick
         self._doors.inherited.close_former()
         self._doors.inherited.report()
-        status, metrics = self._servers.addresses("status"), self._servers.addresses("metrics")
-        summary.say(summary.serving(configuration, worker.listeners, status, self.options, metrics))
-        self._standing.ready()
+        ports = {name: self._servers.addresses(name) for name in ("status", "metrics", "admin")}
+        summary.say(summary.serving(configuration, worker.listeners, ports, self.options))
         self.notifier.watch(self.loop)
         self._handover.done()
 
@@ -126,26 +122,15 @@ class Single:
         if errors:
             raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
 
-    def _reloaded(self, outcome: Outcome) -> None:
-        if self.worker.measures is not None:
-            self.worker.measures.reloaded(outcome)
-        self.worker.configured()
-        if self.worker.state == SERVING:
-            self._standing.reloaded(outcome)
-
-    def _tick(self) -> None:
-        if self._reloader is not None and self.worker.state == SERVING:
-            self._standing.look(self._reloader.busy)
-
-    # Signals
+    # What it is told, by signals and by its admin server (:class:`gatewayd.runtime.controls.Holder`)
 
     def _listen_to_signals(self) -> None:
-        handlers: dict[signal.Signals, Callable[[], None]] = {
+        handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGTERM: self.terminate,
             signal.SIGINT: self.stop,
             signal.SIGHUP: self.reload,
             signal.SIGUSR1: self.worker.reopen,
-            signal.SIGUSR2: self.on_upgrade,
+            signal.SIGUSR2: self.upgrade,
             signal.SIGQUIT: self.dump,
         }
         for number, handler in handlers.items():
@@ -153,8 +138,7 @@ class Single:
 
     def terminate(self) -> None:
         """TERM: drain; the second one ends at once."""
-        if self._reloader is not None:
-            self._reloader.close()
+        self._reloads.close()
         self.worker.terminate()
         options = self.options
         self.notifier.stopping(f"draining {self.worker.connections} connections")
@@ -167,85 +151,45 @@ class Single:
 
     def reload(self) -> None:
         """HUP: read the configuration again."""
-        if self.worker.state == SERVING and self._reloader is not None:
-            self._standing.reload_begins()
-            self._reloader.reload()
+        if self.worker.state == SERVING and self._reloads.possible:
+            self._reloads.ask()
         else:
             _log.warning("HUP: not while %s", self.worker.state)
+
+    def reloaded(self) -> asyncio.Future[Outcome | None]:
+        """Reload; what it came to."""
+        return self._reloads.ask()
+
+    def upgrade(self) -> asyncio.Task[tuple[bool, str]]:
+        """USR2: let another process of the program that is on the disk now take our place."""
+        return self._upgrades.ask()
+
+    def replace_workers(self) -> None:
+        """There is one, and nobody to replace it."""
+
+    async def _upgrade(self) -> str:
+        if self.worker.state != SERVING:
+            raise NotUpgraded(f"not while {self.worker.state}")
+        return await self._successor.upgrade()
+
+    def _leave(self) -> None:
+        """Another process serves."""
+        self._reloads.close()
+        self._servers.close()
+        self.worker.retire()
 
     def dump(self) -> None:
         """QUIT: the state in words, to the log."""
         self.worker.dump()
-        last = self._reloader.last if self._reloader is not None else None
+        last = self._reloads.history.last
         if last is not None:
             _log.warning("%s", last.line)
-
-    # Upgrade
-
-    def on_upgrade(self) -> None:
-        """USR2: let another process of the program that is on the disk now take our place."""
-        self._upgrading = self._upgrading or self.loop.create_task(self._try_upgrade())
-
-    async def _try_upgrade(self) -> None:
-        try:
-            _log.info("%s", await self.upgrade())
-        except NotUpgraded as error:
-            _log.error("not upgraded, this program serves on: %s", error)
-        finally:
-            self._upgrading = None
-
-    async def upgrade(self) -> str:
-        """Start a successor on our sockets, and drain when it serves; what happened. Raises ``NotUpgraded``."""
-        if os.getpid() == 1:
-            raise NotUpgraded(
-                "process 1 of a container cannot be another process; with --workers 2 or more it is a supervisor, "
-                "which can be replaced"
-            )
-        if self.worker.state != SERVING:
-            raise NotUpgraded(f"not while {self.worker.state}")
-        refuse_what_would_be_lost(self._reader.in_force)
-        ours, theirs = os.pipe()
-        leaving = Leaving(
-            self._doors.own_sockets(),
-            self._servers.own_sockets(self._doors),
-            self._doors.inherited.given,
-            ready_fd=theirs,
-        )
-        pid = await self._successor(leaving, ours, theirs)
-        disown_files()
-        self.notifier.main_pid(pid)
-        if self._reloader is not None:
-            self._reloader.close()
-        self._servers.close()
-        self.worker.retire()
-        return f"process {pid} serves in our place"
-
-    async def _successor(self, leaving: Leaving, ours: int, theirs: int) -> int:
-        """A process that serves what is left to it."""
-        environment, fds = leaving.write()
-        try:
-            pid = spawn({**environment, **self.notifier.environment()}, fds, stdin=self._disk.stdin_text)
-        finally:
-            os.close(fds[0])
-            os.close(theirs)
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                said = await read_all(self.loop, ours, READY)
-        except TimeoutError:
-            said = b""
-        if said != READY:
-            end(pid)
-            _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-            raise NotUpgraded(f"the new one ended: {process.ending(status)}")
-        return pid
 
     # The end
 
     async def _clean_up(self) -> None:
-        if self._reloader is not None:
-            self._reloader.close()
+        self._reloads.close()
         self._servers.close()
         await self.worker.close()
         self._doors.close()
-        if self._reloader is not None:
-            await self._reloader.wait_closed()
+        await self._reloads.wait_closed()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from gatewayd import __version__
@@ -17,6 +18,8 @@ from gatewayd.snapshot import ListenerSpec
 
 _log = logging.getLogger("gatewayd.runtime")
 
+#: Our own ports and what is found there.
+_OWN_PORTS: Final = {"status": "/healthz/ready", "metrics": "/stats/prometheus", "admin": "/"}
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
 
@@ -27,6 +30,14 @@ def say(text: str, level: int = logging.INFO) -> None:
         _log.log(level, "%s", text)
     else:
         print(text, file=sys.stderr, flush=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
@@ -47,12 +58,14 @@ class Served(NamedTuple):
 def serving(
     configuration: Configuration,
     listeners: Sequence[Listener | Served],
-    status: Sequence[str],
+    ports: Mapping[str, Sequence[str]],
     options: RunOptions,
-    metrics: Sequence[str] = (),
     workers: Sequence[int] = (),
 ) -> str:
-    """The report of a service that has just become ready. ``workers``: their processes, if there are several."""
+    """The report of a service that has just become ready.
+
+    ``ports``: addresses of our own ports, by name. ``workers``: their processes, if there are several.
+    """
     snapshot = configuration.snapshot
     hosts = sum(
         len(chain.routes.virtual_hosts)
@@ -67,13 +80,17 @@ def serving(
     ]
     for listener in listeners:
         lines += _listener_lines(listener)
-    for address in status:
-        lines.append(f"  status    http://{address}/healthz/ready")
-    for address in metrics:
-        lines.append(f"  metrics   http://{address}/stats/prometheus")
+    for name, path in _OWN_PORTS.items():
+        for address in ports.get(name, ()):
+            url = address if address.startswith("unix:") else f"http://{address}{path}"
+            lines.append(f"  {name:<9} {url}")
     if workers:
         lines.append(f"  workers   processes {', '.join(map(str, workers))}")
-    lines += [f"  note      {sentence}" for sentence in options.without_effect]
+    admin = options.admin
+    if admin is not None and not (admin[0].startswith("unix:") or is_loopback(admin[0])):
+        lines.append(
+            "!! the admin port can be reached from other machines, and asks nobody who they are: keep it on loopback"
+        )
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
 

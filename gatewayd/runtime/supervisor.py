@@ -15,46 +15,40 @@ import os
 import selectors
 import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from gatewayd.admin.status import Readiness
+from gatewayd.admin.status import DRAINING as DRAIN
+from gatewayd.admin.status import STARTING, STOPPING, Readiness
 from gatewayd.cells import Cells, columns_for
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
 from gatewayd.observe import logs
+from gatewayd.observe.events import Events
 from gatewayd.observe.log_sink import LogSink
-from gatewayd.runtime import memory, process, summary
+from gatewayd.runtime import memory, summary
 from gatewayd.runtime.configuration import (
     Configuration,
     ConfigurationReader,
     Refused,
     first_configuration,
 )
+from gatewayd.runtime.controls import ServiceControls
 from gatewayd.runtime.crew import PULSE_S, Crew, Order
-from gatewayd.runtime.forks import fork
-from gatewayd.runtime.handover import Handover, Leaving, take
+from gatewayd.runtime.forks import Threads, fork
+from gatewayd.runtime.group_state import GroupState
+from gatewayd.runtime.handover import Handover, take
 from gatewayd.runtime.member import Share, run_member
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
-from gatewayd.runtime.reload import Outcome, Reloader
+from gatewayd.runtime.reload import Outcome
+from gatewayd.runtime.reloads import Reloads
 from gatewayd.runtime.rollout import Rollout
 from gatewayd.runtime.servers import Servers
-from gatewayd.runtime.standing import Standing
-from gatewayd.runtime.upgrade import (
-    LIMIT_S,
-    NotUpgraded,
-    become,
-    end,
-    last_lines,
-    read_all,
-    refuse_what_would_be_lost,
-    spawn,
-    trial_environment,
-)
+from gatewayd.runtime.takeover import Takeover
+from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
 from gatewayd.runtime.worker import DRAINING, LAST_S, LOADING, SERVING, STOPPED
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.sources import Disk, Recorder
@@ -69,6 +63,8 @@ _STOP_S: Final = 5.0
 _TRY_AGAIN_S: Final = 2.0
 #: A fork waits for threads to end; looked at this often.
 _QUIET_S: Final = 0.01
+#: Why readiness is held back when a slot is empty.
+_WORKERS: Final = "workers"
 
 
 def run_supervisor(options: RunOptions, sink: LogSink | None) -> int:
@@ -94,25 +90,6 @@ def run_supervisor(options: RunOptions, sink: LogSink | None) -> int:
     return exit_code
 
 
-class Threads(ThreadPoolExecutor):
-    """The threads of a process that forks: it does so only while none of them is at work."""
-
-    def __init__(self) -> None:
-        super().__init__(thread_name_prefix="gatewayd")
-        self._work: list[Future[Any]] = []
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """See the base."""
-        future = super().submit(fn, *args, **kwargs)
-        self._work = [each for each in self._work if not each.done()] + [future]
-        return future
-
-    @property
-    def at_work(self) -> bool:
-        """Whether anything is being done."""
-        return not all(each.done() for each in self._work)
-
-
 class Supervisor:
     """What a service with several workers is to the outside."""
 
@@ -128,9 +105,11 @@ class Supervisor:
         self.notifier = notifier or Notifier()
         self.state = LOADING
         self.readiness = Readiness()
+        self.events = Events()
         self._sink = sink
         self._threads = Threads()
         loop.set_default_executor(self._threads)
+        # What workers share: the compiled configuration, and cells of memory to count in.
         self._late_loop, loop_to_come = LateLoop.make()
         self._cells = Cells(columns_for(options.workers))
         self._registry = Registry(loop_to_come, cells=self._cells)
@@ -140,17 +119,21 @@ class Supervisor:
         self._reader = ConfigurationReader(options, self._recorder)
         self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
         self._doors = Doors(options.workers, self._handover.inherited)
-        self.crew = Crew(loop, options, self._doors, self._cells, loop.stop)
+        self.crew = Crew(loop, options, self._doors, self._cells, self.events, loop.stop)
         self.crew.on_change = self._look_at_crew
         self._rollout = Rollout(self._doors, self._registry, self._recorder, self.crew)
         self._servers = Servers(options)
-        self._standing = Standing(self.notifier, self._reader, self._listeners)
-        self._reloader: Reloader | None = None
+        self._reloads = Reloads(loop, options, self._reader, self.notifier, self.events)
+        self.readiness.notes = self._reloads.history.notes
+        self._group = GroupState(
+            loop, options, self._reader, self._reloads.history, self.readiness, self.crew, self.events
+        )
+        self._takeover = Takeover(
+            loop, self._reader, self._disk, self._doors, self._servers, self.notifier, self.crew, self._busy
+        )
+        self._upgrades = Upgrades(loop, self._upgrade, self.events)
         self._gone = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._upgrading: asyncio.Task[None] | None = None
-        #: programs on trial, by process
-        self._trials: dict[int, asyncio.Future[int]] = {}
 
     async def run(self) -> int:
         """Load, have the workers serve until stopped, clean up; the exit code."""
@@ -166,6 +149,8 @@ class Supervisor:
             exit_code = self.crew.exit_code
         await self._clean_up()
         return exit_code
+
+    # The beginning
 
     async def _start(self) -> None:
         """Open everything that can fail, and only then make workers; raises ``Refused``."""
@@ -183,27 +168,12 @@ class Supervisor:
         if self.state != LOADING:  # told to stop meanwhile
             return
         self.state = SERVING
-        self.readiness.release("starting")
-        self._reloader = Reloader(
-            self.loop,
-            self.options,
-            self._reader,
-            self._rollout,
-            self._registry,
-            self._reloaded,
-            lambda: self.crew.tell("renew"),
-        )
-        self._reloader.start(watch=self.options.watch)
+        self.readiness.release(STARTING)
+        self._look_at_crew()
+        self._reloads.start(self._rollout, self._registry, on_renewed=lambda: self.crew.tell("renew"))
         self._doors.inherited.close_former()
         self._doors.inherited.report()
-        served = [
-            summary.Served(spec, self._doors.addresses(spec.bind))
-            for spec in configuration.snapshot.listeners
-        ]
-        status, metrics = self._servers.addresses("status"), self._servers.addresses("metrics")
-        workers = [child.pid for child in self.crew.ready]
-        summary.say(summary.serving(configuration, served, status, self.options, metrics, workers))
-        self._standing.ready()
+        self._say_what_is_served(configuration)
         self.notifier.watch(self.loop)
         self._handover.done()
 
@@ -213,7 +183,9 @@ class Supervisor:
         if self._sink is not None:
             self._sink.attach(self.loop)
         await self._servers.serve_status(self.loop, self.readiness)
-        self._feel_pulses()
+        await self._servers.serve_numbers(self.loop, self._group)
+        await self._servers.serve_admin(self.loop, self._group, ServiceControls(self, self))
+        self._tick()
 
     async def _take_over(self) -> Configuration:
         """The workers of the program before serve while we load, and for as long as we cannot."""
@@ -222,7 +194,7 @@ class Supervisor:
             raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
         for former in self._handover.children:
             self.crew.adopt(former)
-        self.readiness.release("starting")
+        self.readiness.release(STARTING)
         await self._begin()
         self._reap()
         while True:
@@ -248,6 +220,13 @@ class Supervisor:
         if errors:
             raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
 
+    def _say_what_is_served(self, configuration: Configuration) -> None:
+        listeners = configuration.snapshot.listeners
+        served = [summary.Served(spec, self._doors.addresses(spec.bind)) for spec in listeners]
+        ports = {name: self._servers.addresses(name) for name in ("status", "metrics", "admin")}
+        workers = [child.pid for child in self.crew.ready]
+        summary.say(summary.serving(configuration, served, ports, self.options, workers))
+
     # Workers
 
     def carry_out_orders(self) -> None:
@@ -265,7 +244,7 @@ class Supervisor:
 
     def _busy(self) -> bool:
         """Whether anything is half done."""
-        return self._threads.at_work or (self._reloader is not None and self._reloader.busy)
+        return self._threads.at_work or self._reloads.busy
 
     def _carry_out(self, order: Order) -> None:
         share = self._share(order)
@@ -285,67 +264,57 @@ class Supervisor:
             reader=self._reader,
             registry=self._registry,
             late_loop=self._late_loop,
+            cells=self._cells,
+            column=order.column,
             found=self._rollout.found(),
             levels=logs.levels(),
             slot=order.slot,
             bound=self._doors.bound(order.slot),
+            draining=self.readiness.held(DRAIN),
+            accepting=self._rollout.accepting,
             channel=order.theirs,
             pulse=self.crew.pulse,
             beat=order.place,
-            cells=self._cells,
-            column=order.column,
         )
 
     def _look_at_crew(self) -> None:
         empty = self.crew.empty_slots
         if empty and self.state == SERVING:
             numbers = " and ".join(str(slot + 1) for slot in empty)
-            self.readiness.hold("workers", f"worker {numbers} is not there")
+            self.readiness.hold(_WORKERS, f"worker {numbers} is not there")
         else:
-            self.readiness.release("workers")
+            self.readiness.release(_WORKERS)
 
-    def _feel_pulses(self) -> None:
-        self._timers["pulse"] = self.loop.call_later(PULSE_S, self._feel_pulses)
+    def _tick(self) -> None:
+        self._timers["tick"] = self.loop.call_later(PULSE_S, self._tick)
         self.crew.feel_pulses()
-        if self._reloader is not None and self.state == SERVING:
-            self._standing.look(self._reloader.busy)
+        if self.state == SERVING:
+            self._reloads.tick()
 
     def _reap(self) -> None:
-        """CHLD: somebody has ended."""
-        while True:
+        """CHLD: somebody has ended. Only who is known here is waited for: others may have made processes too."""
+        for pid in (*self.crew.children, *self._takeover.trials):
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
-                break
-            if not pid:
-                break
-            if pid in self._trials:
-                self._trials.pop(pid).set_result(status)
-            else:
+                continue
+            if ended and pid in self._takeover.trials:
+                self._takeover.trials[pid].set_result(status)
+            elif ended:
                 self.crew.exited(pid, status)
         if self.crew.ending and not self.crew.children:
             self._gone.set()
 
-    # Reload
-
-    def _listeners(self) -> int:
-        in_force = self._reader.in_force
-        return len(in_force.snapshot.listeners) if in_force is not None else 0
-
-    def _reloaded(self, outcome: Outcome) -> None:
-        if self.state == SERVING:
-            self._standing.reloaded(outcome)
-
-    # Signals
+    # What it is told, by signals and by its admin server (:mod:`gatewayd.runtime.controls`)
 
     def _listen_to_signals(self) -> None:
-        handlers: dict[signal.Signals, Callable[[], None]] = {
+        handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGCHLD: self._reap,
             signal.SIGTERM: self.terminate,
             signal.SIGINT: self.stop,
             signal.SIGHUP: self.reload,
             signal.SIGUSR1: self.reopen,
-            signal.SIGUSR2: self.on_upgrade,
+            signal.SIGUSR2: self.upgrade,
             signal.SIGQUIT: self.dump,
         }
         for number, handler in handlers.items():
@@ -357,18 +326,17 @@ class Supervisor:
             self.stop()
             return
         self.state = DRAINING
-        self.readiness.hold("draining", "draining")
-        assert self._reloader is not None
-        self._reloader.close()
+        self.readiness.hold(DRAIN, "draining")
+        self._reloads.close()
         delay_s = self.options.drain_delay_s
         self.notifier.stopping(f"{len(self.crew.ready)} workers drain")
         self.notifier.extend_timeout(delay_s + self.options.shutdown_time_s + LAST_S)
         if delay_s:
             _log.info("draining begins in %g s; until then connections are taken", delay_s)
             self.crew.tell("drain", {"graceful": True, "stop_accepting": False})
-        self._timers["drain"] = self.loop.call_later(delay_s, self._drain)
+        self._later("drain", delay_s, self._drain_and_end)
 
-    def _drain(self) -> None:
+    def _drain_and_end(self) -> None:
         _log.info("workers drain, for at most %g s", self.options.shutdown_time_s)
         self._doors.close()
         self._end("terminate", self.options.shutdown_time_s + LAST_S)
@@ -378,106 +346,119 @@ class Supervisor:
         if self.state == STOPPED:
             return
         self.state = STOPPED
-        self.readiness.hold("stopping", "stopping")
+        self.readiness.hold(STOPPING, "stopping")
         self.notifier.stopping("stopping")
+        self._reloads.close()
         self._doors.close()
         self._end("stop", _STOP_S)
 
     def _end(self, word: str, limit_s: float) -> None:
-        for timer in ("drain", "kill"):
-            if timer in self._timers:
-                self._timers.pop(timer).cancel()
+        self._cancel("drain")
         self.crew.end(word)
-        self._timers["kill"] = self.loop.call_later(limit_s, self.crew.kill)
+        self._later("kill", limit_s, self.crew.kill)
         if not self.crew.children:
             self._gone.set()
 
     def reload(self) -> None:
         """HUP: read the configuration again."""
-        if self.state == SERVING and self._reloader is not None:
-            self._standing.reload_begins()
-            self._reloader.reload()
+        if self.state == SERVING and self._reloads.possible:
+            self._reloads.ask()
         else:
             _log.warning("HUP: not while %s", self.state)
+
+    def reloaded(self) -> asyncio.Future[Outcome | None]:
+        """Reload; what it came to."""
+        return self._reloads.ask()
+
+    def upgrade(self) -> asyncio.Task[tuple[bool, str]]:
+        """USR2: become the program that is on the disk now, on the same sockets."""
+        return self._upgrades.ask()
+
+    async def _upgrade(self) -> str:
+        if self.state != SERVING:
+            raise NotUpgraded(f"not while {self.state}")
+        return await self._takeover.upgrade()
+
+    async def replace_workers(self) -> tuple[bool, str]:
+        """Replace all workers, one after the other."""
+        if self.state != SERVING:
+            return False, f"not while {self.state}"
+        number = len(self.crew.ready)
+        if await self.crew.replace_all():
+            return True, f"{number} workers were replaced"
+        return False, "a worker could not be replaced, and those after it were not (see the log)"
+
+    def drain(self, *, graceful: bool = True, stop_accepting: bool = False) -> None:
+        """Want no more traffic, and stay; see :meth:`gatewayd.runtime.worker.Worker.drain`."""
+        self.readiness.hold(DRAIN, "draining")
+        self.crew.tell("drain", {"graceful": graceful, "stop_accepting": stop_accepting})
+        self._cancel("drain")
+        if stop_accepting:
+            self._later("drain", self.options.drain_time_s if graceful else 0.0, self._stop_accepting)
+
+    def _stop_accepting(self) -> None:
+        self._rollout.accepting = False
+        self._doors.close()
+
+    async def undrain(self) -> None:
+        """Take traffic as before; raises ``NotBound`` if somebody has taken our addresses."""
+        self._cancel("drain")
+        closed = not self._rollout.accepting
+        in_force = self._reader.in_force
+        if closed and in_force is not None:
+            self._doors.open(in_force.snapshot.listeners)
+            self._rollout.accepting = True
+        errors = await self.crew.undrain(pass_sockets=closed)
+        for error in errors:
+            _log.error("%s", error)
+        self.readiness.release(DRAIN)
+
+    async def count_connections(self) -> int:
+        """Downstream connections of all workers."""
+        return sum([row["connections"] async for row in self._group.rows("process", {})])
 
     def reopen(self) -> None:
         """USR1: logs go on in new files of the same names."""
         self.crew.tell_all("reopen")
+
+    def set_levels(self, levels: Mapping[str, str]) -> None:
+        """Put levels of the program's log in force, here and in all workers."""
+        logs.set_levels(levels)
+        self.crew.tell("levels", dict(levels))
+
+    async def reset_counters(self) -> None:
+        """Counters begin at 0."""
+        await self.crew.ask_all("reset_counters")
+        self._group.departed.reset()
 
     def dump(self) -> None:
         """QUIT: the state in words, to the log."""
         _log.warning("supervisor: state %s, ready %s", self.state, self.readiness.reason or "yes")
         for child in self.crew.children.values():
             _log.warning("%s %s", child.title, child.state)
-        last = self._reloader.last if self._reloader is not None else None
+        last = self._reloads.history.last
         if last is not None:
             _log.warning("%s", last.line)
         self.crew.tell_all("dump")
 
-    # Upgrade
+    def _later(self, name: str, delay_s: float, what: Callable[[], Any]) -> None:
+        self._timers[name] = self.loop.call_later(delay_s, what)
 
-    def on_upgrade(self) -> None:
-        """USR2: become the program that is on the disk now, on the same sockets."""
-        self._upgrading = self._upgrading or self.loop.create_task(self._try_upgrade())
-
-    async def _try_upgrade(self) -> None:
-        try:
-            await self.upgrade()
-        except NotUpgraded as error:
-            _log.error("not upgraded, this program serves on: %s", error)
-        finally:
-            self._upgrading = None
-
-    async def upgrade(self) -> None:
-        """Try the new program, and become it. Returns only by raising ``NotUpgraded``."""
-        if self.state != SERVING:
-            raise NotUpgraded(f"not while {self.state}")
-        refuse_what_would_be_lost(self._reader.in_force)
-        await self._try_new_program()
-        _log.info("the new program takes over")
-        await self.crew.flushed()
-        while self._busy():  # noqa: ASYNC110, threads and workers decide
-            await asyncio.sleep(_QUIET_S)
-        # From here on nothing else runs in this process.
-        leaving = Leaving(
-            self._doors.own_sockets(),
-            self._servers.own_sockets(self._doors),
-            self._doors.inherited.given,
-            self.crew.left(),
-        )
-        environment, fds = leaving.write()
-        try:
-            become({**environment, **self.notifier.environment()}, fds, stdin=self._disk.stdin_text)
-        finally:
-            os.close(fds[0])
-
-    async def _try_new_program(self) -> None:
-        ours, theirs = os.pipe()
-        try:
-            pid = spawn(trial_environment(), stdin=self._disk.stdin_text, output_fd=theirs)
-        finally:
-            os.close(theirs)
-        ended = self._trials[pid] = self.loop.create_future()
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                said, status = await asyncio.gather(read_all(self.loop, ours), ended)
-        except TimeoutError:
-            end(pid)
-            raise NotUpgraded(f"the new one has not loaded in {LIMIT_S:g} s") from None
-        if status:
-            raise NotUpgraded(f"the new one ended in a trial: {process.ending(status)}\n{last_lines(said)}")
+    def _cancel(self, name: str) -> None:
+        if name in self._timers:
+            self._timers.pop(name).cancel()
 
     # The end
 
     async def _clean_up(self) -> None:
-        if self._reloader is not None:
-            self._reloader.close()
+        self._reloads.close()
         self._servers.close()
+        self._group.close()
         for timer in self._timers.values():
             timer.cancel()
         self.crew.close()
         self._doors.close()
-        if self._reloader is not None:
-            await self._reloader.wait_closed()
+        await self._reloads.wait_closed()
+        self._cells.close()
         if self._sink is not None:
             self._sink.attach(None)

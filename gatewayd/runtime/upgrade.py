@@ -12,15 +12,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from gatewayd.exit_codes import EXIT_OK, EXIT_REFUSED
+from gatewayd.observe.events import Events
 from gatewayd.runtime import process, summary
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.options import RunOptions
 from gatewayd.upstream.late_loop import LateLoop
 from gatewayd.upstream.registry import Registry
+
+_log = logging.getLogger("gatewayd.runtime")
 
 _TRIAL: Final = "GATEWAYD_TRIAL"
 #: How long a new program may take until it serves.
@@ -31,6 +34,36 @@ _READ_BYTES: Final = 65536
 
 class NotUpgraded(Exception):
     """All is as it was; the text says why, in one or more lines."""
+
+
+class Upgrades:
+    """One at a time. ``upgrade()`` says what happened, or raises :class:`NotUpgraded`."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, upgrade: Callable[[], Awaitable[str]], events: Events
+    ) -> None:
+        self._loop = loop
+        self._upgrade = upgrade
+        self._events = events
+        self._task: asyncio.Task[tuple[bool, str]] | None = None
+
+    def ask(self) -> asyncio.Task[tuple[bool, str]]:
+        """Upgrade, unless that is under way; whether it goes well, and what happens."""
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._run())
+        return self._task
+
+    async def _run(self) -> tuple[bool, str]:
+        try:
+            text = await self._upgrade()
+        except NotUpgraded as error:
+            text = f"not upgraded, this program serves on: {error}"
+            _log.error("%s", text)
+            self._events.publish("upgrade", text, ok=False)
+            return False, text
+        _log.info("%s", text)
+        self._events.publish("upgrade", text, ok=True)
+        return True, text
 
 
 def command() -> list[str]:

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
+from gatewayd.admin.server import in_slices
 from gatewayd.admin.status import Readiness
 from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.doors import Listening, NotBound
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
+from gatewayd.observe import logs
 from gatewayd.observe.access_log import NoAccessLog
 from gatewayd.observe.batches import Batches
+from gatewayd.observe.events import Events
 from gatewayd.observe.log_sink import LogSink
+from gatewayd.observe.sums import Sums
+from gatewayd.observe.tap import Tap
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
@@ -34,6 +39,7 @@ from gatewayd.runtime.measures import Measures
 from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.overload import Overload
+from gatewayd.runtime.watchers import Watchers
 from gatewayd.upstream.registry import Registry
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -74,6 +80,9 @@ class Worker:
         self.access_log: NoAccessLog | Batches = NoAccessLog()
         self.deployment: Deployment | None = None
         self.measures: Measures | None = None
+        #: what is worth telling whoever listens, and requests as they end; None where nothing is counted
+        self.events = Events()
+        self.tap: Tap | None = None
         #: set when nothing is served any more; then there is an exit code
         self.stopped = asyncio.Event()
         self.exit_code = EXIT_OK
@@ -84,6 +93,7 @@ class Worker:
         self._overload: Overload | None = None
         self._sink = sink
         self._reminder: Reminder | None = None
+        self._watchers: Watchers | None = None
         self._descriptor_limit = 0
         self._retiring = False
         self._drain_timer: asyncio.TimerHandle | None = None
@@ -99,8 +109,11 @@ class Worker:
         self.access_log = self._observing.access_log
         self._descriptor_limit = raise_descriptor_limit()
 
-    async def start(self, configuration: Configuration) -> None:
-        """Serve ``configuration``, which is in force with the reader, after :meth:`prepare`; raises ``NotBound``."""
+    async def start(self, configuration: Configuration, *, accepting: bool = True) -> None:
+        """Serve ``configuration``, which is in force with the reader, after :meth:`prepare`; raises ``NotBound``.
+
+        Without ``accepting`` on no socket, until :meth:`undrain`.
+        """
         observing = self._observing
         assert observing is not None
         unresolved = await self.registry.warm(WARM_UP_S)
@@ -116,10 +129,14 @@ class Worker:
         deployment = self.deployment = Deployment(
             self.loop, proxy, self.registry, intake, self._listening, self.options.drain_time_s
         )
-        if self.options.metrics is not None and isinstance(self.access_log, Batches):
-            self.measures = Measures(
-                self.options, self.access_log, deployment, self.registry, self.reader, observing
-            )
+        if self.options.counts and isinstance(self.access_log, Batches):
+            self.measures = Measures(self.options, self.access_log, deployment, self.registry, observing)
+            self.tap = Tap(self.access_log)
+        swapped = self.measures.make_room if self.measures is not None else lambda: None
+        self._watchers = Watchers(
+            self.loop, self.registry, configuration.certificates.store, self.events, swapped
+        )
+        deployment.accepting = accepting
         await deployment.begin(specs)
         if self.state != LOADING:  # told to stop meanwhile
             return
@@ -137,6 +154,8 @@ class Worker:
             self.deployment.tick()
         if self.measures is not None:
             self.measures.tick(self.loop.time())
+        if self._watchers is not None:
+            self._watchers.look()
         self.on_tick()
         self._tick_timer = self.loop.call_later(TICK_S, self._tick, proxy)
 
@@ -156,6 +175,24 @@ class Worker:
     def connections(self) -> int:
         """Downstream connections open now."""
         return self.deployment.connections if self.deployment is not None else 0
+
+    def sums(self) -> Generator[None, None, Sums]:
+        """What all traffic came to, added up with pauses; nothing where nothing is counted."""
+        return (yield from self.measures.sums()) if self.measures is not None else Sums()
+
+    async def count_connections(self) -> int:
+        """The same, for whoever has to ask others for it."""
+        return self.connections
+
+    def set_levels(self, levels: Mapping[str, str]) -> None:
+        """Put levels of the program's log in force, by component."""
+        logs.set_levels(levels)
+
+    async def reset_counters(self) -> None:
+        """Counters begin at 0."""
+        if self.measures is not None:
+            async for _ in in_slices(self.measures.reset()):
+                pass  # in slices: there may be thousands
 
     def reopen(self) -> None:
         """The logs go on in new files of the same names (USR1)."""

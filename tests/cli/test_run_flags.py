@@ -10,8 +10,8 @@ import pytest
 from gatewayd.cli import main
 from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS
 from gatewayd.cli.run import run
-from gatewayd.runtime.cgroup import processors
 from gatewayd.observe.collector import Collector
+from gatewayd.runtime.cgroup import processors
 from gatewayd.runtime.options import RunOptions
 
 
@@ -50,6 +50,7 @@ def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None
             mesh_config=None,
             status=("127.0.0.1", 15021),
             metrics=("127.0.0.1", 15090),
+            admin=("127.0.0.1", 15000),
             access_log=None,
             access_log_format=None,
             otlp=None,
@@ -79,6 +80,10 @@ FLAGS: list[tuple[str, str, str, Any]] = [
     ("--status", "127.0.0.1:9", "status", ("127.0.0.1", 9)),
     ("--metrics", "127.0.0.1:9", "metrics", ("127.0.0.1", 9)),
     ("--metrics", "off", "metrics", None),
+    ("--admin", "127.0.0.1:9", "admin", ("127.0.0.1", 9)),
+    ("--admin", "unix:/run/gatewayd/admin", "admin", ("unix:/run/gatewayd/admin", 0)),
+    ("--admin", "off", "admin", None),
+    ("--admin-allow-host", "gw.internal", "admin_hosts", ("gw.internal",)),
     ("--status", "off", "status", None),
     ("--access-log", "/tmp/log", "access_log", "/tmp/log"),
     ("--access-log-format", "json", "access_log_format", "json"),
@@ -168,14 +173,6 @@ def test_flags_that_hold_several_values_may_be_repeated(asked: list[RunOptions])
 )
 def test_flags_of_the_contract_are_taken(asked: list[RunOptions], words: str) -> None:
     assert main(["run", "conf", *words.split()]) == 0
-
-
-def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
-    main(["run", "conf", "--admin", "127.0.0.1:0", "--metrics", ":0"])
-    assert len(asked[0].without_effect) == 1
-    assert all("has no effect" in sentence for sentence in asked[0].without_effect)
-    main(["run", "conf"])
-    assert asked[1].without_effect == ()
 
 
 @pytest.mark.parametrize(

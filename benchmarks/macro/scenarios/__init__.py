@@ -6,6 +6,7 @@ from benchmarks.macro.bench import Bench
 from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
 from benchmarks.macro.scenarios.https import keepalive_and_handshakes, many_certificates, tls_download
 from benchmarks.macro.scenarios.idle import idle_memory
+from benchmarks.macro.scenarios.observed import what_it_costs
 from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
@@ -24,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "idle": idle_memory,
     "rate": fixed_rate,
     "policies": policy_routes,
+    "observed": what_it_costs,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,
     "https": keepalive_and_handshakes,

@@ -1,0 +1,199 @@
+"""What a service with several workers says of itself: each is asked over its channel, and the answers become one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from gatewayd.admin.merging import ASK_ONE, merge
+from gatewayd.admin.state import Put
+from gatewayd.admin.status import DRAINING, HEALTH, Readiness
+from gatewayd.observe import exposition
+from gatewayd.observe.events import Events
+from gatewayd.observe.exposition import COUNTER, GAUGE, Family
+from gatewayd.runtime.channel import ChannelError
+from gatewayd.runtime.configuration import ConfigurationReader
+from gatewayd.runtime.crew import Child, Crew
+from gatewayd.runtime.departed import Departed
+from gatewayd.runtime.history import History
+from gatewayd.runtime.measures.configuration import configuration_families
+from gatewayd.runtime.measures.process import process_families
+from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.views.configuration import configuration_rows, finding_rows
+
+#: A worker that takes longer is left out of an answer.
+_ANSWER_S: Final = 10.0
+#: Workers see the same (an ejection, a certificate): within so long it is told once.
+_SAME_S: Final = 3.0
+#: Of the supervisor's own numbers those that are the workers'.
+_NOT_OWN: Final = frozenset({"envoy_server_concurrency", "gatewayd_loop_lag_seconds"})
+
+
+class GroupState:
+    """A :class:`gatewayd.admin.state.State` of all workers."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: RunOptions,
+        reader: ConfigurationReader,
+        history: History,
+        readiness: Readiness,
+        crew: Crew,
+        events: Events,
+    ) -> None:
+        self._loop = loop
+        self._options = options
+        self._reader = reader
+        self._history = history
+        self._readiness = readiness
+        self._crew = crew
+        self._events = events
+        self.departed = Departed()
+        self._told: deque[tuple[float, str]] = deque(maxlen=64)
+        self._listening: set[asyncio.Task[None]] = set()
+        #: streams that are listened to: what is asked of every worker, those that come later included
+        self._taps: dict[int, tuple[Mapping[str, Any], Put]] = {}
+        crew.on_ready = self._joined
+        crew.on_farewell = self.departed.note
+        crew.on_exit = self.departed.left
+
+    async def rows(self, topic: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """See :class:`gatewayd.admin.state.State`."""
+        own = getattr(self, f"_{topic}", None)
+        if own is not None:
+            for row in own():
+                yield row
+        elif topic in ASK_ONE:
+            async for row in self._of_one(topic, arguments):
+                yield row
+        else:
+            # Those that leave are not asked how the service is, but what they have counted belongs to it.
+            asked = self._crew.own if topic == "metrics" else self._crew.ready
+            answers = await self._of_all(asked, topic, arguments)
+            for row in self._merged(topic, answers):
+                yield row
+
+    async def _of_one(self, topic: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """The rows of the first worker that is there, passed on as they come."""
+        for child in self._crew.ready[:1]:
+            async for row in child.channel.rows("state", {"topic": topic, "arguments": dict(arguments)}):
+                yield row
+
+    async def _of_all(
+        self, children: Iterable[Child], topic: str, arguments: Mapping[str, Any]
+    ) -> dict[int, list[Any]]:
+        """The rows of each of ``children``, by process; none of one that does not answer."""
+        asked = {"topic": topic, "arguments": dict(arguments)}
+
+        async def one(child: Child) -> tuple[int, list[Any]]:
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    return child.pid, [row async for row in child.channel.rows("state", asked)]
+            except (ChannelError, TimeoutError):
+                return child.pid, []
+
+        return dict(await asyncio.gather(*map(one, children)))
+
+    def _merged(self, topic: str, answers: dict[int, list[Any]]) -> list[Any]:
+        if topic == "process":
+            return [self._with_own(row) for rows in answers.values() for row in rows]
+        if topic != "metrics":
+            return merge(topic, list(answers.values()))
+        for pid, rows in answers.items():
+            if rows:
+                self.departed.note(pid, rows)
+            else:
+                answers[pid] = self.departed.last(pid)
+        own = [row for row in exposition.rows(self._families()) if row is not None]
+        return merge(topic, [*answers.values(), self.departed.rows(), own])
+
+    def _with_own(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A worker's row, with what the service as a whole says of readiness."""
+        readiness = self._readiness
+        return {
+            **row,
+            "ready": row["ready"] and readiness.ready,
+            "reasons": list(dict.fromkeys([*readiness.reasons, *row["reasons"]])),
+            "health": "failed" if readiness.held(HEALTH) else row["health"],
+            "draining": row["draining"] or readiness.held(DRAINING),
+        }
+
+    # What the supervisor knows best
+
+    def _configuration(self) -> Iterator[Any]:
+        return configuration_rows(self._options, self._reader, self._history)
+
+    def _findings(self) -> Iterator[Any]:
+        return finding_rows(self._reader, self._history)
+
+    def _reloads(self) -> Iterator[Any]:
+        return iter(self._history.rows())
+
+    def _families(self) -> Iterator[Family]:
+        yield from (each for each in process_families(0.0) if each.name not in _NOT_OWN)
+        yield from configuration_families(self._reader, self._history)
+        crew = self._crew
+        yield Family("gatewayd_workers", GAUGE, "Workers that serve.", [("", len(crew.ready))])
+        yield Family(
+            "gatewayd_worker_deaths_total",
+            COUNTER,
+            "Workers that died without being told to.",
+            [("", crew.deaths)],
+        )
+
+    # Streams
+
+    def listen(self, stream: str, arguments: Mapping[str, Any], put: Put) -> Callable[[], None]:
+        """See :class:`gatewayd.admin.state.State`."""
+        if stream == "events":
+            return self._events.listen(put, arguments.get("after"))
+        key = id(put)
+        self._taps[key] = (dict(arguments), put)
+        tasks = [self._follow(child, stream, arguments, put) for child in self._crew.ready]
+
+        def leave() -> None:
+            self._taps.pop(key, None)
+            for task in tasks:
+                task.cancel()
+
+        return leave
+
+    def _joined(self, child: Child) -> None:
+        """A worker is ready: hear its events, and what is tapped."""
+        self._follow(child, "events", {}, self._pass_on)
+        for arguments, put in self._taps.values():
+            self._follow(child, "tap", arguments, put)
+
+    def _follow(
+        self, child: Child, stream: str, arguments: Mapping[str, Any], put: Put
+    ) -> asyncio.Task[None]:
+        async def follow() -> None:
+            asked = {"stream": stream, "arguments": dict(arguments)}
+            with suppress(ChannelError):
+                async for row in child.channel.rows("listen", asked):
+                    put(row)
+
+        task = self._loop.create_task(follow())
+        self._listening.add(task)
+        task.add_done_callback(self._listening.discard)
+        return task
+
+    def _pass_on(self, event: dict[str, Any]) -> None:
+        """An event of a worker, unless another has told the same."""
+        now = time.monotonic()
+        text = f"{event.get('kind')} {event.get('text')}"
+        if any(at > now - _SAME_S and said == text for at, said in self._told):
+            return
+        self._told.append((now, text))
+        facts = {name: value for name, value in event.items() if name not in ("id", "at", "kind", "text")}
+        self._events.publish(str(event.get("kind")), str(event.get("text")), **facts)
+
+    def close(self) -> None:
+        """Listen to nobody any more."""
+        for task in list(self._listening):
+            task.cancel()
