@@ -33,8 +33,9 @@ from gatewayd.sources import Disk
 
 _log = logging.getLogger("gatewayd.supervisor")
 
-#: Time for the answer to whoever asked.
+#: Time for the answer to whoever asked, and to those who ask meanwhile.
 _ANSWER_S: Final = 0.2
+_LEAVE_S: Final = 1.0
 _QUIET_S: Final = 0.01
 
 
@@ -94,6 +95,7 @@ class Takeover:
 
     async def _become(self) -> None:
         await asyncio.sleep(_ANSWER_S)
+        await self._servers.leave(_LEAVE_S)
         await self._crew.flushed()
         while self._busy():  # noqa: ASYNC110, threads and workers decide
             await asyncio.sleep(_QUIET_S)
@@ -109,3 +111,4 @@ class Takeover:
         except NotUpgraded as error:
             _log.error("not upgraded, this program serves on: %s", error)
             os.close(fds[0])
+            await self._servers.serve_again(self._loop)
