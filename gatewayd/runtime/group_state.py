@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -45,7 +45,9 @@ class GroupState:
         readiness: Readiness,
         crew: Crew,
         events: Events,
+        counted: Sequence[Any] = (),
     ) -> None:
+        """``counted``: by the workers of the program before."""
         self._loop = loop
         self._options = options
         self._reader = reader
@@ -53,7 +55,7 @@ class GroupState:
         self._readiness = readiness
         self._crew = crew
         self._events = events
-        self.departed = Departed()
+        self.departed = Departed(counted)
         self._told: deque[tuple[float, str]] = deque(maxlen=64)
         self._listening: set[asyncio.Task[None]] = set()
         #: streams that are listened to: what is asked of every worker, those that come later included
@@ -73,7 +75,7 @@ class GroupState:
                 yield row
         else:
             # Those that leave are not asked how the service is, but what they have counted belongs to it.
-            asked = self._crew.own if topic == "metrics" else self._crew.ready
+            asked = self._crew.counting if topic == "metrics" else self._crew.ready
             answers = await self._of_all(asked, topic, arguments)
             for row in self._merged(topic, answers):
                 yield row

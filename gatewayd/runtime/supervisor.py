@@ -126,10 +126,25 @@ class Supervisor:
         self._reloads = Reloads(loop, options, self._reader, self.notifier, self.events)
         self.readiness.notes = self._reloads.history.notes
         self._group = GroupState(
-            loop, options, self._reader, self._reloads.history, self.readiness, self.crew, self.events
+            loop,
+            options,
+            self._reader,
+            self._reloads.history,
+            self.readiness,
+            self.crew,
+            self.events,
+            self._handover.counted,
         )
         self._takeover = Takeover(
-            loop, self._reader, self._disk, self._doors, self._servers, self.notifier, self.crew, self._busy
+            loop,
+            self._reader,
+            self._disk,
+            self._doors,
+            self._servers,
+            self.notifier,
+            self.crew,
+            self._group.departed,
+            self._busy,
         )
         self._upgrades = Upgrades(loop, self._upgrade, self.events)
         self._gone = asyncio.Event()

@@ -15,6 +15,7 @@ from gatewayd.listeners.doors import Doors
 from gatewayd.runtime import process
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.crew import Crew
+from gatewayd.runtime.departed import Departed
 from gatewayd.runtime.handover import Leaving
 from gatewayd.runtime.notify import Notifier
 from gatewayd.runtime.servers import Servers
@@ -51,6 +52,7 @@ class Takeover:
         servers: Servers,
         notifier: Notifier,
         crew: Crew,
+        departed: Departed,
         busy: Callable[[], bool],
     ) -> None:
         self._loop = loop
@@ -60,6 +62,7 @@ class Takeover:
         self._servers = servers
         self._notifier = notifier
         self._crew = crew
+        self._departed = departed
         self._busy = busy
         #: programs on trial, by process
         self.trials: dict[int, asyncio.Future[int]] = {}
@@ -105,6 +108,7 @@ class Takeover:
             self._servers.own_sockets(self._doors),
             self._doors.inherited.given,
             self._crew.left(),
+            self._departed.rows(),
         ).write()
         try:
             become({**environment, **self._notifier.environment()}, fds, stdin=self._disk.stdin_text)
