@@ -80,3 +80,7 @@ class Snapshot:
     set_aside: tuple[str, ...] = field(default=())
     #: where the spans of sampled requests go
     collector: Collector | None = None
+    #: what all of them say
+    span_tags: tuple[tuple[str, str], ...] = ()
+    #: False: requests are not logged, unless the command line asks for it
+    access_log: bool = True

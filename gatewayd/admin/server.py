@@ -17,7 +17,8 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from gatewayd.admin.messages import Answer, Rejected, Request, head_of, read_head
-from gatewayd.listeners.sockets import remove_file, socket_address
+from gatewayd.listeners.plain_accept import PlainAcceptor, accept_on
+from gatewayd.listeners.sockets import close_sockets, socket_address
 
 _log = logging.getLogger("gatewayd.admin")
 
@@ -67,7 +68,7 @@ class HttpServer:
         self.connections: set[Any] = set()
         #: what is served, as (host, port) or ("unix:/path", 0)
         self.addresses: tuple[tuple[str, int], ...] = ()
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.AbstractServer | PlainAcceptor] = []
         self._sockets: tuple[socket.socket, ...] = ()
         self._closed = False
 
@@ -77,17 +78,27 @@ class HttpServer:
         self.addresses = tuple(socket_address(sock) for sock in sockets)
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            start = loop.create_unix_server if local else loop.create_server
-            self._servers.append(await start(lambda local=local: self._protocol(loop, local), sock=sock))  # type: ignore[misc]
+            self._servers.append(
+                await accept_on(loop, sock, lambda local=local: self._protocol(loop, local))  # type: ignore[misc]
+            )
+
+    async def leave(self, limit_s: float) -> None:
+        """Take no more connections, whose sockets stay open for another process, and answer those that are here."""
+        for server in self._servers:
+            server.close()
+        self._servers = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.connections:  # noqa: ASYNC110, the clients decide
+                    await asyncio.sleep(0.005)
 
     def close(self) -> None:
         """Stop serving and cut the connections."""
         self._closed = True
-        for sock in self._sockets:
-            remove_file(sock)
         for server in self._servers:
             server.close()
         self._servers = []
+        close_sockets(self._sockets)
         for transport in list(self.connections):
             transport.abort()
 

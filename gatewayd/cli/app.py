@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "get": ("get", "get", "Show what a running gatewayd has."),
     "status": ("status", "status", "Say what is in force since when, and what is not as it should be."),
     "ready": ("status", "ready", "Exit 0 if a running gatewayd wants traffic."),
-    "healthcheck": ("status", "healthcheck", "Exit 0 if the status port says ready; for containers."),
+    "healthcheck": ("healthcheck", "healthcheck", "Exit 0 if a running gatewayd is ready."),
     "reload": ("control", "reload", "Have the configuration read again."),
     "drain": ("control", "drain", "Send traffic elsewhere: readiness fails, connections end."),
     "undrain": ("control", "undrain", "Take traffic again."),
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 runtime failure, 64 usage, 65 input cannot be read or parsed, "
-    "69 no admin port answers, 75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
+    "69 nobody answers, 75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
     "79 findings at or above --fail-on, or certificates that end or cannot be used.",
 )
 def gatewayd() -> None:

@@ -180,7 +180,7 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         "--watch/--no-watch",
         default=True,
         show_default=True,
-        help="Take in certificates, keys and Secrets that change; other changes need a restart.",
+        help="Take in files of the configuration, certificates and Secrets that change; else only HUP reloads.",
     ),
     _flag(
         "--log-level",

@@ -1,18 +1,16 @@
-"""``gatewayd status``, ``ready`` and ``healthcheck``: how a running gatewayd is."""
+"""``gatewayd status`` and ``ready``: how a running gatewayd is."""
 
 from __future__ import annotations
 
-import http.client
 import time
 from typing import Any, Final
 
 import click
 
-from gatewayd.cli import tables, values
+from gatewayd.cli import tables
 from gatewayd.cli.remote import Remote, admin_option
 from gatewayd.exit_codes import EXIT_OK, EXIT_RUNTIME
 
-_HEALTH_TIMEOUT_S: Final = 5.0
 _MAX_SHOWN: Final = 20
 
 
@@ -149,30 +147,3 @@ def ready(admin: Any) -> int:
     if own["refused"]:
         click.echo(f"the last reload was refused: {own['refused']}")
     return EXIT_OK
-
-
-@click.command(short_help="Exit 0 if the status port says ready; for containers.")
-@click.option(
-    "--status",
-    "address",
-    type=values.STATUS,
-    default="127.0.0.1:15021",
-    envvar="GATEWAYD_STATUS",
-    show_envvar=True,
-    show_default=True,
-    help="Address of the status port, the same that was given to `run`.",
-)
-@click.option("--live", is_flag=True, help="Ask whether it lives, not whether it wants traffic.")
-def healthcheck(address: tuple[str, int] | tuple[()], live: bool) -> int:
-    """Ask the status port; exit 0 for yes and 1 for anything else, as a container's HEALTHCHECK wants it."""
-    from gatewayd.cli.remote import Unreachable
-
-    if not address:
-        raise click.UsageError("--status off: there is no status port to ask")
-    try:
-        code, text = Remote(address).ask("GET", "/healthz/live" if live else "/healthz/ready")
-    except (Unreachable, http.client.HTTPException) as error:
-        click.echo(str(error).replace("admin port", "status port").replace("--admin", "--status"), err=True)
-        return EXIT_RUNTIME
-    click.echo(text.decode("utf-8", "replace").strip())
-    return EXIT_OK if code == 200 else EXIT_RUNTIME

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatewayd.compiler.telemetry import NOTHING, TelemetrySpec
 from gatewayd.http.limits import HttpLimits
 from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
@@ -42,6 +43,8 @@ class CompileOptions:
     #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
     workload_certificates: str = "/etc/certs"
     limits: HttpLimits = field(default_factory=HttpLimits)
+    #: what the Telemetry resources of the configuration say; the compilation fills it in
+    telemetry: TelemetrySpec = NOTHING
     #: where spans go whatever the mesh says: ``--otlp``
     collector: Collector | None = None
     #: where nothing is sent: the proxy's own admin, status and metrics ports

@@ -102,7 +102,7 @@ def own_port(spec: ClusterSpec, own: OwnPorts) -> Problem | None:
     place = f"{first.address}:{first.port}" if first.port else first.address
     return Problem(
         "error",
-        "GWD0108",
+        "GWD0109",
         f'endpoint {place} of "{spec.host}" is an admin, status or metrics port of this proxy: its requests get 503',
         "route to the service itself; operators' ports are not for traffic",
     )

@@ -1,14 +1,14 @@
 """MeshConfig's tracing as settings of listeners, and the collector spans go to.
 
-As istiod does it: ``defaultProviders.tracing`` names a provider, else ``defaultConfig.tracing`` says where a Zipkin
-collector is; with neither, and unless ``enableTracing`` is false, a share of the requests is marked as sampled and
-nothing is told of it. ``--otlp`` goes before all of them.
+As istiod does it: a Telemetry or ``defaultProviders.tracing`` names a provider, else ``defaultConfig.tracing`` says
+where a Zipkin collector is; with none of them, and unless ``enableTracing`` is false, a share of the requests is marked
+as sampled and nothing is told of it. ``--otlp`` goes before all of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from gatewayd.compiler.findings import Reporter
@@ -16,13 +16,13 @@ from gatewayd.compiler.names import full_name
 from gatewayd.compiler.options import REJECT, CompileOptions
 from gatewayd.compiler.pins import Pins
 from gatewayd.compiler.services import Registry
+from gatewayd.compiler.telemetry import plain_tag
 from gatewayd.http.options import B3, B3_W3C, W3C, TraceOptions
 from gatewayd.observe.access_template import AccessLogForm
 from gatewayd.observe.collector import DEFAULT_TIMEOUT_S, GRPC, HTTP, ZIPKIN, Collector
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.mesh_observing import (
-    CustomTag,
     ExtensionProvider,
     OpenTelemetryProvider,
     ProviderHeader,
@@ -41,7 +41,10 @@ _CODE: Final = "GWD0108"
 def trace_options(options: CompileOptions) -> TraceOptions | None:
     """How requests are traced; None: not at all."""
     mesh = options.mesh
-    provider = _provider(mesh) if options.collector is None else None
+    asked = options.telemetry.tracing
+    if asked is not None and asked.disabled:
+        return None
+    provider = _provider(options) if options.collector is None else None
     tracing = mesh.default_config.tracing
     propagation, length, short = "", tracing.max_path_tag_length, False
     if options.collector is not None:
@@ -52,16 +55,23 @@ def trace_options(options: CompileOptions) -> TraceOptions | None:
         zipkin = provider.zipkin
         propagation = B3 if zipkin.trace_context_option == "USE_B3" else B3_W3C
         length, short = zipkin.max_tag_length or length, zipkin.enable_64bit_trace_id
-    elif not mesh.enable_tracing or mesh.default_providers.tracing:
+    elif not mesh.enable_tracing or asked is not None or mesh.default_providers.tracing:
         return None  # a provider that cannot be used: istiod switches tracing off
     elif tracing.zipkin is not None and tracing.zipkin.address:
         propagation = B3
+    percent = _percent(tracing.sampling)
+    if asked is not None and asked.percent is not None:
+        percent = asked.percent
+    tags = asked.tags if asked is not None else None
+    if tags is None:
+        found = (plain_tag(name, tag) for name, tag in tracing.custom_tags.items())
+        tags = tuple(sorted(tag for tag in found if tag is not None))
     return TraceOptions(
-        sampling=round(_percent(tracing.sampling) * 100),
+        sampling=round(percent * 100),
         propagation=propagation,
         short_ids=short,
         max_path_length=length or _PATH_LENGTH,
-        tags=tuple(sorted(_tags(tracing.custom_tags))),
+        tags=tags,
     )
 
 
@@ -72,19 +82,13 @@ def _percent(written: float) -> float:
     return written if 0.0 < written <= 100.0 else DEFAULT_SAMPLING
 
 
-def _tags(written: Mapping[str, CustomTag]) -> Iterable[tuple[str, str, str, str]]:
-    for name, tag in written.items():
-        if tag.literal is not None:
-            yield name, "literal", tag.literal.value, ""
-        elif tag.environment is not None:
-            yield name, "environment", tag.environment.name, tag.environment.default_value
-        elif tag.header is not None and tag.header.name:
-            yield name, "header", tag.header.name, tag.header.default_value
-
-
 def istio_tags(options: CompileOptions) -> dict[str, str]:
     """What Istio puts on every span besides (``enableIstioTags``)."""
-    if options.mesh.default_config.tracing.enable_istio_tags is False:
+    wanted = options.mesh.default_config.tracing.enable_istio_tags
+    asked = options.telemetry.tracing
+    if asked is not None and asked.istio_tags is not None:
+        wanted = asked.istio_tags
+    if wanted is False:
         return {}
     labels = options.labels or {}
     return {
@@ -107,14 +111,23 @@ def collector_of(options: CompileOptions, registry: Registry, report: Reporter) 
     """Where spans go; None: nowhere. A provider whose service nobody knows is a finding."""
     if options.collector is not None:
         return options.collector
-    provider = _provider(options.mesh)
+    tracing = trace_options(options)
+    if tracing is None or not tracing.propagation:
+        asked = options.telemetry.tracing
+        if asked is not None and not asked.disabled:
+            name = _provider_name(options)
+            what = (
+                f'"{name}" is no tracing provider that can be used'
+                if name
+                else "no tracing provider is named"
+            )
+            report.say("warning", _CODE, f"Telemetry: {what}, so nothing is traced")
+        return None
+    provider = _provider(options)
     if provider is None:
         zipkin = options.mesh.default_config.tracing.zipkin
-        if zipkin is None or not zipkin.address or options.mesh.default_providers.tracing:
-            return None
-        host, _, port = zipkin.address.partition(":")
-        url = f"http://{host}:{port or _ZIPKIN_PORT}/api/v2/spans"
-        return Collector(ZIPKIN, url) if options.mesh.enable_tracing else None
+        host, _, port = zipkin.address.partition(":") if zipkin is not None else ("", "", "")
+        return Collector(ZIPKIN, f"http://{host}:{port or _ZIPKIN_PORT}/api/v2/spans")
     told = provider.opentelemetry or provider.zipkin
     assert told is not None  # as _provider has seen to
     host = full_name(told.service.rpartition("/")[2], options.namespace, options.cluster_domain)
@@ -176,10 +189,22 @@ def _joined(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _provider(mesh: MeshConfig) -> ExtensionProvider | None:
-    """The provider of ``defaultProviders.tracing`` (the first counts), if it is one for traces that is known."""
-    names = mesh.default_providers.tracing
-    found = next((each for each in mesh.extension_providers if names and each.name == names[0]), None)
+def _provider_name(options: CompileOptions) -> str:
+    """Who is asked to trace: a Telemetry's provider, else the first of ``defaultProviders``; "" for nobody."""
+    asked = options.telemetry.tracing
+    if asked is not None and asked.provider is not None:
+        return asked.provider
+    names = options.mesh.default_providers.tracing
+    return names[0] if names else ""
+
+
+def _provider(options: CompileOptions) -> ExtensionProvider | None:
+    """The provider of that name, if it is one for traces that is known."""
+    return _known_provider(options.mesh, _provider_name(options))
+
+
+def _known_provider(mesh: MeshConfig, name: str) -> ExtensionProvider | None:
+    found = next((each for each in mesh.extension_providers if each.name == name), None)
     return found if found is not None and (found.opentelemetry or found.zipkin) else None
 
 
@@ -194,7 +219,7 @@ def observing_faults(mesh: MeshConfig) -> list[Fault]:
                 Fault(("accessLogFormat",), f"the format of the access log cannot be used: {error}")
             )
     names = mesh.default_providers.tracing
-    if names and _provider(mesh) is None:
+    if names and _known_provider(mesh, names[0]) is None:
         known = [each.name for each in mesh.extension_providers if each.opentelemetry or each.zipkin]
         message = f'"{names[0]}" is no tracing provider that can be used, so nothing is traced'
         help_text = f"expected one of: {', '.join(known)}" if known else "extensionProviders has none"
@@ -207,7 +232,7 @@ def observing_faults(mesh: MeshConfig) -> list[Fault]:
         message = f"{sampling:g} is no percentage: {DEFAULT_SAMPLING:g} is used"
         faults.append(Fault(path, message, "expected 0.01 to 100", code=_CODE, level="warning"))
     for name, tag in mesh.default_config.tracing.custom_tags.items():
-        if not (tag.literal or tag.environment or tag.header):
+        if plain_tag(name, tag) is None:
             message = f'tag "{name}" has no value, so no span has it'
             where = ("defaultConfig", "tracing", "customTags", name)
             faults.append(Fault(where, message, "expected one of: literal, environment, header"))

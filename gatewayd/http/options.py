@@ -29,7 +29,7 @@ class TraceOptions:
     short_ids: bool = False
     #: of a path a span says so many characters
     max_path_length: int = 256
-    #: (name, "literal", "environment" or "header", text or name, default) of further attributes of spans
+    #: (name, "literal", "environment", "header" or "format", text or name, default) of further attributes of spans
     tags: tuple[tuple[str, str, str, str], ...] = ()
 
 

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from gatewayd.listeners.doors import Bound, addresses
 from gatewayd.listeners.intake import Intake
-from gatewayd.listeners.plain_accept import PlainAcceptor
-from gatewayd.listeners.sockets import LISTEN_BACKLOG
+from gatewayd.listeners.plain_accept import PlainAcceptor, accept_on
 
 
 class Connection(Protocol):
@@ -125,21 +124,15 @@ class Listener:
         if self.draining or self._acceptors or loop is None or factory is None:
             return
         self._paused = False
-        if isinstance(loop, asyncio.BaseEventLoop):
-            self._acceptors = [PlainAcceptor(loop, sock, factory) for sock in self.sockets]
-            return
         for sock in self.sockets:
-            # A copy of the descriptor, so that closing the server, for a pause, keeps ours and its queue.
-            copy = sock.dup()
-            copy.setblocking(False)
-            make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            server = await make(factory, sock=copy, backlog=LISTEN_BACKLOG, start_serving=False)
+            acceptor = await accept_on(loop, sock, factory, start=False)
             if self._paused:
-                server.close()
+                acceptor.close()
                 return
             # Listed before it serves: the first connection may already call for a pause.
-            self._acceptors.append(server)
-            await server.start_serving()
+            self._acceptors.append(acceptor)
+            if not isinstance(acceptor, PlainAcceptor):
+                await acceptor.start_serving()
 
     def stop_accepting(self) -> None:
         """Take no more connections; those that are there live on. :meth:`accept_again` takes it back."""

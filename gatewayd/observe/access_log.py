@@ -24,7 +24,7 @@ class AccessLog(Batches):
     user's. Others may take the same batches: see :attr:`takers`.
     """
 
-    __slots__ = ("_form", "_format", "sink")
+    __slots__ = ("_form", "_format", "silent", "sink")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, path: str = "-", form: str | AccessLogForm = "text"
@@ -33,6 +33,8 @@ class AccessLog(Batches):
         self._form = AccessLogForm(form) if isinstance(form, str) else form
         self._format: BatchFormatter = self._form.formatter()
         self.sink = LogSink(path, loop)
+        #: nothing is written; others still take what there is
+        self.silent = False
 
     def use(self, path: str, form: AccessLogForm) -> None:
         """Go on at ``path`` and in ``form``, where they are others; raises ``OSError`` and goes on as before."""
@@ -46,8 +48,10 @@ class AccessLog(Batches):
 
     def _write(self, batch: Sequence[StreamInfo]) -> None:
         sink = self.sink
+        if self.silent:
+            return
         if sink.full:
-            sink.drop(len(batch), "the reader does not keep up")
+            sink.drop(len(batch))
             return
         try:
             lines = self._format(batch)

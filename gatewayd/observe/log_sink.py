@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import stat
+import threading
 from typing import Final
 
 from gatewayd.observe.outlets import MAX_WAITING_BYTES, DiskOutlet, StreamOutlet, open_path, reason
@@ -28,7 +29,7 @@ _STREAMS: Final = {"/dev/stdout": 1, "/dev/fd/1": 1, "/dev/stderr": 2, "/dev/fd/
 
 
 class LogSink:
-    """One open destination. ``path`` is a file's path, or ``-`` for the descriptor ``stream_fd``.
+    """One open destination, of one thread. ``path`` is a file's path, or ``-`` for the descriptor ``stream_fd``.
 
     Opening raises ``OSError``. Without a running ``loop`` a disk is waited for, and what a stream does not take waits
     for :meth:`drain`. ``own``: drops are reported through this very sink, so only when it takes lines again.
@@ -43,6 +44,8 @@ class LogSink:
         own: bool = False,
     ) -> None:
         self._loop = loop
+        #: of the loop
+        self._thread = threading.get_ident()
         self._stream_fd = _STREAMS.get(path, stream_fd)
         self._own = own
         self.path = "-" if path in _STREAMS else path
@@ -88,6 +91,15 @@ class LogSink:
         else:
             outlet.put(lines)
 
+    def write_from_anywhere(self, lines: bytes) -> None:
+        """The same from any thread: beside a loop, the loop does it."""
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            self.write(lines)
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(self.write, lines)
+
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """From now on work beside ``loop``; None: not any more (before it is closed)."""
         if self._report is not None:
@@ -95,16 +107,19 @@ class LogSink:
             self._report = None
         self._outlet.attach(loop)
         self._loop = loop
+        self._thread = threading.get_ident()
         if self._unreported:
             self._report_later(REPORT_AFTER_S)
 
     # What is lost
 
-    def drop(self, lines: int, reason: str = "the reader does not keep up") -> None:
-        """Count lines as lost; the program's log says so once in ``REPORT_INTERVAL_S``, and when it is over."""
+    def drop(self, lines: int, reason: str = "") -> None:
+        """Count lines as lost, for ``reason`` or because it is full; the program's log says so at most once in
+        ``REPORT_INTERVAL_S``, and when it is over.
+        """
         self.dropped_lines += lines
         self._unreported += lines
-        self._last_error = reason
+        self._last_error = reason or self._outlet.slow
         self._report_later(REPORT_AFTER_S)
 
     def _report_later(self, delay_s: float) -> None:

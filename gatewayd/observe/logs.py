@@ -23,8 +23,8 @@ ROOT: Final = "gatewayd"
 LEVELS: Final = ("debug", "info", "warning", "error")
 #: Who writes to it: the names below ``gatewayd``. A test compares them with the source.
 COMPONENTS: Final = (
-    "access", "admin", "dns", "listeners", "log", "notify", "observe", "reload", "runtime", "supervisor", "tls",
-    "tracing", "watch",
+    "access", "admin", "cells", "dns", "listeners", "log", "notify", "observe", "reload", "runtime", "supervisor",
+    "tls", "tracing", "upstream", "watch",
 )  # fmt: skip
 #: Words other programs have for levels: Envoy's, and syslog's.
 _OTHER_WORDS: Final = {
@@ -98,7 +98,7 @@ class SinkHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; an error in it is printed by the logging module and goes no further."""
         try:
-            self.sink.write((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+            self.sink.write_from_anywhere((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
         except Exception:
             self.handleError(record)
 

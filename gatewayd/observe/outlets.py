@@ -36,6 +36,9 @@ Lost = Callable[[int, str], None]
 class Outlet(Protocol):
     """One open destination. Nothing of it waits but :meth:`drain`, for the end of a process."""
 
+    #: why lines are lost that came while it was full
+    slow: str
+
     @property
     def waiting_bytes(self) -> int:
         """Bytes handed over that are not out yet."""
@@ -85,6 +88,8 @@ class Ends:
 
 class StreamOutlet:
     """A pipe, FIFO, terminal or socket: written when it takes bytes."""
+
+    slow = "the reader does not keep up"
 
     def __init__(self, fd: int, lost: Lost, loop: asyncio.AbstractEventLoop | None) -> None:
         self._fd = fd
@@ -189,6 +194,8 @@ class StreamOutlet:
 
 class DiskOutlet:
     """A regular file: written by a thread while there is a loop, else in the calls."""
+
+    slow = "the disk does not keep up"
 
     def __init__(self, fd: int, lost: Lost, loop: asyncio.AbstractEventLoop | None) -> None:
         self._fd = fd

@@ -17,7 +17,7 @@ _log = logging.getLogger("gatewayd.tracing")
 MAX_WAITING_SPANS: Final = 4096
 #: So many are sent at once, or what has come within the interval.
 BATCH_SPANS: Final = 512
-INTERVAL_S: Final = 1.0
+INTERVAL_S: Final = 0.25
 
 
 class SendError(Exception):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from gatewayd.observe.formatter import compile_format
 from gatewayd.observe.operators import OPERATORS, remote_address
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.observe.trace import Attempt, SampledTrace
@@ -189,6 +190,11 @@ def _compiled(tags: tuple[tuple[str, str, str, str], ...]) -> tuple[Tag, ...]:
 def _tag(kind: str, what: str, default: str) -> Callable[[StreamInfo], str | None]:
     if kind == "literal":
         return lambda info: what
+    if kind == "format":
+        text = compile_format(what)
+        if isinstance(text, bytes):
+            return lambda info: _shown(text)
+        return lambda info: _shown(text(info)) or None
     if kind == "environment":
         value = os.environ.get(what) or default
         return lambda info: value or None

@@ -63,8 +63,12 @@ class _Noting(Exchange):
         if attempt := self._now:
             attempt.status = head.status
             attempt.grpc_status = head.grpc_status
-        if self.stream.edge.options.keep_response:
-            self.response_pairs = list(head.pairs)
+        options = self.stream.edge.options
+        if options.keep_response:
+            # As it is relayed, but for what the log knows by itself: the time the upstream took.
+            server = options.server_header
+            pairs = [pair for pair in head.pairs if server is None or pair[0] != b"server"]
+            self.response_pairs = pairs if server is None else [*pairs, (b"server", server)]
         super().on_response(head, data, end)
 
     def on_upgraded(self, head: ResponseHead, data: bytes) -> None:

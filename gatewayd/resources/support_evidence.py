@@ -22,6 +22,7 @@ SINCE: Mapping[str, str] = {
     "DestinationRule": "0.1",
     "ServiceEntry": "0.1",
     "WorkloadEntry": "0.1",
+    "Telemetry": "0.1",
     "MeshConfig": "0.1",
 }
 
@@ -59,6 +60,7 @@ TESTS: Mapping[str, str] = {
     f"{_POLICY}.tunnel": f"{_COMPILER}tunnels.py",
     "ServiceEntry.spec": f"{_COMPILER}service_entries.py",
     "WorkloadEntry.spec": f"{_COMPILER}service_entries.py",
+    "Telemetry.spec": f"{_COMPILER}telemetry.py",
     "MeshConfig": f"{_COMPILER}mesh_config.py",
     "MeshConfig.tlsDefaults": f"{_COMPILER}server_tls.py",
     "MeshConfig.defaultConfig": f"{_COMPILER}mesh_config.py",

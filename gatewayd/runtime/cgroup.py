@@ -44,10 +44,9 @@ class Memory:
         cached: dict[str, int] = {}
         for line in _text(self._stat).splitlines():
             name, _, value = line.partition(" ")
-            if name.removeprefix("total_") in _CACHES and value.isdecimal():
-                cached[name.removeprefix("total_")] = max(
-                    int(value), cached.get(name.removeprefix("total_"), 0)
-                )
+            kind = name.removeprefix("total_")
+            if kind in _CACHES and value.isdecimal():
+                cached[kind] = max(int(value), cached.get(kind, 0))
         return max(0, _number(self._used) - sum(cached.values()))
 
 

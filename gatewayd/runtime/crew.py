@@ -143,9 +143,9 @@ class Crew:
         return [child for child in self.current if child is not None and child.state == READY]
 
     @property
-    def own(self) -> list[Child]:
-        """Those that serve or leave, but for those of the program before."""
-        return [child for child in self.children.values() if child.state != STARTING and child.place >= 0]
+    def counting(self) -> list[Child]:
+        """Those that serve or leave, those of the program before included."""
+        return [child for child in self.children.values() if child.state != STARTING]
 
     @property
     def empty_slots(self) -> list[int]:

@@ -22,9 +22,9 @@ MAX_SAMPLES: Final = 20_000
 class Departed:
     """Rows of the topic ``metrics``, by worker process while it lives, and added up of those that are gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Sequence[Row] = ()) -> None:
         self._last: dict[int, list[Row]] = {}
-        self._gone: list[Row] = []
+        self._gone: list[Row] = list(gone)
 
     def note(self, pid: int, rows: Sequence[Row]) -> None:
         """What the worker ``pid`` says now."""

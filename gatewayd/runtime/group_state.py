@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -69,8 +69,9 @@ class GroupState:
         crew: Crew,
         events: Events,
         state: Callable[[], str],
+        counted: Sequence[Any] = (),
     ) -> None:
-        """``state()``: that of the supervisor."""
+        """``state()``: that of the supervisor; ``counted``: by the workers of the program before."""
         self._state = state
         self._loop = loop
         self._options = options
@@ -79,7 +80,7 @@ class GroupState:
         self._readiness = readiness
         self._crew = crew
         self._events = events
-        self.departed = Departed()
+        self.departed = Departed(counted)
         self._told: deque[tuple[float, str]] = deque(maxlen=64)
         self._listening: set[asyncio.Task[None]] = set()
         #: who watches requests: those of every worker, also of one that comes later
@@ -99,7 +100,7 @@ class GroupState:
                 yield row
         else:
             # Those that leave are not asked how the service is, but what they have counted belongs to it.
-            asked = self._crew.own if topic == "metrics" else self._crew.ready
+            asked = self._crew.counting if topic == "metrics" else self._crew.ready
             answers = await self._of_all(asked, topic, arguments)
             for row in self._merged(topic, answers):
                 yield row

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ class Handover:
 
     inherited: Inherited = field(default_factory=Inherited)
     children: list[Former] = field(default_factory=list)
+    #: what workers had counted that are gone (:class:`gatewayd.runtime.departed.Departed`)
+    counted: list[Any] = field(default_factory=list)
     #: where to say that we serve; -1: nobody waits to hear it
     ready_fd: int = -1
 
@@ -62,6 +64,7 @@ class Leaving:
     given: Iterable[Given]
     #: as in :class:`Former`, with a descriptor
     children: Iterable[tuple[int, int, bool, int]] = ()
+    counted: Sequence[Any] = ()
     ready_fd: int = -1
 
     def write(self) -> tuple[dict[str, str], list[int]]:
@@ -72,6 +75,7 @@ class Leaving:
             "services": [(name, sock.fileno()) for name, sock in self.services],
             "given": [(each.name, each.sock.fileno()) for each in self.given],
             "children": list(self.children),
+            "counted": self.counted,
             "ready": self.ready_fd,
         }
         fd = os.memfd_create("gatewayd-handover")
@@ -105,7 +109,7 @@ def take(environment: MutableMapping[str, str]) -> Handover | None:
     children = [Former(pid, slot, serves, _socket(fd)) for pid, slot, serves, fd in words["children"]]
     if words["ready"] >= 0:
         os.set_inheritable(words["ready"], False)
-    return Handover(Inherited(former, services, given), children, words["ready"])
+    return Handover(Inherited(former, services, given), children, words["counted"], words["ready"])
 
 
 def _socket(fd: int) -> socket.socket:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from gatewayd.compiler.tracing import access_log_form, istio_tags, service_name
+from gatewayd.compiler.tracing import access_log_form, service_name
 from gatewayd.exit_codes import EXIT_RUNTIME
 from gatewayd.observe.access_log import AccessLog, NoAccessLog
 from gatewayd.observe.access_template import AccessLogForm
@@ -46,6 +46,7 @@ class Observing:
         self._make: SpanMaker | None = None
         # Of exporters that have been replaced.
         self._sent = self._failed = self._dropped = 0
+        self._silence(configuration)
         self._use_collector(configuration)
 
     def use(self, configuration: Configuration) -> None:
@@ -54,6 +55,7 @@ class Observing:
         if mesh != self._mesh:
             self._reform_log(mesh)
             self._mesh = mesh
+        self._silence(configuration)
         self._use_collector(configuration)
 
     # The access log
@@ -78,12 +80,19 @@ class Observing:
             except OSError as error:
                 _log.error("the access log stays where it is: %s", error)
 
+    def _silence(self, configuration: Configuration) -> None:
+        """A Telemetry may switch the log off, unless the command line asks for it."""
+        if isinstance(self.access_log, AccessLog):
+            self.access_log.silent = (
+                self._options.access_log is None and not configuration.snapshot.access_log
+            )
+
     # Spans
 
     def _use_collector(self, configuration: Configuration) -> None:
-        collector = configuration.snapshot.collector
-        options = compile_options(self._options, self._mesh)
-        self._make = SpanMaker(_node_id(self._options), istio_tags(options))
+        snapshot = configuration.snapshot
+        collector = snapshot.collector
+        self._make = SpanMaker(_node_id(self._options), dict(snapshot.span_tags))
         if collector == self._collector:
             return
         self._end_export(0.0)
@@ -96,6 +105,7 @@ class Observing:
                 collector,
             )
             return
+        options = compile_options(self._options, self._mesh)
         name = os.environ.get("OTEL_SERVICE_NAME") or service_name(options)
         self._export = SpanExport(make_sink(collector, name))
 

@@ -95,6 +95,15 @@ class Servers:
         server = self._serving.get(name)
         return [printable(*address) for address in server.addresses] if server is not None else []
 
+    async def serve_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After :meth:`leave`: nobody else has them."""
+        for name, server in self._serving.items():
+            await server.serve(loop, self.sockets[name])
+
+    async def leave(self, limit_s: float) -> None:
+        """Answer those who are here, and nobody else: another process has the sockets."""
+        await asyncio.gather(*(server.leave(limit_s) for server in self._serving.values()))
+
     def close(self) -> None:
         """Serve no more, and close what was only opened."""
         for server in self._serving.values():

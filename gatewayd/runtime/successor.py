@@ -24,8 +24,9 @@ from gatewayd.runtime.upgrade import (
 )
 from gatewayd.sources import Disk
 
-#: Time for the answer to whoever asked.
+#: Time for the answer to whoever asked, and to those who ask meanwhile.
 _ANSWER_S: Final = 0.2
+_LEAVE_S: Final = 1.0
 
 
 class Successor:
@@ -48,6 +49,7 @@ class Successor:
         self._servers = servers
         self._notifier = notifier
         self._leave = leave
+        self._leaving: asyncio.Task[None] | None = None
 
     async def upgrade(self) -> str:
         """Have a new process serve; what happened. Raises :class:`NotUpgraded`."""
@@ -60,8 +62,13 @@ class Successor:
         pid = await self._start()
         disown_files()
         self._notifier.main_pid(pid)
-        self._loop.call_later(_ANSWER_S, self._leave)
+        self._leaving = self._loop.create_task(self._let_go())
         return f"process {pid} serves in our place"
+
+    async def _let_go(self) -> None:
+        await asyncio.sleep(_ANSWER_S)
+        await self._servers.leave(_LEAVE_S)
+        self._leave()
 
     async def _start(self) -> int:
         """A process that serves on our sockets."""

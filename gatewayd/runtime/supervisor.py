@@ -128,9 +128,18 @@ class Supervisor:
         self._group = GroupState(
             *(loop, options, self._reader, self._reloads.history, self.readiness, self.crew, self.events),
             lambda: self.state,
+            self._handover.counted,
         )
         self._takeover = Takeover(
-            loop, self._reader, self._disk, self._doors, self._servers, self.notifier, self.crew, self._busy
+            loop,
+            self._reader,
+            self._disk,
+            self._doors,
+            self._servers,
+            self.notifier,
+            self.crew,
+            self._group.departed,
+            self._busy,
         )
         self._upgrades = Upgrades(loop, self._upgrade, self.events)
         self._gone = asyncio.Event()

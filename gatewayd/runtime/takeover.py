@@ -15,6 +15,7 @@ from gatewayd.listeners.doors import Doors
 from gatewayd.runtime import process
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.crew import Crew
+from gatewayd.runtime.departed import Departed
 from gatewayd.runtime.handover import Leaving
 from gatewayd.runtime.notify import Notifier
 from gatewayd.runtime.servers import Servers
@@ -33,8 +34,9 @@ from gatewayd.sources import Disk
 
 _log = logging.getLogger("gatewayd.supervisor")
 
-#: Time for the answer to whoever asked.
+#: Time for the answer to whoever asked, and to those who ask meanwhile.
 _ANSWER_S: Final = 0.2
+_LEAVE_S: Final = 1.0
 _QUIET_S: Final = 0.01
 
 
@@ -50,6 +52,7 @@ class Takeover:
         servers: Servers,
         notifier: Notifier,
         crew: Crew,
+        departed: Departed,
         busy: Callable[[], bool],
     ) -> None:
         self._loop = loop
@@ -59,6 +62,7 @@ class Takeover:
         self._servers = servers
         self._notifier = notifier
         self._crew = crew
+        self._departed = departed
         self._busy = busy
         #: programs on trial, by process
         self.trials: dict[int, asyncio.Future[int]] = {}
@@ -94,6 +98,7 @@ class Takeover:
 
     async def _become(self) -> None:
         await asyncio.sleep(_ANSWER_S)
+        await self._servers.leave(_LEAVE_S)
         await self._crew.flushed()
         while self._busy():  # noqa: ASYNC110, threads and workers decide
             await asyncio.sleep(_QUIET_S)
@@ -103,9 +108,11 @@ class Takeover:
             self._servers.own_sockets(self._doors),
             self._doors.inherited.given,
             self._crew.left(),
+            self._departed.rows(),
         ).write()
         try:
             become({**environment, **self._notifier.environment()}, fds, stdin=self._disk.stdin_text)
         except NotUpgraded as error:
             _log.error("not upgraded, this program serves on: %s", error)
             os.close(fds[0])
+            await self._servers.serve_again(self._loop)

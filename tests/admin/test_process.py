@@ -520,7 +520,7 @@ spec:
             answer = send(running, path, "loop.test")
             assert answer.status == 503
             assert "a_port_of_this_proxy_itself" not in answer.text, "a stranger is not told"
-        (finding,) = (row for row in running.json("/api/v1/findings")["findings"] if row["code"] == "GWD0108")
+        (finding,) = (row for row in running.json("/api/v1/findings")["findings"] if row["code"] == "GWD0109")
         assert f"127.0.0.1:{admin}" in finding["message"]
         assert finding["file"].endswith("conf.yaml")
         assert "a port of this proxy itself" in running.said

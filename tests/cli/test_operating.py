@@ -179,12 +179,6 @@ def test_who_is_not_there_is_exit_69(words: list[str], capsys: pytest.CaptureFix
     assert main([*words, "--admin", "off"]) == 64
 
 
-def test_healthcheck_of_nobody_is_1_for_containers(capsys: pytest.CaptureFixture[str]) -> None:
-    port = unused_port()
-    assert main(["healthcheck", "--status", f"127.0.0.1:{port}"]) == 1
-    assert f"no status port answers at 127.0.0.1:{port}" in capsys.readouterr().err
-
-
 def test_what_is_no_admin_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with upstream("else") as other:
         assert main(["status", "--admin", f"127.0.0.1:{other.server_port}"]) == 1

@@ -101,6 +101,7 @@ async def test_a_disk_that_does_not_move_makes_nobody_wait(
     assert stuck.wait(30.0)
     assert sink.full is False or sink.waiting_bytes <= MAX_WAITING_BYTES
     assert sink.dropped_lines >= 300_000 // len(LINE)
+    assert sink._last_error == "the disk does not keep up"
     sink.reopen()  # does not wait either
     moves.set()
     await until(lambda: not sink.waiting_bytes)

@@ -115,6 +115,33 @@ class TestTheMeshConfiguration:
         assert "gatewayd: accessLogFile /nowhere/log: no such file or directory" in gateway.said
 
 
+TELEMETRY = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: quiet, namespace: istio-system}
+spec: {accessLogging: [{disabled: true}]}
+"""
+
+
+async def test_a_telemetry_switches_the_log_off_and_the_flag_on(folder: Path, tmp_path: Path) -> None:
+    path, flagged = tmp_path / "access.log", tmp_path / "flagged.log"
+    rewrite(folder / "quiet.yaml", TELEMETRY)
+    async with serve_mesh(folder, f"accessLogFile: {path}\naccessLogFormat: '%REQ(:PATH)%'\n") as gateway:
+        port, _ = await gateway.ready()
+        await get(port, "/direct/quiet")
+        gateway.signal(signal.SIGUSR1)
+        rewrite(folder / "quiet.yaml", TELEMETRY.replace("true", "false"))
+        gateway.signal(signal.SIGHUP)
+        await gateway.until_said("reload 1")
+        await get(port, "/direct/loud")
+        assert await until_written(gateway, path, 1) == ["/direct/loud"]
+    rewrite(folder / "quiet.yaml", TELEMETRY)
+    async with serve_mesh(folder, "", "--access-log", flagged) as gateway:
+        port, _ = await gateway.ready()
+        await get(port, "/direct")
+        assert len(await until_written(gateway, flagged, 1)) == 1
+
+
 async def dropped(metrics_port: int) -> int:
     """Lines of the access log that were lost, as the metrics say."""
     _, _, body = await get(metrics_port, "/stats/prometheus")

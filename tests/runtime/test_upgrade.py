@@ -15,7 +15,7 @@ import pytest
 
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.single import Single
-from gatewayd.runtime.upgrade import NotUpgraded
+from gatewayd.runtime.worker import SERVING
 from tests.runtime.running import (
     GATEWAY,
     LIMIT_S,
@@ -221,8 +221,8 @@ async def test_process_1_of_a_container_says_what_would_help(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = Single(asyncio.get_running_loop(), RunOptions(paths=(str(folder),)))
+    single.worker.state = SERVING
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    with pytest.raises(
-        NotUpgraded, match="process 1 of a container cannot be another process; with --workers 2"
-    ):
-        await single.upgrade()
+    ok, text = await single.upgrade()
+    assert not ok
+    assert "process 1 of a container cannot be another process; with --workers 2" in text

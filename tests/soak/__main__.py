@@ -19,6 +19,8 @@ PLAN = {
     "upstream killed": 30,
     "worker killed": 20,
     "worker replaced": 50,
+    "all replaced": 10,
+    "drain and undrain": 20,
     "upgrade": 10,
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.runtime.running import running
 from tests.soak.faults import Faults
 from tests.soak.http_load import Keeping, OneEach
-from tests.soak.service import Service, Upstream
+from tests.soak.service import Service, Upstream, operators_ports, watch_counters
 from tests.soak.site import Site
 from tests.soak.stream_load import Streaming
 from tests.soak.world import Client, World
@@ -76,7 +76,8 @@ async def run(
         world = World(http, https, tcp, trust, random.Random(seed))
         for each in held:
             each.release()
-        flags = ["--port-map", f"80={http},443={https}", "--status", "127.0.0.1:0", "--bind", "127.0.0.1"]
+        flags: list[str | Path] = ["--admin", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
+        flags += ["--port-map", f"80={http},443={https}", "--status", "127.0.0.1:0", "--bind", "127.0.0.1"]
         flags += [
             "--secrets",
             str(site.secrets),
@@ -87,9 +88,11 @@ async def run(
         ]
         gatewayd = await stack.enter_async_context(running("run", site.folder, *flags))
         await gatewayd.ready()
-        faults = Faults(world, site, Service(gatewayd, workers), upstreams)
+        service = Service(gatewayd, workers, await operators_ports(gatewayd))
+        faults = Faults(world, site, service, upstreams)
         began = time.monotonic()
         tasks = [asyncio.ensure_future(client(world)) for client in clients]
+        tasks.append(asyncio.ensure_future(watch_counters(world, service)))
         for name in _in_some_order(plan, world.rng):
             await faults.do(name)
         await faults.drain()

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tests.admin.asking import Port
 from tests.runtime.running import LIMIT_S
 from tests.soak.http_load import version_now
 from tests.soak.service import Service, Upstream
@@ -44,6 +45,8 @@ class Faults:
             "upstream killed": self.kill_upstream,
             "worker killed": self.kill_worker,
             "worker replaced": self.replace_worker,
+            "all replaced": self.replace_all,
+            "drain and undrain": self.drain_for_a_while,
             "upgrade": self.upgrade,
         }
 
@@ -106,6 +109,25 @@ class Faults:
         victim = self.world.rng.choice(before)
         os.kill(victim, signal.SIGTERM)
         await self.service.until(len(before), without=(victim,))
+
+    async def replace_all(self) -> None:
+        """All workers are replaced, one after the other."""
+        await self._settled()
+        before = self.service.workers()
+        reply = await self.service.admin.post("/api/v1/replace_workers")
+        if reply.status != 200:
+            self.world.lose(f"workers were not replaced: {reply.text}")
+        await self.service.until(len(before), without=tuple(before))
+
+    async def drain_for_a_while(self) -> None:
+        """No traffic is wanted for a moment; what comes all the same is served."""
+        status = Port(("127.0.0.1", self.service.ports["status"]))
+        for action, code in (("drain", 503), ("undrain", 200)):
+            reply = await self.service.admin.post(f"/api/v1/{action}")
+            found = await status.get("/healthz/ready")
+            if (reply.status, found.status) != (200, code):
+                self.world.lose(f"{action}: {reply.status}, ready: {found.status} {found.text}")
+            await asyncio.sleep(0.2)
 
     async def upgrade(self) -> None:
         """The program is replaced by itself."""

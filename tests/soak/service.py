@@ -11,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+from tests.admin.asking import Port
 from tests.runtime.running import LIMIT_S, Running
 from tests.soak.world import World
 from tests.support.ports import PortReservation
 
+_REQUESTS = re.compile(r"^istio_requests_total\{.*\} (\S+)$", re.MULTILINE)
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -55,8 +57,11 @@ class Upstream:
 class Service:
     """gatewayd with several workers."""
 
-    def __init__(self, running: Running, size: int) -> None:
+    def __init__(self, running: Running, size: int, ports: dict[str, int]) -> None:
         self.running = running
+        #: of the operators, by name
+        self.ports = ports
+        self.admin = Port(("127.0.0.1", ports["admin"]))
         #: how many workers it has when nobody leaves
         self.size = size
 
@@ -86,6 +91,27 @@ class Service:
             await asyncio.sleep(0.001)
         world.killed |= client_ports(pid)
         os.kill(pid, signal.SIGKILL)
+
+
+async def operators_ports(gatewayd: Running) -> dict[str, int]:
+    """The numbers the kernel chose, by the names of the ports."""
+    await gatewayd.until_said("workers   processes")
+    found = re.findall(r"(status|metrics|admin)\s+http://127\.0\.0\.1:(\d+)", gatewayd.said)
+    return {name: int(number) for name, number in found}
+
+
+async def watch_counters(world: World, service: Service) -> None:
+    """Scrape all the time: the count of requests never falls, whatever becomes of workers and programs."""
+    metrics = Port(("127.0.0.1", service.ports["metrics"]))
+    counted = 0.0
+    while not world.draining and not world.done:
+        reply = await metrics.get("/stats/prometheus")
+        now = sum(float(value) for value in _REQUESTS.findall(reply.text))
+        if now < counted:
+            world.lose(f"the count of requests fell from {counted:g} to {now:g}")
+        counted = now
+        world.answered["scrape"] += 1
+        await asyncio.sleep(0.25)
 
 
 def _state(pid: int) -> str:

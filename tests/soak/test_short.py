@@ -14,6 +14,8 @@ PLAN = {
     "upstream killed": 2,
     "worker killed": 3,
     "worker replaced": 3,
+    "all replaced": 1,
+    "drain and undrain": 2,
     "upgrade": 2,
 }
 

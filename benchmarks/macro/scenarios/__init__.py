@@ -12,6 +12,7 @@ from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
 from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
+from benchmarks.macro.scenarios.workers import two_workers
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "keepalive": keepalive,
@@ -24,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "rules": many_rules,
     "idle": idle_memory,
     "rate": fixed_rate,
+    "workers": two_workers,
     "policies": policy_routes,
     "observed": what_it_costs,
     "tcp": ping_pong,

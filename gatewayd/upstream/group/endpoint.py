@@ -52,7 +52,6 @@ class GroupEndpoint(Endpoint):
         #: requests in progress there, by worker, and which cell is ours
         self.everywhere = block.row(BUSY)
         self.column = block.column
-        self.tell()
         if isinstance(self.health, GroupHealth):
             self.health.use(block)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gatewayd.cells import Cells
 from gatewayd.tls.spec import ClientTlsSpec
 from gatewayd.upstream.balancers import BalancerOptions, SlowStart
+from gatewayd.upstream.balancers.least_request import LeastRequest
 from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.dynamic import DynamicCluster
 from gatewayd.upstream.endpoint import Endpoint
@@ -96,6 +98,24 @@ def test_9_1_the_less_busy_is_the_one_that_all_workers_together_use_less() -> No
         # The busier one is only picked when it is drawn twice: a quarter of the draws, not three.
         first = [two.cluster.pick() is two.cluster.endpoints[0] for _ in range(400)]
         assert sum(first) < 200
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "chosen"), [((2, 1), (0, 0), 1), ((1, 2), (5, 0), 1), ((3, 3), (1, 1), 0)]
+)
+def test_9_1_a_look_tells_what_is_in_progress_and_what_will_be(
+    here: tuple[int, int], there: tuple[int, int], chosen: int
+) -> None:
+    """Both are drawn; the one that is picked has one more in a moment."""
+    hosts = [
+        SimpleNamespace(active=active, everywhere=[77, others], column=0, ready=True, weight=1)
+        for active, others in zip(here, there, strict=True)
+    ]
+    pick = LeastRequest(hosts, iter([0.0, 0.9]).__next__).pick
+    assert pick() is hosts[chosen]
+    assert [host.everywhere for host in hosts] == [
+        [here[index] + (index == chosen), there[index]] for index in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("slow_start", [None, SlowStart(3600.0)], ids=["settled", "warming up"])
