@@ -19,7 +19,7 @@ from gatewayd.sources.files import FoundFile, Unreadable
 
 class TestHandover:
     def test_says_which_descriptor_is_what(self) -> None:
-        one, two, status, given = open_sockets([("127.0.0.1", 0)] * 4)
+        one, two, status, given = (open_sockets([("127.0.0.1", 0)])[0] for _ in range(4))
         ours, theirs = socket.socketpair()
         rows = [{"name": "requests", "kind": "counter"}]
         asked = ("127.0.0.1", 0)
