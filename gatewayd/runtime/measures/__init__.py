@@ -18,7 +18,7 @@ from gatewayd.proxy.worker import TICK_S
 from gatewayd.runtime.deployment import Deployment
 from gatewayd.runtime.measures.downstream import downstream_families
 from gatewayd.runtime.measures.process import overload_families, process_families
-from gatewayd.runtime.measures.upstream import upstream_families
+from gatewayd.runtime.measures.upstream import Clusters, labelled, upstream_families
 from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.upstream.registry import Registry
@@ -118,9 +118,12 @@ class Measures:
         sessions = self._sessions()
         tcp = {key: list(cell) for key, cell in self.traffic.tcp.items()}
         sums = yield from summed(self.traffic)
-        return self._families(sessions, tcp, sums)
+        clusters = yield from labelled(self._registry)
+        return self._families(sessions, tcp, sums, clusters)
 
-    def _families(self, sessions: Counter[str], tcp: Any, sums: Sums) -> Iterator[Family]:
+    def _families(
+        self, sessions: Counter[str], tcp: Any, sums: Sums, clusters: Clusters
+    ) -> Iterator[Family]:
         yield from http_families(self._source, sums)
         yield from tcp_families(self._source, tcp, sessions)
         yield Family(
@@ -129,7 +132,7 @@ class Measures:
             "Requests and connections that no series was left for.",
             ((labels(metric="http"), sums.overflow), (labels(metric="tcp"), self.traffic.overflow_tcp)),
         )
-        yield from upstream_families(self._registry, self.traffic, sums, sessions)
+        yield from upstream_families(clusters, self.traffic, sums, sessions)
         yield from downstream_families(self._deployment, sums)
         yield from self._observing.families()
         yield from overload_families(self._deployment, self._registry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final
 
 from gatewayd.observe.exposition import COUNTER, GAUGE, MAX, MIN, SUM, Family, Sample, labels
@@ -22,11 +22,20 @@ Clusters = list[tuple[str, str, Any]]
 Row = tuple[str, str, str, str, Callable[[Any], float]]
 
 
+def labelled(registry: Registry) -> Generator[None, None, Clusters]:
+    """All clusters with the text of their label, with pauses: there may be thousands."""
+    found: Clusters = []
+    for name, cluster in list(registry.clusters.items()):
+        found.append((name, labels(cluster_name=name), cluster))
+        if not len(found) % _STEP:
+            yield
+    return found
+
+
 def upstream_families(
-    registry: Registry, traffic: Traffic, sums: Sums, sessions: Mapping[str, int]
+    clusters: Clusters, traffic: Traffic, sums: Sums, sessions: Mapping[str, int]
 ) -> Iterator[Family]:
     """The families of all clusters; ``sessions``: TCP sessions under way, by cluster."""
-    clusters = [(name, labels(cluster_name=name), each) for name, each in registry.clusters.items()]
     yield Family(
         "envoy_cluster_manager_active_clusters", GAUGE, "Clusters in use.", [("", len(clusters))], MAX
     )
@@ -39,7 +48,7 @@ def upstream_families(
         ("upstream_rq_xx", "Requests by the class of that status.", _class),
         ("upstream_rq_completed", "Requests that were answered.", lambda status: ""),
     ):
-        yield Family(f"envoy_cluster_{name}", COUNTER, help, _paced(_counted(clusters, sums, key)))
+        yield Family(f"envoy_cluster_{name}", COUNTER, help, _counted(clusters, sums, key))
 
 
 def _rows(attempts: Mapping[str, Attempts], sessions: Mapping[str, int]) -> Iterator[Row]:
@@ -89,14 +98,14 @@ def _breakers(clusters: Clusters) -> Iterator[Family]:
             f"envoy_cluster_circuit_breakers_default_{name}",
             GAUGE,
             f"1 while the limit {what} is reached.",
-            [(text, float(not room(cluster.budget))) for _, text, cluster in clusters],
+            _paced(_read(clusters, lambda cluster, room=room: float(not room(cluster.budget)))),  # type: ignore[misc]
             MAX,
         )
     yield Family(
         "envoy_cluster_circuit_breakers_default_rq_retry_open",
         GAUGE,
         "1 while the limit for retries is reached.",
-        [(text, float(not c.budget.room_for_retry(c.active))) for _, text, c in clusters],
+        _paced(_read(clusters, lambda c: float(not c.budget.room_for_retry(c.active)))),
         MAX,
     )
 
@@ -116,11 +125,15 @@ def _read(clusters: Clusters, read: Callable[[Any], float]) -> Iterator[Sample]:
         yield text, read(cluster)
 
 
-def _counted(clusters: Clusters, sums: Sums, key: Callable[[int], str | None]) -> Iterator[Sample]:
-    """Statuses of each cluster by what ``key`` makes of them."""
-    for cluster, text, _ in clusters:
-        for before, count in _by(key, sums.clusters.get(cluster)).items():
-            yield f"{before},{text}" if before else text, count
+def _counted(clusters: Clusters, sums: Sums, key: Callable[[int], str | None]) -> Iterator[Sample | None]:
+    """Statuses of each cluster by what ``key`` makes of them; most may never have been asked for."""
+    for at, (cluster, text, _) in enumerate(clusters, 1):
+        statuses = sums.clusters.get(cluster)
+        if statuses:
+            for before, count in _by(key, statuses).items():
+                yield f"{before},{text}" if before else text, count
+        if not at % _STEP:
+            yield None
 
 
 def _paced(samples: Iterator[Sample]) -> Iterator[Sample | None]:
@@ -130,9 +143,9 @@ def _paced(samples: Iterator[Sample]) -> Iterator[Sample | None]:
             yield None
 
 
-def _by(key: Callable[[int], str | None], statuses: Mapping[int, int] | None) -> Counter[str]:
+def _by(key: Callable[[int], str | None], statuses: Mapping[int, int]) -> Counter[str]:
     found: Counter[str] = Counter()
-    for status, count in (statuses or {}).items():
+    for status, count in statuses.items():
         before = key(status)
         if before is not None:
             found[before] += count
