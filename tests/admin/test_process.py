@@ -171,6 +171,13 @@ def test_numbers_on_both_ports_are_those_that_were_sent(site: Gateway) -> None:
     assert both() == [number + 7 for number in before]
 
 
+def test_every_series_stands_on_its_page(site: Gateway) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    names = re.findall(r"^# TYPE (\S+)", site.get("/stats/prometheus").text, re.MULTILINE)
+    assert len(names) > 50
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 def test_stats_can_be_chosen(site: Gateway) -> None:
     send(site, "/hello")
     lines = site.get("/stats?filter=^server").text.splitlines()
