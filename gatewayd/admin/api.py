@@ -121,19 +121,20 @@ class Api:
         recent = [row async for row in self._state.rows("timeseries", wanted)]
         certificates = [row for row in certificates if row["level"] != "ok" or row["problem"]]
         certificates.sort(key=lambda row: row["not_after"])
-        first = processes[0] if processes else {}
+        first = processes[0] if processes else {}  # speaks for all
         return json_answer(
             {
                 "version": first.get("version", ""),
                 "now": round(time.time(), 3),
                 "started_at": min((row["started_at"] for row in processes), default=0),
                 "state": first.get("state", ""),
-                "ready": bool(processes) and all(row["ready"] for row in processes),
-                "reasons": sorted({reason for row in processes for reason in row["reasons"]}),
-                "draining": any(row["draining"] for row in processes),
+                "ready": first.get("ready", False),
+                "reasons": first.get("reasons", []),
+                "draining": first.get("draining", False),
                 "connections": sum(row["connections"] for row in processes),
                 "requests_active": sum(row["requests_active"] for row in processes),
-                "workers": processes,
+                "workers": [row for row in processes if row["role"] == "worker"],
+                "supervisor": first if first.get("role") == "supervisor" else None,
                 "traffic": _recent(recent[0]) if recent else {},
                 "configuration": configuration[0] if configuration else {},
                 "certificates": certificates[:_MAX_CERTS],

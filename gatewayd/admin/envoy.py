@@ -78,6 +78,7 @@ class EnvoyPaths:
         processes = await self._processes()
         own = await self._one("configuration")
         first = processes[0] if processes else {}
+        workers = sum(row["role"] == "worker" for row in processes)
         uptime = f"{int(time.time() - first.get('started_at', time.time()))}s"
         return json_answer(
             {
@@ -86,7 +87,7 @@ class EnvoyPaths:
                 "uptime_current_epoch": uptime,
                 "uptime_all_epochs": uptime,
                 "hot_restart_version": "disabled",
-                "command_line_options": {"concurrency": len(processes), **own.get("options", {})},
+                "command_line_options": {"concurrency": workers, **own.get("options", {})},
                 "node": own.get("node", {}),
             }
         )
@@ -154,11 +155,13 @@ class EnvoyPaths:
 
 
 def server_state(processes: list[dict[str, Any]]) -> str:
-    """LIVE if any worker serves, and none was told to fail or to drain."""
-    states = [_STATES.get(row["state"], "INITIALIZING") for row in processes]
-    if any(row["draining"] or row["health"] != "ok" for row in processes):
+    """LIVE while the first, who speaks for all, serves and was not told to fail or to drain."""
+    if not processes:
+        return "INITIALIZING"
+    first = processes[0]
+    if first["draining"] or first["health"] != "ok":
         return "DRAINING"
-    return "LIVE" if "LIVE" in states else states[0] if states else "INITIALIZING"
+    return _STATES.get(first["state"], "INITIALIZING")
 
 
 # --- clusters

@@ -51,8 +51,8 @@ def _first(answers: Sequence[Rows]) -> list[Row]:
 
 
 def _all(answers: Sequence[Rows]) -> list[Row]:
-    """Every worker's rows, with its number."""
-    return [{**row, "worker": number} for number, rows in enumerate(answers) for row in rows]
+    """Every worker's rows."""
+    return [row for rows in answers for row in rows]
 
 
 def _by(rule: Rule) -> Callable[[Sequence[Rows]], list[Row]]:

@@ -17,6 +17,27 @@ _QUEUE: Final = 1000
 HEARTBEAT_S: Final = 15.0
 
 
+class Backlog:
+    """Rows on their way to a listener who may be slow; what does not fit is counted."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUE)
+        self._dropped = 0
+
+    def put(self, row: dict[str, Any]) -> None:
+        """One more."""
+        if self._queue.full():
+            self._dropped += 1
+        else:
+            self._queue.put_nowait(row)
+
+    async def get(self) -> list[dict[str, Any]]:
+        """The next one, and behind it ``{"dropped": n}`` if any were."""
+        row = await self._queue.get()
+        count, self._dropped = self._dropped, 0
+        return [row, {"dropped": count}] if count else [row]
+
+
 class Streams:
     """The listeners of one admin server."""
 
@@ -28,23 +49,9 @@ class Streams:
         """A stream that begins now. Raises :class:`Rejected`."""
         if self.open >= MAX_STREAMS:
             raise Rejected(503, f"{MAX_STREAMS} streams are open already; close one of them")
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUE)
-        dropped = 0
-
-        def put(row: dict[str, Any]) -> None:
-            nonlocal dropped
-            if queue.full():
-                dropped += 1
-            else:
-                queue.put_nowait(row)
-
-        def lost() -> int:
-            nonlocal dropped
-            count, dropped = dropped, 0
-            return count
-
+        backlog = Backlog()
         try:
-            leave = self._state.listen(stream, arguments, put)
+            leave = self._state.listen(stream, arguments, backlog.put)
         except ValueError as error:
             raise Rejected(400, str(error)) from None
         self.open += 1
@@ -55,14 +62,11 @@ class Streams:
                 while True:
                     try:
                         async with asyncio.timeout(HEARTBEAT_S):
-                            row = await queue.get()
+                            rows = await backlog.get()
                     except TimeoutError:
                         yield b": alive\n\n"
                         continue
-                    yield _event(row)
-                    count = lost()
-                    if count:
-                        yield _event({"dropped": count})
+                    yield b"".join(map(_event, rows))
             finally:
                 leave()
                 self.open -= 1

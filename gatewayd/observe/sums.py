@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayd.observe.exposition import BUCKETS
 from gatewayd.observe.traffic import DURATION, GONE, OVERFLOW, CellKey, Traffic
@@ -50,7 +50,7 @@ class Sums:
         self.chains: dict[str, Counter[int]] = {}
         self.endpoints: dict[tuple[str, str], Reached] = {}
         #: requests and errors by rule
-        self.rules: dict[Any, list[int]] = {}
+        self.rules: dict[str, list[int]] = {}
 
     def add(self, key: CellKey, cell: list[float]) -> None:
         """One more cell."""
@@ -67,7 +67,7 @@ class Sums:
             reached.errors += failed
             if "UT" in key.flags:
                 reached.timeouts += count
-        if key.rule is not None:
+        if key.rule:
             hits = self.rules.setdefault(key.rule, [0, 0])
             hits[0] += count
             hits[1] += failed

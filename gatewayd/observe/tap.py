@@ -92,31 +92,50 @@ def _host(authority: bytes) -> bytes:
     return (host if colon and port.isdigit() else authority).lower()
 
 
-class _Watcher:
-    __slots__ = ("_dropped", "_filter", "_put", "_room", "_second")
+class Allowance:
+    """So many rows a second; what is beyond is counted, and told to ``put`` in a later second."""
 
-    def __init__(self, wanted: Filter, put: Put) -> None:
-        self._filter = wanted
+    __slots__ = ("_dropped", "_limit", "_put", "_room", "_second")
+
+    def __init__(self, limit: int, put: Put) -> None:
+        self._limit = limit
         self._put = put
         self._second = 0
         self._room = 0
         self._dropped = 0
 
-    def take(self, batch: Sequence[StreamInfo]) -> None:
-        wanted = self._filter
+    def look(self) -> None:
+        """Whether a second is over; before rows are taken."""
         second = int(monotonic())
         if second != self._second:
-            self._second, self._room = second, wanted.limit
+            self._second, self._room = second, self._limit
             if self._dropped:
                 self._put({"dropped": self._dropped})
                 self._dropped = 0
+
+    def take(self) -> bool:
+        """Whether there is room for one more."""
+        if self._room > 0:
+            self._room -= 1
+            return True
+        self._dropped += 1
+        return False
+
+
+class _Watcher:
+    __slots__ = ("_allowance", "_filter", "_put")
+
+    def __init__(self, wanted: Filter, put: Put) -> None:
+        self._filter = wanted
+        self._put = put
+        self._allowance = Allowance(wanted.limit, put)
+
+    def take(self, batch: Sequence[StreamInfo]) -> None:
+        wanted, allowance = self._filter, self._allowance
+        allowance.look()
         for info in batch:
-            if wanted.takes(info):
-                if self._room > 0:
-                    self._room -= 1
-                    self._put(row_of(info, headers=wanted.headers))
-                else:
-                    self._dropped += 1
+            if wanted.takes(info) and allowance.take():
+                self._put(row_of(info, headers=wanted.headers))
 
 
 class Tap:
@@ -165,9 +184,7 @@ def row_of(info: StreamInfo, *, headers: bool = False) -> dict[str, Any]:
         "upstream": info.upstream_host,
         "attempts": info.attempts,
         "request_id": info.request_id.decode("latin-1"),
-        "rule": f"{source.kind} {source.namespace}/{source.name} {source.block}[{source.rule}]"
-        if source
-        else "",
+        "rule": source.title if source else "",
         "place": f"{source.file}:{source.line}" if source and source.file else "",
     }
     if headers and request is not None:

@@ -130,10 +130,10 @@ class Ranks:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.series: dict[Any, Series] = {}
+        self.series: dict[str, Series] = {}
         self._full_at = 0
 
-    def of(self, key: Any, second: int) -> Series | None:
+    def of(self, key: str, second: int) -> Series | None:
         """The series of ``key``; None if there is no room for it."""
         found = self.series.get(key)
         if found is None and self._full_at != second:
@@ -168,7 +168,7 @@ class Timeline:
         self,
         second: int,
         cluster: str,
-        route: Any,
+        rule: str,
         status: int,
         received: int,
         sent: int,
@@ -184,8 +184,8 @@ class Timeline:
             series = self.clusters.of(cluster, second)
             if series is not None:
                 series.add(second, count, errors, rejected, received, sent, spread)
-        if route is not None:
-            series = self.routes.of(route, second)
+        if rule:
+            series = self.routes.of(rule, second)
             if series is not None:
                 series.add(second, count, errors, rejected, received, sent, spread)
 

@@ -47,8 +47,8 @@ class CellKey(NamedTuple):
 
     #: name of the filter chain that the request came by
     chain: str
-    #: where the rule was written (gatewayd.routing.route.RouteSource), or None
-    rule: Any
+    #: where the rule was written (the title of a gatewayd.routing.route.RouteSource), or ""
+    rule: str
     cluster: str
     #: ``ip:port``
     endpoint: str
@@ -150,7 +150,7 @@ class Traffic:
             received,
             sent,
         ) in groups.items():
-            rule = route.source if route is not None else None
+            rule = route.source.title if route is not None and route.source is not None else ""
             cell = self._cell(CellKey(chain, rule, cluster, endpoint, status, flags, grpc))
             durations_s.sort()
             durations_ms = [each * 1000.0 for each in durations_s]
@@ -221,15 +221,15 @@ class Traffic:
         """Whether it is worth while to :meth:`retain`."""
         return len(self.cells) > self._max // 2
 
-    def retain(self, rules: Collection[Any], has_endpoint: Callable[[str, str], bool]) -> None:
+    def retain(self, rules: Collection[str], has_endpoint: Callable[[str, str], bool]) -> None:
         """Make room: cells of rules and endpoints that are gone become one for each of the rest.
 
         Counters never fall by it. ``has_endpoint``: whether a cluster has an address.
         """
         cells: dict[CellKey, list[float]] = {}
         for key, cell in self.cells.items():
-            if key.rule is not None and key.rule not in rules:
-                key = key._replace(rule=None)
+            if key.rule and key.rule not in rules:
+                key = key._replace(rule="")
             if key.endpoint not in ("", GONE) and not has_endpoint(key.cluster, key.endpoint):
                 key = key._replace(endpoint=GONE)
             known = cells.get(key)
@@ -263,7 +263,7 @@ def _add(cell: list[float], first: int, values: list[Any]) -> None:
 
 
 def _coarse(key: CellKey) -> CellKey:
-    return CellKey(key.chain, None, "", "", OVERFLOW + key.status // 100, "", None)
+    return CellKey(key.chain, "", "", "", OVERFLOW + key.status // 100, "", None)
 
 
 _GRPC: Final = {b"%d" % status: str(status) for status in range(17)}

@@ -63,8 +63,10 @@ class RouteSource:
         known = self.owner.rule_position(*(self._entry or (self.block, self.rule)))
         return int(known.line if known is not None else self.owner.line)
 
-    def __hash__(self) -> int:
-        return hash((self.namespace, self.name, self.rule))  # whoever counts hashes it often
+    @property
+    def title(self) -> str:
+        """``VirtualService shop/cart http[0]``: the same rule before and after a reload."""
+        return f"{self.kind} {self.namespace}/{self.name} {self.block}[{self.rule}]"
 
 
 class Destination:

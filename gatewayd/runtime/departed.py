@@ -28,7 +28,7 @@ class Departed:
 
     def note(self, pid: int, rows: Sequence[Row]) -> None:
         """What the worker ``pid`` says now."""
-        self._last[pid] = [row for row in rows if row["kind"] != GAUGE]
+        self._last[pid] = [row for row in map(_counted, rows) if row["samples"]]
 
     def last(self, pid: int) -> list[Row]:
         """What the worker ``pid`` said last, but for its gauges."""
@@ -64,3 +64,11 @@ class Departed:
             {**row, "samples": [each for each in row["samples"] if (row["name"], each[0]) in known]}
             for row in self._gone
         ]
+
+
+def _counted(row: Row) -> Row:
+    """Its samples that are not 0, and none of a gauge: thousands of clusters may never have been asked for."""
+    if row["kind"] == GAUGE:
+        return {**row, "samples": []}
+    samples = row["samples"]
+    return {**row, "samples": [each for each in samples if (any(each[1]) if len(each) > 2 else each[1])]}

@@ -7,14 +7,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from gatewayd.admin.merging import ASK_ONE, merge
 from gatewayd.admin.state import Put
-from gatewayd.admin.status import DRAINING, HEALTH, Readiness
+from gatewayd.admin.status import Readiness
 from gatewayd.observe import exposition
 from gatewayd.observe.events import Events
 from gatewayd.observe.exposition import COUNTER, GAUGE, Family
+from gatewayd.observe.tap import Allowance, Filter
 from gatewayd.runtime.channel import ChannelError
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.crew import Child, Crew
@@ -24,6 +26,8 @@ from gatewayd.runtime.measures.configuration import configuration_families
 from gatewayd.runtime.measures.process import process_families
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.views.configuration import configuration_rows, finding_rows
+from gatewayd.runtime.views.dump import dump_about
+from gatewayd.runtime.views.process import supervisor_row
 
 #: A worker that takes longer is left out of an answer.
 _ANSWER_S: Final = 10.0
@@ -31,6 +35,25 @@ _ANSWER_S: Final = 10.0
 _SAME_S: Final = 3.0
 #: Of the supervisor's own numbers those that are the workers'.
 _NOT_OWN: Final = frozenset({"envoy_server_concurrency", "gatewayd_loop_lag_seconds"})
+
+
+class _Tap:
+    """One who watches requests. Each worker holds itself to the limit, and all of them together are held to it."""
+
+    def __init__(self, wanted: Mapping[str, Any], put: Put) -> None:
+        """Raises ValueError if nobody can be asked for what is ``wanted``."""
+        self.wanted = wanted
+        self.tasks: list[asyncio.Task[None]] = []
+        self._put = put
+        self._allowance = Allowance(Filter(wanted).limit, put)
+
+    def take(self, worker: int, row: dict[str, Any]) -> None:
+        """A row of a worker."""
+        self._allowance.look()
+        if "dropped" in row:
+            self._put(row)
+        elif self._allowance.take():
+            self._put({**row, "worker": worker})
 
 
 class GroupState:
@@ -45,9 +68,11 @@ class GroupState:
         readiness: Readiness,
         crew: Crew,
         events: Events,
+        state: Callable[[], str],
         counted: Sequence[Any] = (),
     ) -> None:
-        """``counted``: by the workers of the program before."""
+        """``state()``: that of the supervisor; ``counted``: by the workers of the program before."""
+        self._state = state
         self._loop = loop
         self._options = options
         self._reader = reader
@@ -58,8 +83,8 @@ class GroupState:
         self.departed = Departed(counted)
         self._told: deque[tuple[float, str]] = deque(maxlen=64)
         self._listening: set[asyncio.Task[None]] = set()
-        #: streams that are listened to: what is asked of every worker, those that come later included
-        self._taps: dict[int, tuple[Mapping[str, Any], Put]] = {}
+        #: who watches requests: those of every worker, also of one that comes later
+        self._taps: list[_Tap] = []
         crew.on_ready = self._joined
         crew.on_farewell = self.departed.note
         crew.on_exit = self.departed.left
@@ -82,6 +107,8 @@ class GroupState:
 
     async def _of_one(self, topic: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
         """The rows of one worker, passed on as they come; of the next one if it dies before the first."""
+        if topic == "dump":
+            arguments = {**arguments, "about": dump_about(self._history)}
         for child in self._crew.ready:
             begun = False
             try:
@@ -110,7 +137,7 @@ class GroupState:
 
     def _merged(self, topic: str, answers: dict[int, list[Any]]) -> list[Any]:
         if topic == "process":
-            return [self._with_own(row) for rows in answers.values() for row in rows]
+            return [supervisor_row(self._state(), self._readiness), *merge(topic, list(answers.values()))]
         if topic != "metrics":
             return merge(topic, list(answers.values()))
         for pid, rows in answers.items():
@@ -120,17 +147,6 @@ class GroupState:
                 answers[pid] = self.departed.last(pid)
         own = [row for row in exposition.rows(self._families()) if row is not None]
         return merge(topic, [*answers.values(), self.departed.rows(), own])
-
-    def _with_own(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A worker's row, with what the service as a whole says of readiness."""
-        readiness = self._readiness
-        return {
-            **row,
-            "ready": row["ready"] and readiness.ready,
-            "reasons": list(dict.fromkeys([*readiness.reasons, *row["reasons"]])),
-            "health": "failed" if readiness.held(HEALTH) else row["health"],
-            "draining": row["draining"] or readiness.held(DRAINING),
-        }
 
     # What the supervisor knows best
 
@@ -158,25 +174,29 @@ class GroupState:
     # Streams
 
     def listen(self, stream: str, arguments: Mapping[str, Any], put: Put) -> Callable[[], None]:
-        """See :class:`gatewayd.admin.state.State`."""
+        """See :class:`gatewayd.admin.state.State`; raises ValueError, in words for the user."""
         if stream == "events":
             return self._events.listen(put, arguments.get("after"))
-        key = id(put)
-        self._taps[key] = (dict(arguments), put)
-        tasks = [self._follow(child, stream, arguments, put) for child in self._crew.ready]
+        tap = _Tap(arguments, put)
+        self._taps.append(tap)
+        for child in self._crew.ready:
+            self._tap(child, tap)
 
         def leave() -> None:
-            self._taps.pop(key, None)
-            for task in tasks:
+            self._taps.remove(tap)
+            for task in tap.tasks:
                 task.cancel()
 
         return leave
 
+    def _tap(self, child: Child, tap: _Tap) -> None:
+        tap.tasks.append(self._follow(child, "tap", tap.wanted, partial(tap.take, child.slot + 1)))
+
     def _joined(self, child: Child) -> None:
         """A worker is ready: hear its events, and what is tapped."""
         self._follow(child, "events", {}, self._pass_on)
-        for arguments, put in self._taps.values():
-            self._follow(child, "tap", arguments, put)
+        for tap in self._taps:
+            self._tap(child, tap)
 
     def _follow(
         self, child: Child, stream: str, arguments: Mapping[str, Any], put: Put

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gatewayd.admin.streams import Backlog
 from gatewayd.cells import Cells
 from gatewayd.exit_codes import EXIT_RUNTIME
 from gatewayd.listeners.doors import Bound, NotBound
@@ -37,8 +38,6 @@ from gatewayd.upstream.registry import Draft, Registry
 
 _log = logging.getLogger("gatewayd.runtime")
 
-#: Rows of a stream that wait for a supervisor that is busy.
-_QUEUE: Final = 1000
 _FLUSH_S: Final = 1.0
 
 
@@ -192,23 +191,12 @@ class Member:
 
     async def _listen(self, arguments: dict[str, Any], fds: list[int]) -> AsyncIterator[Any]:
         """Rows of a stream; what a slow listener has no room for is counted."""
-        waiting: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
-        dropped = 0
-
-        def put(row: Any) -> None:
-            nonlocal dropped
-            if waiting.full():
-                dropped += 1
-            else:
-                waiting.put_nowait(row)
-
-        leave = self._rows.listen(arguments["stream"], arguments["arguments"], put)
+        backlog = Backlog()
+        leave = self._rows.listen(arguments["stream"], arguments["arguments"], backlog.put)
         try:
             while True:
-                yield await waiting.get()
-                if dropped:
-                    count, dropped = dropped, 0
-                    yield {"dropped": count}
+                for row in await backlog.get():
+                    yield row
         finally:
             leave()
 

@@ -63,7 +63,7 @@ class Observing:
     def _open_log(self, mesh: MeshConfig) -> AccessLog | NoAccessLog | Batches:
         options = self._options
         if options.access_log == OFF:
-            return NoAccessLog() if options.metrics is None else Batches(self._loop)
+            return Batches(self._loop) if options.counts else NoAccessLog()
         path = log_path(options, mesh)
         try:
             return AccessLog(self._loop, path, log_form(options, mesh))

@@ -101,7 +101,8 @@ class Reloader:
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
         self._pending: frozenset[str] | None = frozenset()
-        self._asked = False
+        #: those who asked for a reload and are to hear what it came to
+        self._waiting: list[asyncio.Future[Outcome | None]] = []
         self._round: asyncio.Task[None] | None = None
         self._second_look: asyncio.TimerHandle | None = None
         self._closed = False
@@ -113,10 +114,14 @@ class Reloader:
         if watch:
             self._follow()
 
-    def reload(self) -> None:
-        """Read everything again (HUP)."""
-        self._asked = True
+    def reload(self) -> asyncio.Future[Outcome | None]:
+        """Read everything again (HUP); what that comes to, None if it fails for a reason of our own."""
+        waiting: asyncio.Future[Outcome | None] = self._loop.create_future()
+        self._waiting.append(waiting)
         self._watching()
+        if self._closed:
+            self._answer(self._waiting)
+        return waiting
 
     @property
     def busy(self) -> bool:
@@ -126,6 +131,8 @@ class Reloader:
     def close(self) -> None:
         """No reload begins after this."""
         self._closed = True
+        if self._round is None:
+            self._answer(self._waiting)
         self._watch.close()
         if self._second_look is not None:
             self._second_look.cancel()
@@ -173,16 +180,26 @@ class Reloader:
         try:
             while self._pending != frozenset() and not self._closed:
                 pending, self._pending = self._pending, frozenset()
-                asked, self._asked = self._asked, False
+                waiting, self._waiting = self._waiting, []
+                number = self._number
                 try:
-                    news = await self._round_of(pending, asked=asked)
+                    news = await self._round_of(pending, asked=bool(waiting))
                 except Exception:
                     _log.exception("a reload failed; the configuration of before stays in force")
                     continue
+                finally:
+                    self._answer(waiting, self.last if self._number > number else None)
                 if news and not self._closed and self._watched:
                     self._look_again()
         finally:
             self._round = None
+            self._answer(self._waiting)
+
+    def _answer(self, waiting: list[asyncio.Future[Outcome | None]], outcome: Outcome | None = None) -> None:
+        for each in waiting:
+            if not each.done():
+                each.set_result(outcome)
+        waiting.clear()
 
     async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
         """Whether anything was new."""

@@ -39,8 +39,6 @@ class Reloads:
         self._reloader: Reloader | None = None
         self._on_outcome: Callable[[], Any] = lambda: None
         self._closed = False
-        #: those who wait for the reload that they asked for
-        self._waiting: list[asyncio.Future[Outcome | None]] = []
         #: the manager was told that a reload is under way
         self._told = False
 
@@ -74,29 +72,24 @@ class Reloads:
 
     def ask(self) -> asyncio.Future[Outcome | None]:
         """Read everything again; what it came to, None if it failed for a reason of our own."""
-        waiting: asyncio.Future[Outcome | None] = self._loop.create_future()
         if self._reloader is None or self._closed:
-            waiting.set_result(None)
-            return waiting
+            nothing: asyncio.Future[Outcome | None] = self._loop.create_future()
+            nothing.set_result(None)
+            return nothing
         self._told = True
         self._notifier.reloading()
-        self._reloader.reload()
-        self._waiting.append(waiting)
-        return waiting
+        return self._reloader.reload()
 
     def tick(self) -> None:
         """About once a second: one that nobody was told of is over as well, once none is under way."""
-        if not self.busy:
-            self._answer(None)
-            if self._told:
-                self._say_ready()
+        if self._told and not self.busy:
+            self._say_ready()
 
     def close(self) -> None:
         """None begins after this."""
         self._closed = True
         if self._reloader is not None:
             self._reloader.close()
-        self._answer(None)
 
     async def wait_closed(self) -> None:
         """Wait until nothing of it runs."""
@@ -106,16 +99,9 @@ class Reloads:
     def _over(self, outcome: Outcome) -> None:
         self.history.add(outcome)
         tell_outcome(self._events, outcome)
-        self._answer(outcome)
         self._on_outcome()
         if not self._closed:
             self._say_ready(outcome.line)
-
-    def _answer(self, outcome: Outcome | None) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(outcome)
 
     def _say_ready(self, more: str = "") -> None:
         self._told = False

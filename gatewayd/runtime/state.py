@@ -14,7 +14,7 @@ from gatewayd.runtime.measures.configuration import configuration_families
 from gatewayd.runtime.views.certs import cert_rows
 from gatewayd.runtime.views.clusters import cluster_rows
 from gatewayd.runtime.views.configuration import configuration_rows, finding_rows
-from gatewayd.runtime.views.dump import dump_rows
+from gatewayd.runtime.views.dump import dump_about, dump_rows
 from gatewayd.runtime.views.listeners import listener_rows
 from gatewayd.runtime.views.process import process_row
 from gatewayd.runtime.views.routes import route_rows
@@ -96,7 +96,8 @@ class WorkerState:
             yield from series_rows(measures.timeline, arguments)
 
     def _dump(self, arguments: Mapping[str, Any]) -> Rows:
-        yield from dump_rows(self._worker, self._history, arguments)
+        about = arguments.get("about") or dump_about(self._history)
+        yield from dump_rows(self._worker, about, arguments.get("sections", ()))
 
 
 #: Topics that are one answer, and may take a thread.

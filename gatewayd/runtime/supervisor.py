@@ -126,13 +126,8 @@ class Supervisor:
         self._reloads = Reloads(loop, options, self._reader, self.notifier, self.events)
         self.readiness.notes = self._reloads.history.notes
         self._group = GroupState(
-            loop,
-            options,
-            self._reader,
-            self._reloads.history,
-            self.readiness,
-            self.crew,
-            self.events,
+            *(loop, options, self._reader, self._reloads.history, self.readiness, self.crew, self.events),
+            lambda: self.state,
             self._handover.counted,
         )
         self._takeover = Takeover(

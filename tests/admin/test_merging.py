@@ -104,10 +104,8 @@ def test_rules_keep_their_order_and_their_hits_are_added() -> None:
 
 
 def test_every_process_keeps_its_own_row() -> None:
-    assert merge("process", [[{"pid": 1}], [{"pid": 2}]]) == [
-        {"pid": 1, "worker": 0},
-        {"pid": 2, "worker": 1},
-    ]
+    rows = [{"pid": 7, "worker": 1}, {"pid": 9, "worker": 2}]
+    assert merge("process", [[row] for row in rows]) == rows
 
 
 @given(

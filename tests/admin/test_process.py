@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
@@ -454,10 +456,26 @@ def test_quit_ends_the_process_at_once(small: Gateway) -> None:
     assert small.process.wait(LIMIT_S) == 0
 
 
-def test_what_this_program_cannot_do_is_said(small: Gateway) -> None:
+def test_the_program_is_replaced_on_its_ports_and_says_so_before_it_goes(small: Gateway) -> None:
     answer = small.post("/api/v1/upgrade")
-    assert answer.status in (200, 501)
-    assert answer.json["message"]
+    assert answer.status == 200, answer.text
+    found = re.fullmatch(r"process (\d+) serves in our place", answer.json["message"])
+    assert found, answer.text
+    pid = int(found[1])
+    try:
+        small.process.wait(LIMIT_S)  # nobody was connected
+        (worker,) = ask(small.admin, "/api/v1/overview").json["workers"]
+        assert (worker["pid"], worker["ready"]) == (pid, True)
+    finally:
+        os.kill(pid, signal.SIGINT)
+
+
+def test_one_worker_cannot_be_replaced_alone(small: Gateway) -> None:
+    answer = small.post("/api/v1/replace_workers")
+    assert (answer.status, answer.json["message"]) == (
+        501,
+        "there is one worker, and nobody to replace it; upgrade replaces the program",
+    )
 
 
 # --- the port itself

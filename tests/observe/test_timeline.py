@@ -116,20 +116,20 @@ def test_a_cluster_and_a_rule_have_series_of_their_own() -> None:
 def test_series_are_bounded_and_idle_ones_make_room() -> None:
     timeline = Timeline(0.0)
     for number in range(MAX_CLUSTERS + 10):
-        timeline.add(NOW, f"c{number}", number, 200, 0, 0, [1.0])
+        timeline.add(NOW, f"c{number}", f"r{number}", 200, 0, 0, [1.0])
     assert len(timeline.clusters.series) == MAX_CLUSTERS
     assert len(timeline.routes.series) == min(MAX_ROUTES, MAX_CLUSTERS + 10)
     assert total(timeline.total, NOW, NOW)["requests"] == [MAX_CLUSTERS + 10]
-    timeline.add(NOW + 1, "late", 0, 200, 0, 0, [1.0])
+    timeline.add(NOW + 1, "late", "r0", 200, 0, 0, [1.0])
     assert "late" not in timeline.clusters.series
-    timeline.add(NOW + SECONDS, "c0", 0, 200, 0, 0, [1.0])
-    timeline.add(NOW + SECONDS, "late", 0, 200, 0, 0, [1.0])
+    timeline.add(NOW + SECONDS, "c0", "r0", 200, 0, 0, [1.0])
+    timeline.add(NOW + SECONDS, "late", "r0", 200, 0, 0, [1.0])
     assert set(timeline.clusters.series) == {"c0", "late"}
 
 
 def test_no_answer_is_an_error() -> None:
     timeline = Timeline(0.0)
-    timeline.add(NOW, "", None, 0, 0, 0, [1.0])
-    timeline.add(NOW, "", None, 404, 0, 0, [1.0])
+    timeline.add(NOW, "", "", 0, 0, 0, [1.0])
+    timeline.add(NOW, "", "", 404, 0, 0, [1.0])
     found = total(timeline.total, NOW, NOW)
     assert (found["errors"], found["rejected"]) == ([1], [1])

@@ -70,12 +70,13 @@ class Measures:
             return
         self.settle()
         rules = {
-            rule.route.source
+            rule.route.source.title
             for listener in self._deployment.all_listeners
             for chain in listener.spec.chains
             if chain.routes is not None
             for host in chain.routes.virtual_hosts
             for rule in host.rules
+            if rule.route.source is not None
         }
         endpoints = {
             (name, endpoint.host_port)

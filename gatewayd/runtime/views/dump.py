@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from gatewayd.admin.dump.clusters import cluster_message
@@ -27,14 +27,18 @@ _SECRET: Final = TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret"
 _HOSTS: Final = 20
 
 
-def dump_rows(worker: Any, history: History | None, arguments: Mapping[str, Any]) -> Iterator[Message | None]:
+def dump_about(history: History | None) -> Message:
+    """What is said of every element: which configuration it is of, where that is known."""
+    if history is None:
+        return {}
+    return {
+        "version_info": str(history.results[IN_FORCE] + 1),
+        "last_updated": _moment(history.in_force_since),
+    }
+
+
+def dump_rows(worker: Any, about: Message, sections: Collection[str]) -> Iterator[Message | None]:
     """``sections``: names of :data:`gatewayd.admin.config_dump.SECTIONS`; in that order."""
-    about: Message = {}
-    if history is not None:
-        about = {
-            "version_info": str(history.results[IN_FORCE] + 1),
-            "last_updated": _moment(history.in_force_since),
-        }
     dump = _Dump(worker, about)
     for section, rows in (
         ("bootstrap", dump.bootstrap),
@@ -44,7 +48,7 @@ def dump_rows(worker: Any, history: History | None, arguments: Mapping[str, Any]
         ("dynamic_route_configs", dump.routes),
         ("dynamic_active_secrets", dump.secrets),
     ):
-        if section in arguments.get("sections", ()):
+        if section in sections:
             yield from rows(section)
 
 

@@ -44,7 +44,7 @@ def _host_rows(
     taken_by: Rule | None = None
     for order, rule in enumerate(host.rules):
         route = rule.route
-        hits, errors = sums.rules.get(route.source, _NOBODY)
+        hits, errors = sums.rules.get(route.source.title, _NOBODY) if route.source is not None else _NOBODY
         row: dict[str, Any] = {
             "id": f"{chain.name} {host.name} {order}",
             "listener": listener.name,

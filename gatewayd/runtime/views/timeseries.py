@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gatewayd.observe.timeline import SECONDS, Series, Timeline
-from gatewayd.routing.route import RouteSource
 
 
 def series_rows(timeline: Timeline, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any] | None]:
@@ -27,9 +26,4 @@ def _series(timeline: Timeline) -> Iterator[tuple[str, str, Series]]:
     for cluster, series in list(timeline.clusters.series.items()):
         yield "cluster", cluster, series
     for rule, series in list(timeline.routes.series.items()):
-        yield "route", rule_name(rule), series
-
-
-def rule_name(rule: RouteSource) -> str:
-    """``VirtualService shop/cart http[0]``."""
-    return f"{rule.kind} {rule.namespace}/{rule.name} {rule.block}[{rule.rule}]"
+        yield "route", rule, series
