@@ -136,6 +136,8 @@ class Crew:
         self._locks = [asyncio.Lock() for _ in self.current]
         self._tasks: set[asyncio.Task[Any]] = set()
         self._felt = 0.0
+        #: there is something that a worker can be made of
+        self._started = False
 
     @property
     def ready(self) -> list[Child]:
@@ -156,13 +158,15 @@ class Crew:
     # Starting
 
     async def start(self) -> bool:
-        """Start all; whether anybody is ready. Those who are not are tried again."""
-        started = await asyncio.gather(*(self.fill(slot) for slot in range(len(self.current))))
-        if any(started):
-            for slot, is_ready in enumerate(started):
-                if not is_ready:
-                    self._spawn(self._start_again(slot))
-        return any(started)
+        """Start all; whether anybody serves. Then those slots that could not be filled are tried again."""
+        self._started = True
+        filled = await asyncio.gather(*(self.fill(slot) for slot in range(len(self.current))))
+        if not self.ready:
+            return False
+        for slot, is_filled in enumerate(filled):
+            if not is_filled:
+                self._spawn(self._start_again(slot))
+        return True
 
     async def fill(self, slot: int) -> bool:
         """Have a new worker serve ``slot``, and let go who served it so far; whether that went well."""
@@ -295,7 +299,7 @@ class Crew:
             _log.error("%s", text)
             self._events.publish("worker", text, worker=child.slot + 1, pid=pid)
             child.become(LEAVING)
-            if self.current[child.slot] is child:
+            if self.current[child.slot] is child and self._started:
                 self._spawn(self._start_again(child.slot))
         self.on_change()
 
@@ -332,18 +336,18 @@ class Crew:
         late = self._felt and now - self._felt > 2 * PULSE_S
         self._felt = now
         for child in self.children.values():
-            if child.place < 0:
+            if child.state == LEAVING and now > child.gone_by:
+                _log.error("%s does not end by itself, and is ended", child.title)
+                self._kill(child, signal.SIGKILL)
+            elif child.state != READY or child.place < 0:
                 continue
-            if late:
+            elif late:
                 # We hung ourselves, or the whole machine did: nobody's fault.
                 self.pulse.beat(child.place, now)
-            elif child.state == READY and now - self.pulse.last(child.place) > self._hang_s:
+            elif now - self.pulse.last(child.place) > self._hang_s:
                 _log.error("%s hangs: no pulse for %g s; it is ended", child.title, self._hang_s)
                 self._kill(child, signal.SIGABRT)
                 self._loop.call_later(_LAST_WORDS_S, self._kill, child, signal.SIGKILL)
-            elif child.state == LEAVING and now > child.gone_by:
-                _log.error("%s does not end by itself, and is ended", child.title)
-                self._kill(child, signal.SIGKILL)
 
     def _kill(self, child: Child, number: signal.Signals) -> None:
         if self.children.get(child.pid) is child:

@@ -106,12 +106,19 @@ class GroupState:
                 yield row
 
     async def _of_one(self, topic: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """The rows of the first worker that is there, passed on as they come."""
+        """The rows of one worker, passed on as they come; of the next one if it dies before the first."""
         if topic == "dump":
             arguments = {**arguments, "about": dump_about(self._history)}
-        for child in self._crew.ready[:1]:
-            async for row in child.channel.rows("state", {"topic": topic, "arguments": dict(arguments)}):
-                yield row
+        for child in self._crew.ready:
+            begun = False
+            try:
+                async for row in child.channel.rows("state", {"topic": topic, "arguments": dict(arguments)}):
+                    begun = True
+                    yield row
+                return
+            except ChannelError:
+                if begun:
+                    raise
 
     async def _of_all(
         self, children: Iterable[Child], topic: str, arguments: Mapping[str, Any]

@@ -257,8 +257,9 @@ class Member:
             for sock in dropped:
                 sock.close()
 
-    def _drain(self, arguments: dict[str, Any], fds: list[int]) -> None:
-        self.worker.drain(graceful=arguments["graceful"], stop_accepting=arguments["stop_accepting"])
+    async def _drain(self, arguments: dict[str, Any], fds: list[int]) -> None:
+        async with self._changing:
+            self.worker.drain(graceful=arguments["graceful"], stop_accepting=arguments["stop_accepting"])
 
     async def _undrain(self, arguments: dict[str, Any], fds: list[int]) -> None:
         async with self._changing:

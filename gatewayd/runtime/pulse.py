@@ -8,16 +8,18 @@ import struct
 from typing import Final
 
 _TIME: Final = struct.Struct("d")
+#: Room for all workers there may be, and several generations of them that leave.
+_PAGES: Final = 4
 
 
 class Pulse:
     """Places for beats. Made by the supervisor before it forks; there is one writer for each place."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._memory = mmap.mmap(-1, _PAGES * mmap.PAGESIZE)
         #: the process that feels it
         self.owner = os.getpid()
-        self._free = list(range(mmap.PAGESIZE // _TIME.size))
+        self._free = list(range(len(self._memory) // _TIME.size))
 
     def reserve(self, now: float) -> int:
         """A place for one more worker, which counts as having beaten at ``now``."""

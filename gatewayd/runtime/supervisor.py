@@ -25,12 +25,12 @@ from gatewayd.cells import Cells, columns_for
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.inherited import Inherited, from_systemd
+from gatewayd.listeners.intake import raise_descriptor_limit
 from gatewayd.observe import logs
 from gatewayd.observe.events import Events
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.configuration import (
-    Configuration,
     ConfigurationReader,
     Refused,
     first_configuration,
@@ -164,15 +164,16 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Open everything that can fail, and only then make workers; raises ``Refused``."""
+        raise_descriptor_limit()
         if self._handover.children:
-            configuration = await self._take_over()
+            await self._take_over()
         else:
             configuration = first_configuration(self._reader, self.options, self._registry.adopt)
             self._open_sockets(configuration.snapshot.listeners)
             await self._begin()
         self._rollout.forget_texts()
         memory.end_loading()
-        if not await self.crew.start() and self.state == LOADING and not self.crew.ready:
+        if self.state == LOADING and not await self.crew.start() and self.state == LOADING:
             self.stop()
             raise Refused("no worker could be started (see above)", EXIT_RUNTIME)
         if self.state != LOADING:  # told to stop meanwhile
@@ -183,7 +184,7 @@ class Supervisor:
         self._reloads.start(self._rollout, self._registry, on_renewed=lambda: self.crew.tell("renew"))
         self._doors.inherited.close_former()
         self._doors.inherited.report()
-        self._say_what_is_served(configuration)
+        self._say_what_is_served()
         self.notifier.watch(self.loop)
         self._handover.done()
 
@@ -197,7 +198,7 @@ class Supervisor:
         await self._servers.serve_admin(self.loop, self._group, ServiceControls(self, self))
         self._tick()
 
-    async def _take_over(self) -> Configuration:
+    async def _take_over(self) -> None:
         """The workers of the program before serve while we load, and for as long as we cannot."""
         errors = self._servers.open(self._doors)
         if errors:
@@ -207,7 +208,7 @@ class Supervisor:
         self.readiness.release(STARTING)
         await self._begin()
         self._reap()
-        while True:
+        while self.state == LOADING:
             try:
                 configuration = await asyncio.to_thread(
                     first_configuration, self._reader, self.options, self._registry.adopt
@@ -217,7 +218,7 @@ class Supervisor:
                 _log.error("the workers of the program before serve on: %s", str(error).replace("\n", "; "))
                 await asyncio.sleep(_TRY_AGAIN_S)
             else:
-                return configuration
+                break
 
     def _open_sockets(self, specs: tuple[ListenerSpec, ...]) -> None:
         """Those of all listeners and of our own ports, or all errors at once."""
@@ -230,7 +231,9 @@ class Supervisor:
         if errors:
             raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
 
-    def _say_what_is_served(self, configuration: Configuration) -> None:
+    def _say_what_is_served(self) -> None:
+        configuration = self._reader.in_force
+        assert configuration is not None
         listeners = configuration.snapshot.listeners
         served = [summary.Served(spec, self._doors.addresses(spec.bind)) for spec in listeners]
         ports = {name: self._servers.addresses(name) for name in ("status", "metrics", "admin")}
@@ -332,7 +335,8 @@ class Supervisor:
 
     def terminate(self) -> None:
         """TERM: drain; the second one ends at once."""
-        if self.state != SERVING:
+        # Those of the program before serve while this one still loads.
+        if self.state != SERVING and not (self.state == LOADING and self.crew.ready):
             self.stop()
             return
         self.state = DRAINING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -77,6 +78,17 @@ async def test_by_address_and_the_first_connection_is_served(folder: Path, worke
                 assert (await get(port, "/"))[2] == b"one"
             assert f"listener  http://127.0.0.1:{port}" in gatewayd.said
             assert "nothing is served on" not in gatewayd.said
+
+
+async def test_an_upgrade_goes_on_with_them(folder: Path) -> None:
+    async with held() as (port,):
+        words = (folder, *OWN, "--port-map", "80=1", "--workers", "2")
+        async with activated(*words, listen={"http": f"127.0.0.1:{port}"}) as gatewayd:
+            assert await started(gatewayd, port) == b"one"
+            gatewayd.signal(signal.SIGUSR2)
+            await gatewayd.until(lambda: gatewayd.said.count("workers   processes") == 2, "another program")
+            for _ in range(8):
+                assert (await get(port, "/"))[2] == b"one"
 
 
 @pytest.mark.parametrize("name", ["http", "80", "HTTP"])
