@@ -61,7 +61,8 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 runtime failure, 64 usage, 65 input cannot be read or parsed, "
     "69 nobody answers, 75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
-    "79 findings at or above --fail-on, or certificates that end or cannot be used.",
+    "79 findings at or above --fail-on, or certificates that end or cannot be used; "
+    "explain: 80 nothing takes the request, 81 it is refused, 82 nobody is there to take it.",
 )
 def gatewayd() -> None:
     """A reverse proxy that serves Istio and Kubernetes YAML without a cluster."""
