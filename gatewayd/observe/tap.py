@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayd.observe.batches import Batches
+from gatewayd.observe.flags import explained
 from gatewayd.observe.redaction import shown_fields, shown_target
 from gatewayd.observe.stream_info import StreamInfo
 
@@ -173,6 +174,7 @@ def row_of(info: StreamInfo, *, headers: bool = False) -> dict[str, Any]:
         "status": info.status,
         "flags": info.flags,
         "details": info.details,
+        "why": explained(info.flags),
         "duration_ms": round((info.finished_at - info.started_at) * 1000, 3),
         "upstream_ms": round((info.responded_at - info.started_at) * 1000, 3) if info.responded_at else None,
         "bytes_received": info.bytes_received,

@@ -121,9 +121,7 @@ class Measures:
         clusters = yield from labelled(self._registry)
         return self._families(sessions, tcp, sums, clusters)
 
-    def _families(
-        self, sessions: Counter[str], tcp: Any, sums: Sums, clusters: Clusters
-    ) -> Iterator[Family]:
+    def _families(self, sessions: Counter[str], tcp: Any, sums: Sums, clusters: Clusters) -> Iterator[Family]:
         yield from http_families(self._source, sums)
         yield from tcp_families(self._source, tcp, sessions)
         yield Family(
