@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 MatchKind = Literal["exact", "prefix", "regex", "header"]
+Layout = Literal["packed", "each", "one"]
+"""How documents are put into files: as many as fit, a file for each, or all in one."""
 
 BENCH_HOST = "bench.test"
 TENANT_HEADER = "x-tenant"
@@ -44,6 +46,7 @@ class Site:
     upstream_port: int
     istio: tuple[str, ...] = ()
     """Further documents for gatewayd, that the others have no form for."""
+    layout: Layout = "packed"
 
     @property
     def tls(self) -> bool:

@@ -99,7 +99,9 @@ def _from_files(
     if not read.files or (read.unreadable and not read.resources):
         click.echo(f"nothing could be read in {' '.join(paths)}", err=True)
         return None
-    found = answer(read.snapshot.listeners, read.compiled.used, url, method, headers, sni, live=False)
+    found = answer(
+        read.snapshot.listeners, read.compiled.used.values(), url, method, headers, sni, live=False
+    )
     if "error" in found:
         raise click.UsageError(found["error"])
     return found

@@ -232,6 +232,9 @@ class Route:
     prepared: bool = False
     #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
     policed: bool = False
+    #: what the proxy has worked out for requests here that need nothing of their own, under these options
+    plan: Any = None
+    planned_for: Any = None
 
     def seal(self) -> Route:
         """Work out ``plain``, ``prepared`` and ``policed``; the compiler calls it last."""

@@ -116,7 +116,8 @@ class Deployment:
                 opening.append(self._add(spec, bound))
             else:
                 self.listeners.append(listener)
-                self._later(self._entrances[id(listener)].use(spec))
+                if listener.spec is not spec:
+                    self._later(self._entrances[id(listener)].use(spec))
                 opening.append(listener.use(spec, bound))
         for listener in gone:
             self._retire(listener)

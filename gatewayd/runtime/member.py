@@ -26,9 +26,9 @@ from gatewayd.observe import logs
 from gatewayd.runtime import process
 from gatewayd.runtime.channel import Channel, ChannelError
 from gatewayd.runtime.configuration import ConfigurationReader, Refused
-from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.pulse import Pulse
+from gatewayd.runtime.reload import put_in_force, read
 from gatewayd.runtime.state import WorkerState
 from gatewayd.runtime.wire import from_wire
 from gatewayd.runtime.worker import LAST_S, SERVING, Worker
@@ -213,29 +213,16 @@ class Member:
         changed = self._texts.take(from_wire(arguments["news"]))
         async with self._changing:
             worker = self.worker
-            drafts: list[Draft] = []
-
-            def begin() -> Callable[[Any], Any]:
-                drafts.append(Draft(worker.registry))
-                return drafts[-1].adopt
-
             before = worker.reader.in_force
             assert before is not None
             assert worker.deployment is not None
-            after = await asyncio.to_thread(self._read, begin, changed)
+            draft = Draft(worker.registry)
+            after = await asyncio.to_thread(read, worker.reader, draft, changed)
             if after.snapshot is not before.snapshot:
-                await worker.deployment.swap(after.snapshot, drafts[-1])
-            await asyncio.to_thread(self._put_in_force, after)
+                await worker.deployment.swap(after.snapshot, draft)
+            await asyncio.to_thread(put_in_force, worker.reader, after)
             worker.configured()
             return {"listeners": len(after.snapshot.listeners)}
-
-    def _read(self, begin: Callable[[], Callable[[Any], Any]], changed: frozenset[str]) -> Any:
-        with beside_traffic():
-            return self.worker.reader.read(begin, changed=changed)
-
-    def _put_in_force(self, after: Any) -> None:
-        with beside_traffic():
-            self.worker.reader.put_in_force(after)
 
     async def _renew(self, arguments: dict[str, Any], fds: list[int]) -> None:
         """Credentials on the disk are new."""

@@ -21,7 +21,7 @@ async def explain(worker: Worker, arguments: Mapping[str, Any]) -> dict[str, Any
     pairs = list(headers.items()) if isinstance(headers, Mapping) else headers
     specs = [listener.spec for listener in worker.listeners]
     in_force = worker.reader.in_force
-    used = in_force.compiled.used if in_force is not None else ()
+    used = in_force.compiled.used.values() if in_force is not None else ()
     return await asyncio.to_thread(
         answer, specs, used, arguments["url"], arguments.get("method", "GET"), pairs, arguments.get("sni")
     )

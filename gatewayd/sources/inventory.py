@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gatewayd.findings import Finding
+from gatewayd.release import release
 from gatewayd.resources.envelope import Identity
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.meta import Resource
-from gatewayd.sources.contents import ContentReader, FileContent, SetAside
+from gatewayd.sources.contents import ContentReader, DocumentContent, FileContent, SetAside, resources_of
 from gatewayd.sources.files import FoundFile, Unreadable
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.origin import FileSource, Stamp
@@ -148,7 +149,8 @@ class Inventory:
         earlier = before.content if before is not None else None
         content = reader.read(found, data, digest, earlier)
         if earlier is not None:
-            _recognise(content, earlier)
+            gone, come = content.changed or (earlier.documents, content.documents)
+            _recognise(gone, come)
         self._replace(found.name, _File(content, stamp))
 
     # What is declared
@@ -156,11 +158,15 @@ class Inventory:
     def _replace(self, name: str, file: _File | None) -> None:
         """``name`` has other contents, or none any more."""
         before = self._files.pop(name, None)
-        gone = list(before.content.resources()) if before is not None else []
-        come = list(file.content.resources()) if file is not None else []
-        staying = {id(each) for each in gone} & {id(each) for each in come}
-        for resource in gone:
-            if id(resource) not in staying:
+        gone = before.content.documents if before is not None else []  # nobody else's any more
+        come = file.content.documents if file is not None else []
+        if file is not None and file.content.changed is not None:
+            gone, come = file.content.changed
+            file.content.changed = None
+        coming = {id(resource) for resource in resources_of(come)}
+        going = {id(resource) for resource in resources_of(gone)}
+        for resource in resources_of(gone):
+            if id(resource) not in coming:
                 self._retract(resource)
         self._talking.discard(name)
         if file is not None:
@@ -168,9 +174,10 @@ class Inventory:
             content = file.content
             if content.findings or content.unreadable or any(each.findings for each in content.documents):
                 self._talking.add(name)
-        for resource in come:
-            if id(resource) not in staying:
+        for resource in resources_of(come):
+            if id(resource) not in going:
                 self._declare(resource)
+        release(gone)
 
     def _declare(self, resource: Resource[Any]) -> None:
         key = key_of(resource)
@@ -240,20 +247,15 @@ class Inventory:
         return self._order[name], ranks[name][id(resource)]
 
 
-def _recognise(content: FileContent, earlier: FileContent) -> None:
+def _recognise(gone: Iterable[DocumentContent], come: Iterable[DocumentContent]) -> None:
     """Put the former object in the place of one that says the same: much hangs on it."""
-    known = {id(document) for document in earlier.documents}
-    fresh = [document for document in content.documents if id(document) not in known]
-    staying = {id(resource) for resource in content.resources()}
-    gone = {key_of(each): each for each in earlier.resources() if id(each) not in staying}
-    for document in fresh if gone else ():
+    former = {key_of(resource): resource for resource in resources_of(gone)}
+    for document in come if former else ():
         for resource in document.resources:
-            former = gone.pop(key_of(resource), None)
-            if former is not None and former.says_the_same(resource):
-                former.locator = resource.locator
-                document.resources = tuple(
-                    former if each is resource else each for each in document.resources
-                )
+            known = former.pop(key_of(resource), None)
+            if known is not None and known is not resource and known.says_the_same(resource):
+                known.locator = resource.locator
+                document.resources = tuple(known if each is resource else each for each in document.resources)
 
 
 def _untouched(before: Stamp | None, now: Stamp | None) -> bool:

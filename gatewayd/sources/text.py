@@ -29,7 +29,10 @@ def digest_of(data: bytes) -> bytes:
 
 
 class SourceText:
-    """One file's text, kept while loading; read again (and compared) when a place is asked for later."""
+    """One file's text, kept while loading; read again (and compared) when a place is asked for later.
+
+    That of standard input is kept, because nobody can read it twice, and that of a file with many documents.
+    """
 
     __slots__ = (
         "_digest",
@@ -37,6 +40,7 @@ class SourceText:
         "_marked_start",
         "_sealed",
         "_starts",
+        "kept",
         "limits",
         "name",
         "path",
@@ -47,10 +51,15 @@ class SourceText:
         self, name: str, path: str | os.PathLike[str] | None, digest: bytes, text: str, limits: Limits
     ) -> None:
         self.name = name
-        self.path = path  # None for stdin, whose text is kept because nobody can read it twice
-        self.text: str | None = text
+        self.path = path  # None for stdin
         self.limits = limits
-        self._digest = digest  # of its bytes
+        self.kept = path is None
+        self.renew(digest, text)
+
+    def renew(self, digest: bytes, text: str) -> None:
+        """The file has another text now; `digest`: of its bytes."""
+        self.text: str | None = text
+        self._digest = digest
         self._starts: array[int] | None = None  # offset of each line
         self._sealed: tuple[tuple[int, int], ...] | None = None  # offsets of documents with Secrets
         self._marked: Document | None = None
@@ -60,7 +69,7 @@ class SourceText:
         """Let go of what can be read again."""
         self._starts = self._marked = None
         self._marked_start = -1
-        if self.path is not None:
+        if not self.kept:
             self.text = None
 
     def line(self, number: int) -> str:
@@ -149,14 +158,15 @@ class Anchor:
     __slots__ = ("end", "line", "source", "start")
 
     def __init__(self, source: SourceText, start: int, end: int, line: int) -> None:
-        self.move(source, start, end, line)
-
-    def move(self, source: SourceText, start: int, end: int, line: int) -> None:
         """The document is the text of `source` from `start` to `end`, after `line` lines."""
         self.source = source
         self.start = start
         self.end = end
         self.line = line
+
+    def text(self) -> str:
+        """The document's, while that of the file is there."""
+        return (self.source.text or "")[self.start : self.end]
 
 
 class Place:

@@ -65,8 +65,10 @@ def end(pid: int) -> None:
 
 
 async def upgraded(gatewayd: Running, times: int = 1) -> None:
-    """Wait until another program has said that it serves."""
+    """Wait until another program has said that it serves, and the one before knows of it."""
     await gatewayd.until(lambda: len(re.findall(SERVES, gatewayd.said)) == times + 1, "another program")
+    if "workers   process" not in gatewayd.said:
+        await gatewayd.until_said(rf"(?s:.*serves in our place){{{times}}}")
 
 
 async def refused(gatewayd: Running, why: str) -> None:
@@ -108,8 +110,7 @@ class TestBoth:
                 os.kill(pid, signal.SIGUSR2)
                 await upgraded(gatewayd, times)
                 if workers == 1:
-                    found = await gatewayd.until_said(r"(?s:.*)process (\d+) serves in our place")
-                    pid = int(found[1])
+                    pid = int(re.findall(r"process (\d+) serves in our place", gatewayd.said)[-1])
                 assert (await get(port, "/"))[2] == f"number {times}".encode()
             os.kill(pid, signal.SIGTERM)
             await gatewayd.until(lambda: gatewayd._reading.done(), "the end of the last one")

@@ -308,6 +308,13 @@ PIECES = [
     "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n",
     "kind: Service\nkind: Service\n",
     "# nothing\n",
+    "",
+    "a: |\n  x\n...\n",
+    "%FOO\n",
+    document("a").replace("\n", "\r\n"),
+    document("d").replace("NAME", "d") + "---x\n",
+    "# \r # \n",
+    document("é"),
 ]
 
 
@@ -323,7 +330,8 @@ def test_any_sequence_of_changes_comes_to_what_a_first_load_finds(tmp_path: Path
             if rng.random() < 0.15:
                 file.unlink(missing_ok=True)
             else:
-                file.write_text("---\n".join(rng.choices(PIECES, k=rng.randint(0, 5))))
+                text = "---\n".join(rng.choices(PIECES, k=rng.randint(0, 5)))
+                file.write_bytes(text.encode())
         result = known.load(touched if rng.random() < 0.8 else None)
         anew = load([str(tmp_path)])
         assert {key: str(each) for key, each in result.declared.items()} == {

@@ -9,6 +9,7 @@ from benchmarks.macro.scenarios.idle import idle_memory
 from benchmarks.macro.scenarios.observed import what_it_costs
 from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
+from benchmarks.macro.scenarios.reload import one_changed
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
 from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
@@ -25,6 +26,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "rules": many_rules,
     "idle": idle_memory,
     "rate": fixed_rate,
+    "reload": one_changed,
     "workers": two_workers,
     "policies": policy_routes,
     "observed": what_it_costs,
