@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.admin.gateway import Gateway, gateway, upstream
 from tests.tls.material import authority, leaf, write, write_pair
+
+#: A small one: one rule with what is put in its place.
+_ONE_RULE = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: istio-system}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: site, namespace: shop}
+spec:
+  hosts: ["site.test"]
+  gateways: [istio-system/edge]
+  http: [{name: only, ANSWER: {status: 200, body: {string: WORD}}}]
+"""
+
+
+def one_rule(word: str = "one", answer: str = "directResponse") -> str:
+    """The small one, which says ``word``; another ``answer`` than this is no field."""
+    return _ONE_RULE.replace("WORD", word).replace("ANSWER", answer)
+
 
 EDGE = """\
 apiVersion: networking.istio.io/v1
@@ -178,3 +203,12 @@ def write_site(folder: Path, items: int, site: int) -> list[str]:
     mutual = write_pair(folder / "secrets" / "mutual-cert", leaf("mutual.test"))
     write(mutual, ca_crt=authority().certificate)
     return [str(conf), "--secrets", str(folder / "secrets")]
+
+
+@contextlib.contextmanager
+def running_site(folder: Path) -> Iterator[Gateway]:
+    """It, served."""
+    with upstream("items") as items, upstream("site") as other:
+        words = write_site(folder, items.server_port, other.server_port)
+        with gateway(folder, *words, listen=(80, 443, 9000)) as running:
+            yield running

@@ -21,34 +21,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.admin.guard import HEADER
-from tests.admin.gateway import LIMIT_S, Gateway, Reply, ask, gateway, unused_port, upstream
-from tests.admin.site import write_site
+from tests.admin.gateway import LIMIT_S, Gateway, Reply, ask, gateway, unused_port
+from tests.admin.site import one_rule, running_site
 from tests.tls.material import leaf
-
-RELOADING = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: istio-system}
-spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: site, namespace: shop}
-spec:
-  hosts: ["site.test"]
-  gateways: [istio-system/edge]
-  http: [{name: only, directResponse: {status: 200, body: {string: WORD}}}]
-"""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose counters are looked at by one test after the other."""
     folder = tmp_path_factory.mktemp("site")
-    with upstream("items") as items, upstream("site") as other:
-        words = write_site(folder, items.server_port, other.server_port)
-        with gateway(folder, *words, listen=(80, 443, 9000)) as running:
-            yield running
+    with running_site(folder) as running:
+        yield running
 
 
 @pytest.fixture
@@ -56,7 +39,7 @@ def small(tmp_path: Path) -> Iterator[Gateway]:
     """A small one to be told things."""
     conf = tmp_path / "conf"
     conf.mkdir()
-    (conf / "all.yaml").write_text(RELOADING.replace("WORD", "one"))
+    (conf / "all.yaml").write_text(one_rule())
     with gateway(tmp_path, str(conf), "--no-watch") as running:
         yield running
 
@@ -330,7 +313,7 @@ def _opens(running: Gateway) -> bool:
 
 def test_a_reload_is_done_and_told_in_every_place(small: Gateway) -> None:
     with Stream(small, "/api/v1/events") as events:
-        written(small, RELOADING.replace("WORD", "two"))
+        written(small, one_rule("two"))
         done = small.post("/api/v1/reload")
         assert (done.status, done.json["result"]) == (200, "IN_FORCE")
         assert send(small, "/", "site.test").text == "two"
@@ -343,7 +326,7 @@ def test_a_reload_is_done_and_told_in_every_place(small: Gateway) -> None:
 
 
 def test_what_stays_in_its_last_good_version_is_said_loudly(small: Gateway) -> None:
-    written(small, RELOADING.replace("directResponse", "directRespons"))
+    written(small, one_rule(answer="directRespons"))
     done = small.post("/api/v1/reload")
     assert (done.status, done.json["kept"]) == (200, 1)
     assert send(small, "/", "site.test").text == "one"
@@ -361,7 +344,7 @@ def test_what_stays_in_its_last_good_version_is_said_loudly(small: Gateway) -> N
     assert "gatewayd_config_kept_resources: 1" in stats
     assert "gatewayd_config_last_reload_successful: 0" in stats
     assert any(row["level"] == "error" for row in small.json("/api/v1/findings")["findings"])
-    written(small, RELOADING.replace("WORD", "mended"))
+    written(small, one_rule("mended"))
     small.post("/api/v1/reload")
     assert "gatewayd_config_last_reload_successful: 1" in small.get("/stats").text
 
@@ -370,9 +353,7 @@ def test_a_reload_that_is_refused_is_said_loudly(small: Gateway) -> None:
     taken = unused_port()
     with socket.create_server(("127.0.0.1", taken)):
         other = f'{{port: {{number: {taken}, name: other, protocol: HTTP}}, hosts: ["*"]}}'
-        written(
-            small, RELOADING.replace("WORD", "two").replace('hosts: ["*"]}', f'hosts: ["*"]}}, {other}', 1)
-        )
+        written(small, one_rule("two").replace('hosts: ["*"]}', f'hosts: ["*"]}}, {other}', 1))
         done = small.post("/api/v1/reload")
     assert (done.status, done.json["result"]) == (422, "REFUSED")
     assert f"127.0.0.1:{taken}: address already in use" in done.json["message"]
@@ -446,7 +427,7 @@ def test_counters_begin_again_and_gauges_do_not(small: Gateway) -> None:
 
 def test_the_logs_are_reopened(tmp_path: Path) -> None:
     conf = tmp_path / "conf.yaml"
-    conf.write_text(RELOADING)
+    conf.write_text(one_rule())
     log = tmp_path / "access.log"
     with gateway(tmp_path, str(conf), "--access-log", str(log)) as running:
         send(running, "/first", "site.test")
@@ -490,7 +471,7 @@ def test_one_worker_cannot_be_replaced_alone(small: Gateway) -> None:
 
 def test_a_unix_socket_is_for_owner_and_group_alone(tmp_path: Path) -> None:
     conf = tmp_path / "conf.yaml"
-    conf.write_text(RELOADING)
+    conf.write_text(one_rule())
     path = tmp_path / "admin.sock"
     mask = os.umask(0)
     try:
@@ -537,7 +518,7 @@ spec:
     route: [{{destination: {{host: localhost, port: {{number: {admin}}}}}}}]
   - route: [{{destination: {{host: pinned.test}}}}]
 """
-    conf.write_text(RELOADING + loop)
+    conf.write_text(one_rule() + loop)
     words = ("--endpoint", f"pinned.test=127.0.0.1:{admin}", "--status", f"127.0.0.1:{status}")
     with gateway(tmp_path, str(conf), *words, admin=f"127.0.0.1:{admin}") as running:
         assert running.get("/ready").text == "LIVE\n"

@@ -15,31 +15,14 @@ from gatewayd.cli.explain import exit_code
 from gatewayd.cli.status import age, status_lines
 from gatewayd.cli.tables import columns
 from tests.admin.gateway import Gateway, ask, gateway, unused_port, upstream
-from tests.admin.site import write_site
-
-BROKEN = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: istio-system}
-spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: site, namespace: shop}
-spec:
-  hosts: ["site.test"]
-  gateways: [istio-system/edge]
-  http: [{FIELD: {status: 200, body: {string: one}}}]
-"""
+from tests.admin.site import one_rule, running_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("site")
-    with upstream("items") as items, upstream("site") as other:
-        words = write_site(folder, items.server_port, other.server_port)
-        with gateway(folder, *words, listen=(80, 443, 9000)) as running:
-            yield running
+    with running_site(folder) as running:
+        yield running
 
 
 @pytest.fixture
@@ -136,12 +119,12 @@ def test_drain_and_undrain(told: Any, site: Gateway) -> None:
 def test_a_reload_says_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conf = tmp_path / "conf" / "conf.yaml"
     conf.parent.mkdir()
-    conf.write_text(BROKEN.replace("FIELD", "directResponse"))
+    conf.write_text(one_rule())
     with gateway(tmp_path, str(conf.parent), "--no-watch") as running:
         address = f"127.0.0.1:{running.admin}"
         assert main(["reload", "--admin", address]) == 0
         assert "nothing changed" in capsys.readouterr().out
-        conf.write_text(BROKEN.replace("FIELD", "directRespons"))
+        conf.write_text(one_rule(answer="directRespons"))
         assert main(["reload", "--admin", address]) == 79
         assert "kept in the last good version: 1" in capsys.readouterr().out
         main(["status", "--admin", address])
@@ -202,7 +185,7 @@ def test_explain_asks_a_running_one(told: Any, site: Gateway) -> None:
 
 def test_explain_compiles_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conf = tmp_path / "conf.yaml"
-    conf.write_text(BROKEN.replace("FIELD", "directResponse"))
+    conf.write_text(one_rule())
     words = ["explain", "http://site.test/x", "-f", str(conf)]
     assert main(words) == 0
     assert f"{conf}:12" in capsys.readouterr().out
