@@ -9,6 +9,7 @@ from typing import Any
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.history import History
 from gatewayd.runtime.last_good import Kept
+from gatewayd.runtime.node import node_id
 from gatewayd.runtime.options import RunOptions
 
 
@@ -80,7 +81,7 @@ def node(options: RunOptions) -> dict[str, Any]:
     name = labels.get("app") or "gatewayd"
     namespace, domain = options.namespace, options.cluster_domain
     return {
-        "id": f"router~127.0.0.1~{name}.{namespace}~{namespace}.svc.{domain}",
+        "id": node_id(options),
         "cluster": f"{name}.{namespace}",
         "metadata": {"NAMESPACE": namespace, "LABELS": labels, "DNS_DOMAIN": f"{namespace}.svc.{domain}"},
         "user_agent_name": "gatewayd",
