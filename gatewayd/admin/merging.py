@@ -41,6 +41,36 @@ _SERIES: Final = Rule(
 )
 
 
+_ROUTE: Final = Rule(("id",), sums=("hits", "errors"))
+#: Topics with so many rows that those of the first worker pass through: of the others only sums are kept.
+PASSED: Final = {"routes": _ROUTE}
+
+
+class Addends:
+    """What further workers add to the first one's rows of a topic in :data:`PASSED`. Rows it has not are left out."""
+
+    def __init__(self, topic: str) -> None:
+        self._rule = PASSED[topic]
+        self._sums: dict[tuple[Any, ...], list[Any]] = {}
+
+    def note(self, row: Row) -> None:
+        """A row of a further worker."""
+        key = tuple(row.get(name) for name in self._rule.key)
+        sums = [row[name] for name in self._rule.sums]
+        known = self._sums.get(key)
+        self._sums[key] = sums if known is None else _sum(known, sums)
+
+    def added(self, row: Row) -> Row:
+        """A row of the first, with what the others add to it."""
+        sums = self._sums.get(tuple(row.get(name) for name in self._rule.key))
+        if sums is None:
+            return row
+        return {
+            **row,
+            **{name: _sum(row[name], more) for name, more in zip(self._rule.sums, sums, strict=True)},
+        }
+
+
 def merge(topic: str, answers: Sequence[Rows]) -> list[Row]:
     """One answer of those of all workers, in the order of the first; ``topic`` is a key of :data:`MERGES`."""
     return MERGES[topic]([rows for rows in answers if rows])
@@ -154,7 +184,7 @@ MERGES: Final[dict[str, Callable[[Sequence[Rows]], list[Row]]]] = {
     "findings": _first,
     "reloads": _first,
     "listeners": _by(Rule(("name",), sums=("connections", "accepted", "refused"))),
-    "routes": _by(Rule(("id",), sums=("hits", "errors"))),
+    "routes": _by(_ROUTE),
     "clusters": _by(Rule(("name",), sums=("total", "active"), nested={"endpoints": _ENDPOINT})),
     "certs": _first,
     "timeseries": _timeseries,

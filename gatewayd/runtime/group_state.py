@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from gatewayd.admin.merging import ASK_ONE, merge
+from gatewayd.admin.merging import ASK_ONE, PASSED, Addends, merge
 from gatewayd.admin.state import Put
 from gatewayd.admin.status import Readiness
 from gatewayd.observe import exposition
@@ -98,6 +98,10 @@ class GroupState:
         elif topic in ASK_ONE:
             async for row in self._of_one(topic, arguments):
                 yield row
+        elif topic in PASSED:
+            addends = await self._addends(topic, arguments)
+            async for row in self._of_one(topic, arguments):
+                yield addends.added(row)
         else:
             # Those that leave are not asked how the service is, but what they have counted belongs to it.
             asked = self._crew.counting if topic == "metrics" else self._crew.ready
@@ -119,6 +123,20 @@ class GroupState:
             except ChannelError:
                 if begun:
                     raise
+
+    async def _addends(self, topic: str, arguments: Mapping[str, Any]) -> Addends:
+        """What all but the first worker have, for its rows."""
+        addends = Addends(topic)
+        asked = {"topic": topic, "arguments": dict(arguments)}
+
+        async def one(child: Child) -> None:
+            with suppress(ChannelError, TimeoutError):
+                async with asyncio.timeout(_ANSWER_S):
+                    async for row in child.channel.rows("state", asked):
+                        addends.note(row)
+
+        await asyncio.gather(*map(one, self._crew.ready[1:]))
+        return addends
 
     async def _of_all(
         self, children: Iterable[Child], topic: str, arguments: Mapping[str, Any]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.admin.merging import ASK_ONE, MERGES, merge
+from gatewayd.admin.merging import ASK_ONE, MERGES, Addends, merge
 from gatewayd.observe.exposition import GAUGE, HISTOGRAM, MAX, MIN, Family, rows
 from gatewayd.observe.timeline import Series, quantiles
 
@@ -101,6 +101,19 @@ def test_rules_keep_their_order_and_their_hits_are_added() -> None:
     rules = [{"id": f"r{n}", "hits": n, "errors": 0} for n in range(5)]
     found = merge("routes", [rules, rules])
     assert [(row["id"], row["hits"]) for row in found] == [(f"r{n}", 2 * n) for n in range(5)]
+
+
+def test_what_further_workers_add_comes_to_the_same_as_all_rows_together() -> None:
+    ids = [f"{chain} {at}" for chain in "ab" for at in range(3)]
+    first, *others = [
+        [{"id": each, "name": "x", "hits": worker * 10 + at, "errors": at} for at, each in enumerate(ids)]
+        for worker in range(3)
+    ]
+    addends = Addends("routes")
+    for row in (row for each in others for row in each):
+        addends.note(row)
+    addends.note({"id": "only there", "name": "x", "hits": 1, "errors": 0})
+    assert [addends.added(row) for row in first] == merge("routes", [first, *others])
 
 
 def test_every_process_keeps_its_own_row() -> None:
