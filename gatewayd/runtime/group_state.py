@@ -158,6 +158,8 @@ class GroupState:
             return [supervisor_row(self._state(), self._readiness), *merge(topic, list(answers.values()))]
         if topic != "metrics":
             return merge(topic, list(answers.values()))
+        # Who has gone since it answered is among those that are gone, with its last words.
+        answers = {pid: rows for pid, rows in answers.items() if pid in self._crew.children}
         for pid, rows in answers.items():
             if rows:
                 self.departed.note(pid, rows)
