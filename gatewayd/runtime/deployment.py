@@ -194,7 +194,11 @@ class Deployment:
         self.stop_accepting()
 
     def drain(self) -> None:
-        """Stop accepting, for good, and let every connection end after what it is doing."""
+        """Stop accepting, for good, and let every connection end after what it is doing.
+
+        One that was accepted a moment ago and is not known here yet ends with its first answer.
+        """
+        self._proxy.discouraging = True
         self._each(Listener.drain)
         self._listening.settle(())
 

@@ -292,7 +292,8 @@ class Worker:
         _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
         if self.deployment is not None:
             begin(self.deployment)
-        self._check_drained()
+        # Not at once: what was accepted a moment ago is no connection yet.
+        self._drain_timer = self.loop.call_later(_DRAIN_STEP_S, self._check_drained)
 
     def _check_drained(self) -> None:
         self._drain_timer = None
