@@ -79,7 +79,7 @@ class Connection:
             raise Broken(repr(error)) from None
         problem = self._problem(status, fields, number, received == body, oldest)
         if problem:
-            world.lose(f"{kind} {number}: {problem} {fields} {received[:200]!r}")
+            world.lose(f"{kind} {number}: {problem}")
         else:
             world.answered[kind] += 1
         return fields.get("connection") != "close"
