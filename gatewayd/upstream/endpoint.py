@@ -10,6 +10,7 @@ from collections.abc import Collection
 from time import monotonic
 from typing import Any
 
+from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
@@ -24,11 +25,13 @@ from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 class Tally:
     """What became of the connections to a cluster's endpoints, those that left it included."""
 
-    __slots__ = ("failed", "opened")
+    __slots__ = ("failed", "opened", "timed_out")
 
     def __init__(self) -> None:
         self.opened = 0
         self.failed = 0
+        #: those of the failed ones whose time was up
+        self.timed_out = 0
 
 
 class Endpoint:
@@ -38,6 +41,7 @@ class Endpoint:
         "_loop",
         "active",
         "address",
+        "failed",
         "forget",
         "health",
         "host_port",
@@ -46,6 +50,7 @@ class Endpoint:
         "known_ready",
         "load",
         "locality",
+        "opened",
         "pools",
         "port",
         "priority",
@@ -85,6 +90,9 @@ class Endpoint:
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
+        #: connections to it
+        self.opened = 0
+        self.failed = 0
         #: its cluster's
         self.tally = Tally()
         #: as the log prints it
@@ -121,9 +129,12 @@ class Endpoint:
         """Open a connection for ``factory()``; see :func:`gatewayd.upstream.dialer.dial`."""
         result = await dial(self._loop, self.spec, self.address, self.port, factory, hints)
         if result[0] is None:
+            self.opened += 1
             self.tally.opened += 1
         else:
+            self.failed += 1
             self.tally.failed += 1
+            self.tally.timed_out += result[0] is errors.CONNECT_TIMEOUT
         return result
 
     def gone(self, connection: ClientConnection) -> None:

@@ -19,6 +19,7 @@ from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, refused
 from gatewayd.http.h1.response import ResponseHead, status_line
 from gatewayd.http.message import Pair
 from gatewayd.http.streams import Borrower
+from gatewayd.http.tcp_info import unread
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
@@ -512,12 +513,19 @@ class ServerConnection(asyncio.Protocol):
         self._resume_reading()
 
     def drain(self) -> None:
-        """Close when idle; otherwise the current answer says ``connection: close``."""
-        if self.state == IDLE and not self._buffer:
+        """Close when idle; otherwise the current answer says ``connection: close``.
+
+        A request that has come and was not read yet is not idleness: to close on it would be to lose it.
+        """
+        if self.state == IDLE and not self._buffer and not unread(self.transport):
             self.state = CLOSED
             self.transport.close()
         else:
             self.draining = self.close_after = True
+
+    def discourage(self) -> None:
+        """The answer to the next request says ``connection: close``; nobody's request is lost by that."""
+        self.draining = True
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
