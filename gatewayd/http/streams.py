@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
+from gatewayd.http.response import ResponseHead
 
 
 class RequestHandler(Protocol):

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import NO_BODY, ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
+from gatewayd.http.request import NO_BODY, ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy import bodies

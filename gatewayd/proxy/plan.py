@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
 

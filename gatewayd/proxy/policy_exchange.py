@@ -14,9 +14,9 @@ from typing import Any
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.grpc_status import http_status_of
-from gatewayd.http.h1.head import NO_BODY, ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
+from gatewayd.http.request import NO_BODY, ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.policies.cors import apply_answer
 from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.response import ResponseHead
+from gatewayd.http.response import ResponseHead
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange

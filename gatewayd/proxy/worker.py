@@ -13,11 +13,11 @@ from time import monotonic
 from typing import Any
 
 from gatewayd.http.dates import DateField
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1 import head, response
-from gatewayd.http.h1.edge import Edge
-from gatewayd.http.h1.head import ParsedRequest
 from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client

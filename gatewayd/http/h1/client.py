@@ -12,9 +12,10 @@ from typing import Any, Final
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-from gatewayd.http.h1.response import ResponseHead, ResponseParser
+from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.limits import HttpLimits
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from gatewayd.http.response import ResponseHead
 from gatewayd.http.streams import Borrower
 from gatewayd.http.tcp_info import never_received
 

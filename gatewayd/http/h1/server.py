@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.edge import Edge
-from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, refused
-from gatewayd.http.h1.response import ResponseHead, status_line
+from gatewayd.http.h1.response import status_line
 from gatewayd.http.message import Pair
+from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
+from gatewayd.http.response import ResponseHead
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head

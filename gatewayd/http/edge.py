@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.http.dates import DateField
-from gatewayd.http.h1.head import ParsedRequest, RequestParser
+from gatewayd.http.h1.head import RequestParser
 from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest
 
 if TYPE_CHECKING:
     from gatewayd.http.h1.server import ServerConnection
