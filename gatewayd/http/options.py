@@ -32,4 +32,6 @@ class HttpOptions:
     client_certificate: str = "SANITIZE_SET"
     #: "http" or "https": the scheme of the connection (semantics 14.2)
     scheme: bytes = b"http"
+    #: whether HTTP/2 clients may open WebSockets (RFC 8441); Istio does not offer it (semantics 14.6.3)
+    extended_connect: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)

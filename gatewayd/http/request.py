@@ -22,10 +22,13 @@ class RequestBlock:
     """A request's field block, parsed."""
 
     __slots__ = (
-        "_forward", "_forward_bytes", "authority", "chunked", "close", "content_length", "error",
+        "_forward", "_forward_bytes", "authority", "chunked", "close", "content_length", "encoded", "error",
         "forwarded_certificate", "forwarded_for", "forwarded_proto", "prefix", "request_id", "texts",
         "upgrade", "user_agent",
     )  # fmt: skip
+
+    #: names of fields that nobody may index on their way (RFC 7541 6.2.3); HTTP/2 alone says so
+    never_indexed: frozenset[bytes] = frozenset()
 
     def __init__(self) -> None:
         self.error: Failure | None = None
@@ -45,6 +48,8 @@ class RequestBlock:
         #: request line, host and the lines that go upstream, as a route without operations sends them; b"" until
         #: somebody made it
         self.prefix = b""
+        #: the same for HTTP/2, with the pseudo-fields in front; None until somebody made it
+        self.encoded: bytes | None = None
         self._forward_bytes: bytes | None = None
         self._forward: list[Pair] | None = None
         #: what of each line goes upstream (b"" where nothing does), while a shape may be made of them

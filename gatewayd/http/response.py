@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from typing import Final
+
+from gatewayd.http import headers
 from gatewayd.http.message import Fields, Pair
+from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+
+#: Reason phrases; the upstream's own is not passed on (semantics 14.7, golden framing-e).
+REASONS: Final[dict[int, bytes]] = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+
+_OUR_STATUS_LINES: Final = tuple(
+    b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(1000)
+)
+
+
+def status_line(status: int) -> bytes:
+    """``HTTP/1.1 200 OK`` CRLF."""
+    return _OUR_STATUS_LINES[status]
 
 
 class ResponseHead:
@@ -14,6 +32,7 @@ class ResponseHead:
         "chunked",
         "close",
         "content_length",
+        "encoded",
         "error",
         "grpc_status",
         "has_date",
@@ -23,6 +42,9 @@ class ResponseHead:
         "tail_bytes",
         "upgrade",
     )  # fmt: skip
+
+    #: names of fields that nobody may index on their way (RFC 7541 6.2.3); HTTP/2 alone says so
+    never_indexed: frozenset[bytes] = frozenset()
 
     def __init__(self) -> None:
         #: why the head is refused, "" = it is good
@@ -41,6 +63,8 @@ class ResponseHead:
         #: status line and fields as HTTP/1 lines, with ``server`` and the framing field, and then
         #: ``x-envoy-upstream-service-time: `` waiting for its value (unless debug fields are off)
         self.relay = b""
+        #: the same for HTTP/2, without the last of them; None until somebody made it
+        self.encoded: bytes | None = None
         #: how many bytes at the end of ``relay`` are ours
         self.tail_bytes = 0
 
@@ -67,3 +91,26 @@ class ResponseHead:
         if self.content_length > 0:
             return LENGTH
         return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
+
+
+def join_repeated(out: list[bytes]) -> bool:
+    """Repeated lines of a field that is one value become one line (semantics 14.7.2); whether there were any."""
+    at: dict[bytes, int] = {}
+    repeated = False
+    for index, text in enumerate(out[1:], start=1):
+        name, _, value = text.partition(b": ")
+        if name not in headers.JOINED_IN_RESPONSES:
+            continue
+        first = at.setdefault(name, index)
+        if first != index:
+            out[first] = headers.joined_lines(out[first], value)
+            out[index] = b""
+            repeated = True
+    return repeated
+
+
+def added_lines(options: HttpOptions) -> bytes:
+    """What is added to every response that is relayed: ``server``, and the service time waiting for its value."""
+    server = options.server_header
+    lines = b"" if server is None else b"server: %b\r\n" % server
+    return lines + b"x-envoy-upstream-service-time: " if options.debug_headers else lines

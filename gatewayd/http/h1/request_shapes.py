@@ -81,7 +81,7 @@ class RequestShape(Shape):
             return None
         common = self._block
         block: RequestBlock = _BareBlock()
-        block.error = block.texts = block._forward = block._forward_bytes = None
+        block.error = block.texts = block._forward = block._forward_bytes = block.encoded = None
         block.upgrade = b""  # heads with one have no shape
         block.authority = common.authority
         block.chunked = common.chunked

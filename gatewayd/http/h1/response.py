@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final
 
 from gatewayd.http import headers
@@ -17,7 +16,7 @@ from gatewayd.http.limits import HttpLimits
 from gatewayd.http.memo import Memo
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
-from gatewayd.http.response import ResponseHead
+from gatewayd.http.response import ResponseHead, added_lines, join_repeated, status_line
 
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
@@ -39,20 +38,6 @@ def _new_status_line(line: bytes) -> int:
     if len(line) <= 128:
         _STATUS_LINES[line] = status
     return status
-
-
-#: Reason phrases; the upstream's own is not passed on (semantics 14.7, golden framing-e).
-REASONS: Final[dict[int, bytes]] = {int(status): status.phrase.encode() for status in HTTPStatus}
-
-
-_OUR_STATUS_LINES: Final = tuple(
-    b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(1000)
-)
-
-
-def status_line(status: int) -> bytes:
-    """``HTTP/1.1 200 OK`` CRLF."""
-    return _OUR_STATUS_LINES[status]
 
 
 class _BareHead(ResponseHead):
@@ -133,22 +118,6 @@ def _is_length(value: bytes) -> bool:
     return value.isdigit() and len(value) <= 19 and not int(value) >> 63
 
 
-def _join_repeated(out: list[bytes]) -> bool:
-    """Repeated lines of a field that is one value become one line (semantics 14.7.2); whether there were any."""
-    at: dict[bytes, int] = {}
-    repeated = False
-    for index, text in enumerate(out[1:], start=1):
-        name, _, value = text.partition(b": ")
-        if name not in headers.JOINED_IN_RESPONSES:
-            continue
-        first = at.setdefault(name, index)
-        if first != index:
-            out[first] = headers.joined_lines(out[first], value)
-            out[index] = b""
-            repeated = True
-    return repeated
-
-
 def _refuse(reason: str) -> ResponseHead:
     head = ResponseHead()
     head.error = reason
@@ -201,7 +170,7 @@ class _ResponseShape(Shape):
         head.has_date = common.has_date
         head.grpc_status = common.grpc_status
         head.tail_bytes = common.tail_bytes
-        head._pairs = None
+        head._pairs = head.encoded = None
         pieces = self._pieces[:]
         pieces[1::2] = values
         head.relay = b"".join(pieces)
@@ -225,9 +194,7 @@ class ResponseParser:
         keeps_any = server is None or not options.debug_headers
         self._drop_from = _DROP if keeps_any else _SERVER
         #: what we add to every relayed head
-        self._tail = b"" if server is None else b"server: %b\r\n" % server
-        if options.debug_headers:
-            self._tail += b"x-envoy-upstream-service-time: "
+        self._tail = added_lines(options)
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
@@ -316,7 +283,7 @@ class ResponseParser:
         head.simple = (
             status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
         )
-        repeated = names > 1 and _join_repeated(out)
+        repeated = names > 1 and join_repeated(out)
         out.append(self._tail)
         head.relay = b"".join(out)
         head.tail_bytes = len(self._tail)

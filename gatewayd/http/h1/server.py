@@ -15,10 +15,9 @@ from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.response import status_line
 from gatewayd.http.message import Pair
 from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
-from gatewayd.http.response import ResponseHead
+from gatewayd.http.response import ResponseHead, status_line
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
