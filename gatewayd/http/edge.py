@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatewayd.http.dates import DateField
 from gatewayd.http.h1.head import RequestParser
@@ -12,14 +12,11 @@ from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 
-if TYPE_CHECKING:
-    from gatewayd.http.h1.server import ServerConnection
-
 
 class Edge:
     """What the connections of a listener share under one configuration."""
 
-    __slots__ = ("begin", "date", "limits", "options", "requests", "responses", "spec")
+    __slots__ = ("begin", "date", "limits", "note", "options", "requests", "responses", "spec")
 
     def __init__(
         self,
@@ -27,7 +24,8 @@ class Edge:
         options: HttpOptions,
         requests: RequestParser,
         responses: ResponseParser,
-        begin: Callable[[ServerConnection, ParsedRequest], Any],
+        begin: Callable[[Any, ParsedRequest], Any],
+        note: Callable[[Any, ParsedRequest], Any],
         date: DateField,
     ) -> None:
         self.spec = spec
@@ -35,6 +33,8 @@ class Edge:
         self.limits: HttpLimits = options.limits
         self.requests = requests
         self.responses = responses
-        #: makes the exchange of a request; may answer at once
+        #: makes the exchange of a request on its ServerStream; may answer at once
         self.begin = begin
+        #: writes down a request that cannot be answered
+        self.note = note
         self.date = date

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.http.h2.encoder import encode_all, encode_lines
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
@@ -21,6 +22,10 @@ from gatewayd.routing.table import RouteTable
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
 
+#: What HTTP/1.1 has to say of a request without a body; in HTTP/2 its frames say so. Known by identity.
+NOTHING_FOLLOWS: Final[Pair] = (b"content-length", b"0")
+
+
 class Plan:
     """The routing decision for a head, or for all that need nothing of their own on one route.
 
@@ -28,8 +33,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed", "prepared",
-        "route", "suffix", "upgrade",
+        "_encoded", "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed",
+        "prepared", "route", "suffix", "upgrade",
     )  # fmt: skip
 
     def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
@@ -52,6 +57,17 @@ class Plan:
         self.extra_lines = b""
         self.upgrade = b""
         self.suffix = b""
+        self._encoded: tuple[bytes, bytes] | None = None
+
+    @property
+    def encoded(self) -> tuple[bytes, bytes]:
+        """``extra_lines`` and ``suffix`` as HTTP/2 writes them; made when first asked for."""
+        encoded = self._encoded
+        if encoded is None:
+            extra = [pair for pair in self.extra or () if pair is not NOTHING_FOLLOWS]
+            lines = [line for line in self.suffix.split(b"\r\n") if line]
+            encoded = self._encoded = (encode_all(extra), encode_lines(lines))
+        return encoded
 
 
 class Planner:
@@ -89,7 +105,7 @@ class Planner:
             if known is None:
                 known = self._plans[route] = _make_plan(route, options, request)
             plan = known
-        if plan.prepared and not block.prefix:
+        if plan.prepared and not block.prefix and not (plan.plain and plan.cluster.is_http2):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -125,7 +141,7 @@ def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> N
     block = request.block
     extra: list[Pair] = []
     if block.content_length < 0 and not block.chunked and request.method not in _BODILESS:
-        extra.append((b"content-length", b"0"))  # golden 14_06 post-without-length
+        extra.append(NOTHING_FOLLOWS)  # golden 14_06 post-without-length
     if block.upgrade == b"websocket" and request.body == NO_BODY:
         plan.upgrade = block.upgrade
         extra += [(b"connection", b"Upgrade"), (b"upgrade", block.upgrade)]

@@ -9,25 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
+from gatewayd.http.message import Trailers
 from gatewayd.http.response import ResponseHead
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
+    from gatewayd.proxy.mirroring import Copy
 
 
 class Shadow:
     """One copy on its way to one mirror."""
 
     __slots__ = (
-        "_cluster", "_done", "_endpoint", "_message", "_origin", "_timer", "_upstream", "attempts",
+        "_cluster", "_copy", "_done", "_endpoint", "_origin", "_timer", "_upstream", "attempts", "protocol",
     )  # fmt: skip
 
-    def __init__(self, cluster: Any, origin: Exchange, message: bytes) -> None:
-        """``origin``: the exchange of the request; ``message``: head and body, framed."""
+    def __init__(self, cluster: Any, origin: Exchange, copy: Copy) -> None:
+        """``origin``: the exchange of the request; ``copy``: what is sent."""
         self._cluster = cluster
         self._origin = origin
         self.attempts = 1
-        self._message = message
+        self._copy: Copy | None = copy
+        #: what the client speaks, for a mirror that is spoken to likewise
+        self.protocol = origin.protocol
         self._upstream: Any = None
         self._timer: Any = None
         self._done = False
@@ -60,9 +64,19 @@ class Shadow:
         """The copy goes out."""
         self._upstream = connection
         origin = self._origin
-        edge = origin.stream.edge
-        message, self._message = self._message, b""
-        connection.start(self, message, origin.method, edge.responses, edge.limits)
+        copy, self._copy = self._copy, None
+        assert copy is not None
+        head = copy.lines if connection.takes_lines else copy.encoded
+        complete = not copy.has_body
+        connection.start(
+            self, head, origin.method, origin.stream.edge, complete=complete, chunked=copy.chunked
+        )
+        if complete:
+            return
+        if copy.body or copy.trailers is None:
+            connection.send_data(copy.body, copy.trailers is None)
+        if copy.trailers is not None:
+            connection.send_trailers(copy.trailers)
 
     def on_connect_failure(self, failure: Failure, transport: str) -> None:
         """The mirror cannot be reached: no copy."""
@@ -77,6 +91,10 @@ class Shadow:
         """Read, so that the connection can be used again."""
         if end:
             self._finish()
+
+    def on_response_trailers(self, trailers: Trailers) -> None:
+        """The end of it."""
+        self._finish()
 
     def on_interim(self, head: ResponseHead) -> None:
         """Nobody waits for it."""

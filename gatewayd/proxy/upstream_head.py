@@ -9,9 +9,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatewayd.http.h2.encoder import encode_all, encode_request, encoded_request
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.proxy.forwarding import client_pairs
-from gatewayd.proxy.plan import first_timeout_ms, request_head
+from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
@@ -20,17 +21,9 @@ if TYPE_CHECKING:
 def plain_head(exchange: Exchange) -> bytes:
     """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
-    block = exchange.parsed.block
     options = exchange.stream.edge.options
-    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection,
-        block.forwarded_for,
-        block.forwarded_proto or b"http",
-        options.trusted_proxies,
-        block.forwarded_certificate,
-    )
-    out = [block.prefix, plan.extra_lines]
-    for name, value in pairs:
+    out = [exchange.parsed.block.prefix, plan.extra_lines]
+    for name, value in _client_pairs(exchange):
         out += (name, b": ", value, b"\r\n")
     if options.request_id:
         out += (b"x-request-id: ", exchange.request_id)
@@ -43,6 +36,58 @@ def built_head(exchange: Exchange) -> bytes:
     return request_head(*built_parts(exchange)) + b"\r\n"
 
 
+def encoded_head(exchange: Exchange) -> bytes:
+    """The head of any request, for HTTP/2."""
+    plan = exchange.plan
+    parsed = exchange.parsed
+    if not plan.prepared or exchange.attempts > 1:
+        return encoded_parts(exchange, built_parts(exchange))
+    block = parsed.block
+    begun = block.encoded
+    if begun is None:
+        assert parsed.head is not None
+        begun = block.encoded = encoded_request(parsed.head, block)
+    extra, suffix = plan.encoded
+    client = exchange.connection
+    if plan.client_plain:
+        exchange.x_forwarded_for = client.appended
+        return b"".join((begun, extra, client.encoded, exchange.request_id, suffix))
+    pairs = _client_pairs(exchange)
+    if exchange.stream.edge.options.request_id:
+        pairs.append((b"x-request-id", exchange.request_id))
+    return b"".join((begun, extra, encode_all(pairs), suffix))
+
+
+def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pair]]) -> bytes:
+    """What :func:`built_parts` gave, for HTTP/2."""
+    method, target, authority, fields = parts
+    parsed = exchange.parsed
+    assert parsed.head is not None
+    fields = [pair for pair in fields if pair is not NOTHING_FOLLOWS]
+    return encode_request(
+        method,
+        parsed.head.scheme,
+        target,
+        authority,
+        fields,
+        protocol=exchange.plan.upgrade,
+        never=parsed.block.never_indexed,
+    )
+
+
+def _client_pairs(exchange: Exchange) -> list[Pair]:
+    """The fields about the client; what of them the exchange remembers is written down."""
+    block = exchange.parsed.block
+    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
+        exchange.connection,
+        block.forwarded_for,
+        block.forwarded_proto or b"http",
+        exchange.stream.edge.options.trusted_proxies,
+        block.forwarded_certificate,
+    )
+    return pairs
+
+
 def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     """Method, target, authority and fields of such a head."""
     plan = exchange.plan
@@ -51,14 +96,7 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     assert head is not None
     block = exchange.parsed.block
     options = exchange.stream.edge.options
-    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection,
-        block.forwarded_for,
-        block.forwarded_proto or b"http",
-        options.trusted_proxies,
-        block.forwarded_certificate,
-    )
-    fields = [*block.forward, *(plan.extra or ()), *pairs]
+    fields = [*block.forward, *(plan.extra or ()), *_client_pairs(exchange)]
     if options.x_forwarded_host:
         fields.append((b"x-forwarded-host", head.authority))
     if options.x_forwarded_port:

@@ -16,16 +16,20 @@ from gatewayd.http.dates import DateField
 from gatewayd.http.edge import Edge
 from gatewayd.http.h1 import head, response
 from gatewayd.http.h1.server import ServerConnection
+from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client
-from gatewayd.proxy.plan import Planner
+from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
+
+#: Of whichever version.
+Connection = ServerConnection | Http2Connection
 
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
@@ -74,18 +78,19 @@ class Port:
         """The chain is gone: requests are served as before, each the last one of its connection."""
         self.gone = True
         for connection in self._own():
-            connection.draining = True
+            connection.retire()
 
     def drain(self) -> None:
         """Close the connections that are idle; the others close after what they are doing."""
         for connection in self._own():
             connection.drain()
 
-    def _own(self) -> list[ServerConnection]:
+    def _own(self) -> list[Connection]:
         return [
             connection
             for connection in self.connections
-            if isinstance(connection, ServerConnection) and connection.port.chain_port is self
+            if isinstance(connection, (ServerConnection, Http2Connection))
+            and connection.port.chain_port is self
         ]
 
     @property
@@ -93,14 +98,14 @@ class Port:
         """Itself; see :class:`_AnnouncedPort`."""
         return self
 
-    def connected(self, connection: ServerConnection) -> None:
+    def connected(self, connection: Connection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
         if self.gone:  # its handshake took so long
-            connection.draining = True
+            connection.retire()
 
-    def describe(self, connection: ServerConnection) -> Client:
+    def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport = connection.transport
         local = self._local
@@ -112,7 +117,7 @@ class Port:
         tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
         return Client(transport.get_extra_info("peername"), local, options, tls)
 
-    def disconnected(self, connection: ServerConnection) -> None:
+    def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
 
@@ -142,14 +147,14 @@ class _AnnouncedPort:
         """The Gateway's own port number."""
         return self._port.number
 
-    def connected(self, connection: ServerConnection) -> None:
+    def connected(self, connection: Connection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
         if self._port.gone:
-            connection.draining = True
+            connection.retire()
 
-    def describe(self, connection: ServerConnection) -> Client:
+    def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
         return Client(
@@ -159,7 +164,7 @@ class _AnnouncedPort:
             transport.get_extra_info("tls"),
         )
 
-    def disconnected(self, connection: ServerConnection) -> None:
+    def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
 
@@ -170,7 +175,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     options: HttpOptions = chain.options
     plan = Planner(table, options).plan
 
-    def begin(stream: ServerConnection, request: ParsedRequest) -> None:
+    def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
@@ -179,7 +184,15 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
         else:
             Exchange(proxy, stream, request).begin()
 
-    return Edge(chain, options, head.parser_for(options), response.parser_for(options), begin, proxy.date)
+    def note(stream: Any, request: ParsedRequest) -> None:
+        failure = request.error
+        assert failure is not None
+        request.plan = Plan(failure)
+        Exchange(proxy, stream, request).on_request_aborted(failure.flag, failure.details)
+
+    return Edge(
+        chain, options, head.parser_for(options), response.parser_for(options), begin, note, proxy.date
+    )
 
 
 class Proxy:

@@ -16,7 +16,7 @@ from gatewayd.upstream.endpoint import Endpoint, Tally, address_key
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector
-from gatewayd.upstream.spec import DNS_ROUND_ROBIN, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec
+from gatewayd.upstream.spec import DNS_ROUND_ROBIN, HTTP2, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec
 
 
 class Cluster:
@@ -24,7 +24,7 @@ class Cluster:
 
     __slots__ = (
         "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "budget", "detector", "endpoints",
-        "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
+        "is_http2", "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -32,6 +32,8 @@ class Cluster:
         self._resolver = resolver
         self.spec = spec
         self.name = spec.name
+        #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
+        self.is_http2 = spec.protocol == HTTP2
         #: requests in progress
         self.active = 0
         self.total = 0

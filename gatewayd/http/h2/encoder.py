@@ -12,11 +12,15 @@ from typing import Final
 
 from gatewayd.http.h2.static_table import STATIC
 from gatewayd.http.headers import HOP_BY_HOP
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Pair, RequestHead
+from gatewayd.http.request import RequestBlock
+from gatewayd.http.response import ResponseHead
 
 #: Not to be kept in anybody's table: their values are guessed at a byte at a time (RFC 7541 7.1.3).
 _SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
 _NEVER: Final = 0x10
+#: A size update: the table is empty and stays so (RFC 7541 6.3).
+NO_TABLE: Final = b"\x20"
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 
 
@@ -122,4 +126,70 @@ def _new_line(line: bytes) -> bytes:
         if len(_LINES) >= _MAX_KNOWN:
             _LINES.clear()
         _LINES[line] = encoded
+    return encoded
+
+
+def encode_request(
+    method: bytes,
+    scheme: bytes,
+    target: bytes,
+    authority: bytes,
+    fields: Iterable[Pair],
+    *,
+    protocol: bytes = b"",
+    never: Set[bytes] = _NOBODY,
+) -> bytes:
+    """A request's head; ``protocol``: it asks for a tunnel by extended CONNECT (RFC 8441 4)."""
+    return _control_data(method, scheme, target, authority, protocol) + encode_all(
+        [pair for pair in fields if pair[0] not in _OF_CONNECTIONS], never
+    )
+
+
+def encoded_request(head: RequestHead, block: RequestBlock) -> bytes:
+    """What of a request's head does not depend on who sent it when."""
+    lines = block.forward_bytes.split(b"\r\n")
+    lines.pop()
+    return _control_data(head.method, head.scheme, head.target, head.authority, b"") + encode_lines(
+        lines, block.never_indexed
+    )
+
+
+def _control_data(method: bytes, scheme: bytes, target: bytes, authority: bytes, protocol: bytes) -> bytes:
+    pairs = [(b":method", method), (b":scheme", scheme), (b":authority", authority)]
+    if protocol:
+        pairs[0] = (b":method", b"CONNECT")
+        pairs.append((b":protocol", protocol))
+    # Paths differ from request to request: they are not remembered.
+    path = (b":path", target)
+    return encode_all(pairs) + (_INDEXED.get(path) or start(b":path") + string(target))
+
+
+#: Statuses whose answers have no body.
+NO_BODY_STATUSES: Final = frozenset({204, 304})
+_SERVICE_TIME: Final = start(b"x-envoy-upstream-service-time")
+_TIMES: Final = tuple(_SERVICE_TIME + string(b"%d" % ms) for ms in range(1000))
+_DATE: Final = start(b"date")
+_last_date = (b"", b"")
+
+
+def encoded_head(head: ResponseHead) -> bytes:
+    """An upstream's response as it goes downstream, but for the service time and a missing date; kept in the head."""
+    # What is behind the last CRLF is nothing, or the name of the service time.
+    lines = head.relay.split(b"\r\n")[1:-1]
+    head.encoded = encode((b":status", b"%d" % head.status)) + encode_lines(lines, head.never_indexed)
+    return head.encoded
+
+
+def encoded_time(ms: int) -> bytes:
+    """``x-envoy-upstream-service-time``."""
+    return _TIMES[ms] if ms < 1000 else _SERVICE_TIME + string(b"%d" % ms)
+
+
+def encoded_date(line: bytes) -> bytes:
+    """The ``date`` field whose line (with CRLF) is ``line``; made once a second."""
+    global _last_date
+    known, encoded = _last_date
+    if known != line:
+        encoded = _DATE + string(line[6:-2])
+        _last_date = (line, encoded)
     return encoded

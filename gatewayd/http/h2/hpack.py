@@ -30,8 +30,9 @@ _BROKEN: Final = -1
 # ``Decoder.excess``
 TOO_LARGE: Final = 1
 TOO_MANY: Final = 2
-#: So many times the number of fields allowed, and decoding stops.
+#: So many times the number of fields allowed, and decoding stops, with this error.
 _FAR_BEYOND: Final = 10
+FLOODED: Final = "far too many fields"
 #: The longest entry of the static table.
 _LONGEST_STATIC: Final = max(len(name) + len(value) for name, value in STATIC)
 
@@ -142,7 +143,7 @@ class Decoder:
                     self._never.add(name)
             count -= 1
             if count < 0:
-                return self._fail("far too many fields")
+                return self._fail(FLOODED)
         if len(pairs) > self.max_fields:
             self.excess = TOO_MANY
         elif (
