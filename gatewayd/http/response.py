@@ -68,6 +68,15 @@ class ResponseHead:
         #: how many bytes at the end of ``relay`` are ours
         self.tail_bytes = 0
 
+    @classmethod
+    def granting(cls, head: ResponseHead, upgrade: bytes) -> ResponseHead:
+        """A head that says by ``upgrade`` what ``head``, an answer to extended CONNECT, says by its status."""
+        granted = ResponseHead()
+        granted.status = 101
+        granted.upgrade = upgrade
+        granted._pairs = head.pairs
+        return granted
+
     @property
     def pairs(self) -> list[Pair]:
         """The fields for downstream, hop-by-hop ones and an overwritten ``server`` left out; not to be changed."""

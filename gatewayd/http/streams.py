@@ -178,3 +178,13 @@ class ClientOwner(Protocol):
 
     def gone(self, connection: Any) -> None:
         """The connection is closed or must not be used again."""
+
+
+class SharedOwner(ClientOwner, Protocol):
+    """What a client codec whose connections carry several exchanges tells its pool; ``released``: one is over."""
+
+    def ready(self, connection: Any) -> None:
+        """There may be room for more now."""
+
+    def refusing(self, connection: Any) -> None:
+        """It takes no new exchanges; those under way go on."""

@@ -11,13 +11,12 @@ from time import monotonic
 from typing import Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
-from gatewayd.upstream.keyed_pools import NO_IDLE, KeyedPools, needs_keys
-from gatewayd.upstream.limited_pool import make_pool
+from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
 from gatewayd.upstream.limits import Budget
+from gatewayd.upstream.make_pool import AnyPool, ClientsChoice, make_pool
 from gatewayd.upstream.outlier import HostHealth
-from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.pool import NO_IDLE
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 
@@ -92,7 +91,7 @@ class Endpoint:
         #: no longer in the cluster: connections close when they come back
         self.removed = False
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
-        self.pools: Pool | KeyedPools
+        self.pools: AnyPool | ClientsChoice | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
         #: connections that any request may use, the one used last at the right; empty where a request has to
         #: say more of itself, or to be counted (``wait`` then finds its connection)
@@ -120,7 +119,7 @@ class Endpoint:
             self.tally.failed += 1
         return result
 
-    def gone(self, connection: ClientConnection) -> None:
+    def gone(self, connection: Any) -> None:
         """A connection is closed, or will be; may be told more than once."""
         connection.owner.gone(connection)
 
@@ -135,7 +134,7 @@ class Endpoint:
         return self.pools.connecting
 
     @property
-    def connections(self) -> set[ClientConnection]:
+    def connections(self) -> set[Any]:
         """All open HTTP connections."""
         return self.pools.connections
 

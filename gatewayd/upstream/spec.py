@@ -102,4 +102,6 @@ class ClusterSpec:
     #: the holder of what ``tls_spec`` asks for (:class:`gatewayd.tls.store.ClientTls`): ``context``, or None and
     #: why in ``problem``
     tls: Any = None
+    #: the same for the HTTP/2 connections of a cluster that has both kinds, which offer another ALPN; None: ``tls``
+    tls_http2: Any = None
     metadata: dict[str, str] = field(default_factory=dict, compare=False)

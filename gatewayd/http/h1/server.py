@@ -19,6 +19,7 @@ from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
 from gatewayd.http.response import ResponseHead, status_line
+from gatewayd.http.websocket import with_accept
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
@@ -418,6 +419,7 @@ class ServerConnection(asyncio.Protocol):
 
     def start_tunnel(self, upgrade: bytes, pairs: list[Pair], data: bytes) -> None:
         """Answer an upgrade and let bytes through from here on."""
+        pairs = with_accept(self.exchange.request.fields, upgrade, pairs)
         self.send_interim(101, [*pairs, (b"connection", b"Upgrade"), (b"upgrade", upgrade)])
         self.state = TUNNEL
         early, self._buffer = self._buffer, b""

@@ -129,7 +129,7 @@ class Control(Sender):
             if self.expects(RST_STREAM, None, stream_id):
                 self.count(floods.CLOSED_STREAMS)
             return
-        stream.close()
+        stream.shut()
         stream.on_reset(int.from_bytes(payload, "big"))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -259,7 +259,7 @@ class Control(Sender):
         self.linger()
         details = details or "codec_error:" + words.replace(" ", "_")
         for stream in list(self.streams.values()):
-            stream.close()
+            stream.shut()
             self.on_failed(stream, details)
 
     def linger(self) -> None:

@@ -8,9 +8,7 @@ to it but the end of the connection, as in Envoy (semantics 14.5.2).
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from itertools import islice
-from os import urandom
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -33,6 +31,7 @@ from gatewayd.http.request_fields import (
     kind_of,
     special_fields,
 )
+from gatewayd.http.websocket import WEBSOCKET, new_key
 
 #: Beside the kinds of :mod:`gatewayd.http.request_fields`.
 _COOKIE: Final = 100
@@ -193,7 +192,7 @@ class RequestReader:
         if protocol is not None:
             if not self.extended_connect:
                 return errors.H2_FIELD
-            if method != b"CONNECT" or protocol != b"websocket":
+            if method != b"CONNECT" or protocol != WEBSOCKET:
                 return errors.H2_MESSAGE
         elif method == b"CONNECT":
             return (
@@ -250,7 +249,7 @@ def _as_upgrade(request: ParsedRequest, protocol: bytes) -> None:
     block.upgrade = protocol
     block.chunked = False
     lines = block.forward_bytes.removesuffix(b"transfer-encoding: chunked\r\n")
-    block.forward_bytes = b"%bsec-websocket-key: %b\r\n" % (lines, b64encode(urandom(16)))
+    block.forward_bytes = b"%bsec-websocket-key: %b\r\n" % (lines, new_key())
 
 
 _READERS: dict[HttpOptions, RequestReader] = {}

@@ -19,7 +19,6 @@ from gatewayd.http.h2.connection import Connection
 from gatewayd.http.h2.control import LINGERING, STARTING
 from gatewayd.http.h2.frames import HEADERS, MAX_STREAM_ID
 from gatewayd.http.h2.hpack import FLOODED, TOO_LARGE
-from gatewayd.http.h2.requests import reader_for
 from gatewayd.http.h2.responses import read_trailers
 from gatewayd.http.h2.server_stream import ServerStream
 from gatewayd.http.h2.stream import Stream
@@ -87,7 +86,7 @@ class ServerConnection(Connection):
         self.phase = LINGERING
         self.port.disconnected(self)
         for stream in list(self.streams.values()):
-            stream.close()
+            stream.shut()
             stream.abandon("DC", "downstream_remote_disconnect")
 
     # --- requests
@@ -124,8 +123,7 @@ class ServerConnection(Connection):
             return None
         decoder = self.decoder
         assert self._edge is not None
-        reader = reader_for(self._edge.options)
-        request = reader.read(pairs, end=end, never=decoder.never_indexed())
+        request = self._edge.request_fields.read(pairs, end=end, never=decoder.never_indexed())
         failure = request.error
         if failure is not None and not failure.status:
             self.last_stream = stream_id

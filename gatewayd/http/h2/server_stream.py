@@ -146,9 +146,10 @@ class ServerStream(Stream):
         if self.exchange is not None:
             self.exchange.on_downstream_paused(slow)
 
-    def on_half_closed(self) -> None:
-        """The answer is complete and the request is not: the rest of it is not wanted (RFC 9113 8.1)."""
+    def on_sent(self) -> None:
+        """The answer is complete; if the request is not, the rest of it is not wanted (RFC 9113 8.1)."""
         if self._tunnel != _TUNNEL:
+            self.exchange = None
             self.reset(frames.NO_ERROR)
 
     # --- from the exchange
@@ -241,7 +242,7 @@ class ServerStream(Stream):
         """End it if it is one."""
         if self._tunnel == _TUNNEL:
             self.reset(frames.CANCEL)
-            self.abandon("", "")
+            self.abandon("DC", "")
 
     # --- time
 

@@ -73,8 +73,8 @@ class Stream:
         """The body is not as long as its content-length says: the stream is to be reset."""
         raise NotImplementedError
 
-    def on_half_closed(self) -> None:
-        """We have sent everything, the peer has not."""
+    def on_sent(self) -> None:
+        """We have sent everything."""
 
     # --- receiving
 
@@ -97,7 +97,7 @@ class Stream:
         if self.state == OPEN:
             self.state = HALF_REMOTE
         else:
-            self.close()
+            self.shut()
 
     def is_beyond_window(self, length: int) -> bool:
         """Account ``length`` received bytes; whether the peer had no right to send them."""
@@ -228,9 +228,9 @@ class Stream:
         self._ending = True
         if self.state == OPEN:
             self.state = HALF_LOCAL
-            self.on_half_closed()
         else:
-            self.close()
+            self.shut()
+        self.on_sent()
 
     # --- the end
 
@@ -238,9 +238,9 @@ class Stream:
         """End the stream before its end."""
         if self.state != CLOSED:
             self.connection.put(frames.rst_stream(self.id, code))
-            self.close()
+            self.shut()
 
-    def close(self) -> None:
+    def shut(self) -> None:
         """It is over, and its place free."""
         if self.state == CLOSED:
             return
