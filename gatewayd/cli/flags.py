@@ -98,6 +98,20 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}; $CREDENTIALS_DIRECTORY is searched as well. "
         f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
     ),
+    _flag(
+        "--extended-connect/--no-extended-connect",
+        default=False,
+        show_default=True,
+        help="Let HTTP/2 clients open WebSockets (RFC 8441), which Istio does not offer.",
+    ),
+    _flag(
+        "--misdirected",
+        type=click.Choice(["404", "421"]),
+        default="404",
+        show_default=True,
+        help="Answer to a host that the TLS server of the connection does not serve; 421 makes HTTP/2 clients "
+        "ask again on a connection of its own.",
+    ),
     _flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields."),
 )
 
@@ -202,6 +216,8 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
         mesh_config=flags["mesh_config"],
+        extended_connect=flags["extended_connect"],
+        misdirected=int(flags["misdirected"]),
         without_effect=tuple(
             sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None
         ),

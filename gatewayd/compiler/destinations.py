@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gatewayd.compiler.cluster_policy import apply_policy
+from gatewayd.compiler.cluster_policy import apply_policy, upstream_protocol
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.endpoints import has_labels, is_ip
 from gatewayd.compiler.findings import Reporter
@@ -31,7 +31,7 @@ from gatewayd.compiler.problems import (
     unknown_subset,
     unlabelled,
 )
-from gatewayd.compiler.protocols import HTTP2_UPSTREAM
+from gatewayd.compiler.protocols import UNSUPPORTED
 from gatewayd.compiler.services import Registry, Service
 from gatewayd.compiler.upstream_tls import BYTES, REQUESTS, TLS, UpstreamTlsCompiler
 from gatewayd.policies.hash_policy import HashPolicy
@@ -96,12 +96,8 @@ class _Wanted:
     #: the route named the port
     explicit: bool = True
 
-    def cluster(
-        self, discovery: str, endpoints: tuple[EndpointSpec, ...], protocol: str = "http/1.1"
-    ) -> ClusterSpec:
-        return ClusterSpec(
-            self.name, self.host, self.port, self.subset, discovery, endpoints, protocol=protocol
-        )
+    def cluster(self, discovery: str, endpoints: tuple[EndpointSpec, ...]) -> ClusterSpec:
+        return ClusterSpec(self.name, self.host, self.port, self.subset, discovery, endpoints)
 
 
 class Clusters:
@@ -125,7 +121,6 @@ class Clusters:
         self._tls = tls
         self._report = report
         self._targets: dict[tuple[str, str, int, str, int], Target] = {}
-        self._noted: set[str] = set()
         #: set by who wants to know what was asked for, and what the answers were
         self.asked: list[Asked] | None = None
         #: by name, in the order in which routes asked
@@ -157,8 +152,6 @@ class Clusters:
             where = (asked.resource, asked.path)
             message = of_connections(problem.message) if asked.raw else problem.message
             self._report.say(problem.level, problem.code, message, *where, problem.help)
-        if not asked.raw:
-            self._note_http2(target)
         return target
 
     def hashing(self, destination: Destination, namespace: str, listener_port: int) -> HashPolicy | None:
@@ -259,26 +252,8 @@ class Clusters:
                 endpoints = tuple(e for e in endpoints if has_labels(subset.labels, dict(e.labels)))
             if not endpoints and discovery != DYNAMIC_DNS:
                 problem = no_endpoints(service, port, subset)
-        declared = service.ports.get(port) if service is not None else None
-        protocol = "h2" if declared is not None and declared.protocol in HTTP2_UPSTREAM else "http/1.1"
-        spec = wanted.cluster(discovery, endpoints, protocol)
+        spec = wanted.cluster(discovery, endpoints)
         return self._with_policy(spec, rule, subset, service, wanted.carries), problem
-
-    def _note_http2(self, target: Target) -> None:
-        """Requests to an HTTP/2 upstream; bytes that go there are what they are."""
-        spec = self.specs.get(target.name)
-        if spec is None or spec.protocol != "h2" or spec.name in self._noted:
-            return
-        self._noted.add(spec.name)
-        service = self._registry.find(target.host)
-        assert service is not None  # it has the protocol
-        self._report.say(
-            "warning",
-            "GWD0104",
-            f"port {spec.port} of {spec.host} is {service.ports[spec.port].protocol}: requests to it are sent as "
-            "HTTP/1.1, HTTP/2 towards upstreams is not served yet",
-            service.resource,
-        )
 
     def _undeclared(self, wanted: _Wanted, address: str) -> _Found:
         host, port = wanted.host, wanted.port
@@ -339,11 +314,17 @@ class Clusters:
                 rule.resources[0] if rule is not None else None,
             )
         made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+        if carries == REQUESTS:
+            declared = service.ports.get(spec.port) if service is not None else None
+            protocol = upstream_protocol(
+                declared.protocol if declared is not None else UNSUPPORTED, policy, mesh.h2_upgrade_policy
+            )
+            made = replace(made, protocol=protocol)
         resource = service.resource if service is not None else None
         setting, forced = locality_setting(policy.load_balancer, resource, mesh)
         made = by_locality(made, setting, self._here, failover=forced or made.outlier is not None)
         tls = self._tls.of(made, policy.tls, rule, service, carries)
-        return replace(made, tls_spec=tls.spec, tls=tls.holder)
+        return replace(made, tls_spec=tls.spec, tls=tls.holder, tls_http2=tls.http2_holder)
 
 
 def _key(destination: Destination, namespace: str, listener_port: int) -> tuple[str, str, int, str, int]:

@@ -39,4 +39,8 @@ class CompileOptions:
     #: the folder of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``): ``cert-chain.pem``,
     #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
     workload_certificates: str = "/etc/certs"
+    #: HTTP/2 clients may open WebSockets (RFC 8441)
+    extended_connect: bool = False
+    #: 421, not 404, for a host that the server whose certificate the client has does not serve
+    misdirected_request: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)

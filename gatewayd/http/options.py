@@ -34,4 +34,6 @@ class HttpOptions:
     scheme: bytes = b"http"
     #: whether HTTP/2 clients may open WebSockets (RFC 8441); Istio does not offer it (semantics 14.6.3)
     extended_connect: bool = False
+    #: 421 instead of 404 for a host that the TLS server of the connection does not serve (semantics 2.5.6)
+    misdirected_request: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)

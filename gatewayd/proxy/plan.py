@@ -7,6 +7,7 @@ die with the listener's spec.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gatewayd import errors
@@ -73,11 +74,13 @@ class Plan:
 class Planner:
     """Makes the plans of a listener under one configuration."""
 
-    __slots__ = ("_options", "_plans", "_table")
+    __slots__ = ("_options", "_plans", "_server_names", "_table")
 
-    def __init__(self, table: RouteTable, options: HttpOptions) -> None:
+    def __init__(self, table: RouteTable, options: HttpOptions, server_names: Sequence[str] = ()) -> None:
+        """``server_names``: whom the TLS server of the connections serves, lower case; none: everybody."""
         self._table = table
         self._options = options
+        self._server_names = [name.encode() for name in server_names] if options.misdirected_request else []
         #: of the routes met so far, for requests that need nothing of their own
         self._plans: dict[Route, Plan] = {}
 
@@ -88,7 +91,7 @@ class Planner:
             return Plan(request.error)
         _, route = self._table.lookup(head)
         if route is None:
-            return Plan(errors.NO_ROUTE)
+            return Plan(errors.MISDIRECTED if self._is_misdirected(head.authority) else errors.NO_ROUTE)
         options = self._options
         block = request.block
         if (
@@ -110,6 +113,15 @@ class Planner:
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
         return plan
+
+    def _is_misdirected(self, authority: bytes) -> bool:
+        """Whether the host is none of those whose certificate the client was shown (semantics 2.5.6)."""
+        host = authority if authority[-1:] == b"]" else authority.partition(b":")[0]
+        host = host.lower().removesuffix(b".")
+        names = self._server_names
+        return bool(names) and not any(
+            host.endswith(name[1:]) if name[:1] == b"*" else host == name for name in names
+        )
 
 
 def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Plan:

@@ -173,7 +173,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    plan = Planner(table, options).plan
+    plan = Planner(table, options, chain.server_names).plan
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:

@@ -36,6 +36,8 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
@@ -57,7 +59,7 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|forwardClientCertDetails|proxyProtocol>",
     "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
-    "MeshConfig.<connectTimeout|rootNamespace>",
+    "MeshConfig.<connectTimeout|rootNamespace|h2UpgradePolicy>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
     "MeshConfig.defaultHttpRetryPolicy",
     "MeshConfig.localityLbSetting",
@@ -65,6 +67,8 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
@@ -75,7 +79,6 @@ HONOURED: tuple[str, ...] = (
 _NO_IDENTITIES = (
     "it is the identity of a workload inside a mesh; subjectAltNames say whose certificate is accepted"
 )
-_HTTP1 = "upstreams are spoken to in HTTP/1.1 only, until HTTP/2 is there"
 _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
 _NO_INTERVAL = "the budget is that of the requests in progress; requests of a past interval do not count yet"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
@@ -108,8 +111,6 @@ NOT_YET: dict[str, str] = {
     ".backendUtilization": ("load reports of backends are not read yet"),
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
     "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
@@ -122,6 +123,4 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
 }

@@ -34,6 +34,10 @@ class RunOptions:
     #: folders of credentials by name, in the order in which they are searched
     secrets: tuple[str, ...] = DEFAULT_SECRETS
     mesh_config: str | None = None
+    #: HTTP/2 clients may open WebSockets
+    extended_connect: bool = False
+    #: of the answer to a host that the connection's TLS server does not serve: 404, or 421
+    misdirected: int = 404
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
     #: None: no metrics, and nothing is counted
