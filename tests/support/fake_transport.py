@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -44,6 +45,10 @@ class FakeTransport:
             if self.buffered > self.HIGH and not self._write_paused:
                 self._write_paused = True
                 self.protocol.pause_writing()
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """Take bytes in pieces."""
+        self.write(b"".join(pieces))
 
     def write_eof(self) -> None:
         """End our side."""

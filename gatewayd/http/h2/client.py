@@ -71,8 +71,7 @@ class ClientConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who we are; requests may follow at once."""
-        self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
+        self.attach(transport)
         address = transport.get_extra_info("sockname")
         if isinstance(address, tuple):
             self.local_address = ("%s:%d" if ":" not in address[0] else "[%s]:%d") % address[:2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd import errors
@@ -77,7 +76,7 @@ class ClientStream(Stream):
             if connection.phase != STARTING and not connection.takes_connect:
                 # It would be malformed to such an upstream (RFC 8441 3).
                 self.shut()
-                get_running_loop().call_soon(self._refuse)
+                connection.soon(self._refuse)
                 return
         connection.put_block(self.id, head, END_STREAM if complete else 0)
         if complete:
@@ -189,6 +188,10 @@ class ClientStream(Stream):
     def on_mismatch(self) -> None:
         """The body is not as long as the upstream said."""
         self.break_off(frames.PROTOCOL_ERROR, errors.UPSTREAM_PROTOCOL)
+
+    def on_window_exceeded(self) -> None:
+        """As with Envoy it reads as a reset."""
+        self.break_off(frames.FLOW_CONTROL_ERROR, errors.UPSTREAM_RESET)
 
     def on_reset(self, code: int) -> None:
         """The upstream ended the stream."""

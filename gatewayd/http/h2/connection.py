@@ -239,11 +239,11 @@ class Connection(Control, asyncio.Protocol):
         if self._uncredited > self.connection_window:
             self.fail(frames.FLOW_CONTROL_ERROR, "connection window exceeded")
             return True
-        if stream.is_beyond_window(length):
-            self.fail(frames.FLOW_CONTROL_ERROR, "stream window exceeded")
-            return True
         if self.credits_at_once:
             self.credit(length)
+        if stream.is_beyond_window(length):
+            stream.on_window_exceeded()
+            return True
         return False
 
     def credit(self, length: int) -> None:

@@ -267,6 +267,7 @@ class Control(Sender):
         self.phase = LINGERING
         self._since = monotonic()
         self.flush()
+        self.ended = True
         transport = self.transport
         if not transport.is_closing() and transport.can_write_eof():
             transport.write_eof()

@@ -35,12 +35,14 @@ class Sender:
     """The sending half of a connection."""
 
     __slots__ = (
-        "_out_bytes", "_ready", "busy", "congested", "data_frames", "out", "peer_frame_bytes", "peer_window",
-        "progress", "queued", "queued_limit", "send_window", "streams", "table_shrunk", "transport", "write",
+        "_out_bytes", "_ready", "busy", "congested", "data_frames", "ended", "out", "peer_frame_bytes", "peer_window",
+        "progress", "queued", "queued_limit", "send_window", "soon", "streams", "table_shrunk", "transport", "write",
         "write_paused",
     )  # fmt: skip
 
     def __init__(self, queued_limit: int) -> None:
+        #: calls a function in the next turn of the loop; set with the transport, unless somebody has
+        self.soon: Any = None
         self.transport: Any = None
         self.write: Any = None
         #: frames to be written, in pieces
@@ -48,6 +50,8 @@ class Sender:
         self._out_bytes = 0  # of DATA among them
         #: somebody will call ``flush`` anyway
         self.busy = False
+        #: our side is at its end: what is put into ``out`` goes nowhere
+        self.ended = False
         #: the transport takes no more for now
         self.write_paused = False
         self.send_window = DEFAULT_WINDOW
@@ -68,6 +72,13 @@ class Sender:
         #: grows with whatever arrives or leaves; idle timeouts look at it
         self.progress = 0
 
+    def attach(self, transport: Any) -> None:
+        """Write to ``transport`` from now on."""
+        self.transport = transport
+        self.write = transport.write
+        if self.soon is None:
+            self.soon = get_running_loop().call_soon
+
     def touch(self) -> None:
         """Frames were put into ``out``: now if there is one stream only, else with those of its siblings."""
         if self.busy:
@@ -76,7 +87,7 @@ class Sender:
             self.flush()
         else:
             self.busy = True
-            get_running_loop().call_soon(self._flush_later)
+            self.soon(self._flush_later)
 
     def _flush_later(self) -> None:
         self.busy = False
@@ -91,7 +102,7 @@ class Sender:
         self.out = []
         much = self._out_bytes >= _FLUSH_BYTES
         self._out_bytes = 0
-        if self.transport.is_closing():
+        if self.ended or self.transport.is_closing():
             return
         if much:
             self.transport.writelines(out)
@@ -151,6 +162,8 @@ class Sender:
             self.congested = True
             for other in list(self.streams.values()):
                 other.set_slow(True)
+        if self.out and not self.busy:  # what came before it, the head of an answer
+            self.touch()
 
     def pump(self) -> None:
         """Send what is queued, stream by stream, as far as the windows go."""

@@ -68,8 +68,7 @@ class ServerConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the port and say who we are."""
-        self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
+        self.attach(transport)
         settings = {frames.MAX_CONCURRENT_STREAMS: self._max_streams}
         if self.port.edge.options.extended_connect:
             settings[frames.ENABLE_CONNECT_PROTOCOL] = 1

@@ -135,6 +135,10 @@ class ServerStream(Stream):
         self.abandon("DPE", "http2.remote_reset")
         connection.count(floods.RESETS)
 
+    def on_window_exceeded(self) -> None:
+        """It would be done again and again."""
+        self.connection.fail(frames.FLOW_CONTROL_ERROR, "stream window exceeded")
+
     def abandon(self, flag: str, details: str) -> None:
         """The exchange ends without more of an answer; the stream is closed."""
         exchange, self.exchange = self.exchange, None

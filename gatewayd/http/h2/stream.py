@@ -61,16 +61,16 @@ class Stream:
         """Bytes of the body."""
         raise NotImplementedError
 
-    def on_trailers(self, trailers: Trailers) -> None:
-        """Trailers, and with them the end."""
-        raise NotImplementedError
-
     def on_reset(self, code: int) -> None:
         """The peer ended the stream before its end; it is closed."""
         raise NotImplementedError
 
     def on_mismatch(self) -> None:
         """The body is not as long as its content-length says: the stream is to be reset."""
+        raise NotImplementedError
+
+    def on_window_exceeded(self) -> None:
+        """The peer sent more than we allowed on this stream."""
         raise NotImplementedError
 
     def on_sent(self) -> None:
