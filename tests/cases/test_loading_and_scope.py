@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cases.golden import listener_ports, numbered, place_flags, request_bytes
+from tests.cases.calls import numbered, request_bytes
+from tests.cases.golden import listener_ports, place_flags
 from tests.cases.loading import Call, Case, CaseFileError, expand, load_cases
 from tests.cases.port_plan import PortPlan
 from tests.cases.scope import Scope, ScopeError
