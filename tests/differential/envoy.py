@@ -247,6 +247,7 @@ def _bootstrap(
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": "0s",
         "proxy_100_continue": True,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {
             "validate_clusters": False,
             "virtual_hosts": [
