@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.support.h1_text import Head, Headers
-from tests.support.h2_link import Link, Message
+from tests.support.h2_link import Link
+from tests.support.h2_message import Message
 from tests.support.raw_client import TCP_IDLE_S, UNREAD_S, Outcome, Response, connect
 from tests.support.recorder import tls_facts
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from hpack import Decoder, Encoder
@@ -27,72 +26,16 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from tests.support.h1_text import Body, Headers
+from tests.support.h1_text import Headers
+from tests.support.h2_message import GoAway, Message, code_name, code_number
 from tests.support.wire import Wire
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW: Final = 65_535
 DEFAULT_FRAME: Final = 16_384
-#: RFC 9113 7, in the order of the codes.
-CODES: Final = (
-    *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT"),
-    *("STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR"),
-    *("CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"),
-)
 TABLE_SIZE, PUSH, STREAMS, WINDOW, FRAME_SIZE, HEADER_LIST, CONNECT_PROTOCOL = 1, 2, 3, 4, 5, 6, 8
 _HEADER_LIST_BYTES: Final = 4 << 20  # what the decoder takes: far above every limit that is tested
 _HEAD: Final = 9
-
-
-def code_name(code: int) -> str:
-    """Name of an error code, or the number as text."""
-    return CODES[code] if code < len(CODES) else str(code)
-
-
-def code_number(name: str) -> int:
-    """Error code of a name. ValueError for an unknown one."""
-    return CODES.index(name)
-
-
-@dataclass
-class GoAway:
-    """A GOAWAY of the peer."""
-
-    last_stream: int
-    code: str
-    debug: bytes = b""
-
-
-@dataclass
-class Message:
-    """What came on one stream. ``fields`` is the final head, pseudo-header fields and all, as sent.
-
-    complete: END_STREAM came. reset: the code of the peer's RST_STREAM. cut: the connection ended before.
-    """
-
-    stream: int
-    send_window: int
-    receive_window: int
-    fields: Headers = field(default_factory=list)
-    interim: list[Headers] = field(default_factory=list)
-    content: Body = field(default_factory=Body)
-    complete: bool = False
-    reset: str | None = None
-    cut: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
-        return self.complete or self.reset is not None or self.cut
-
-    def pseudo(self, name: str) -> str | None:
-        """Value of a pseudo-header field such as ``:path``; None when it was not sent."""
-        return next((value for key, value in self.fields if key == name), None)
-
-    @property
-    def plain(self) -> Headers:
-        """The fields without pseudo-header fields."""
-        return [(name, value) for name, value in self.fields if not name.startswith(":")]
 
 
 class Link:
@@ -114,6 +57,7 @@ class Link:
         self.client = client
         self.settings = dict(settings or {})
         self.messages: dict[int, Message] = {}
+        self.active: set[int] = set()  # streams neither reset nor ended on both sides
         self.peer_settings: dict[int, int] = {}
         self.violations: list[str] = []
         self.goaways: list[GoAway] = []
@@ -159,6 +103,7 @@ class Link:
         frames += [ContinuationFrame(stream, piece) for piece in pieces[1:]]
         if end:
             frames[0].flags.add("END_STREAM")
+            self._ended(self.messages[stream])
         frames[-1].flags.add("END_HEADERS")
         self.write(b"".join(frame.serialize() for frame in frames))
 
@@ -183,6 +128,8 @@ class Link:
                 if not await self.wire.send(frame.serialize()):
                     return False
             if last:
+                if end:
+                    self._ended(message)
                 return True
             await self.until(
                 lambda: min(message.send_window, self._send_window) > 0 or message.reset is not None
@@ -190,6 +137,7 @@ class Link:
 
     def send_reset(self, stream: int, code: str) -> None:
         """RST_STREAM."""
+        self.active.discard(stream)
         self.write(RstStreamFrame(stream, error_code=code_number(code)).serialize())
 
     def send_goaway(self, last_stream: int, code: str = "NO_ERROR") -> None:
@@ -299,6 +247,8 @@ class Link:
             if self._on_head is not None:
                 self._on_head(message)
         message.complete |= ends
+        if message.answered and message.complete:
+            self.active.discard(message.stream)
 
     def _on_data(self, frame: DataFrame) -> None:
         size = frame.flow_controlled_length
@@ -312,6 +262,8 @@ class Link:
             self.violations.append(f"DATA on stream {frame.stream_id} beyond the window")
         message.content.data += frame.data
         message.complete = "END_STREAM" in frame.flags
+        if message.answered and message.complete:
+            self.active.discard(message.stream)
         if self.reading and size:
             self.give_window(size, *(() if message.complete else (frame.stream_id,)))
 
@@ -321,6 +273,7 @@ class Link:
             self.violations.append(f"a reset of stream {frame.stream_id}, which was never opened")
         elif not message.over:
             message.reset = code_name(frame.error_code)
+            self.active.discard(frame.stream_id)
 
     def _on_settings(self, frame: SettingsFrame) -> None:
         if "ACK" in frame.flags:
@@ -360,7 +313,17 @@ class Link:
             max(self.settings.get(WINDOW, DEFAULT_WINDOW), 0 if self.acknowledged else DEFAULT_WINDOW),
         )
         self.messages[stream] = message
+        self.active.add(stream)
+        limit = self.settings.get(STREAMS)
+        if not self.client and self.acknowledged and limit is not None and len(self.active) > limit:
+            self.violations.append(f"stream {stream} is one more than {limit} at once")
         return message
+
+    def _ended(self, message: Message) -> None:
+        """We have ended our side."""
+        message.answered = True
+        if message.over:
+            self.active.discard(message.stream)
 
     def _news(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -383,8 +346,3 @@ _HANDLERS: dict[type[Frame], Callable[..., None]] = {
 
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1")
-
-
-def lower(fields: Sequence[tuple[str, str]]) -> Headers:
-    """Fields with their names as HTTP/2 wants them."""
-    return [(name.lower(), value) for name, value in fields]

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from tests.support.behaviour import MID_BODY_BYTES, Behaviour, to_bytes
 from tests.support.h1_text import Headers
-from tests.support.h2_link import CONNECT_PROTOCOL, PREFACE, STREAMS, Link, Message, lower
+from tests.support.h2_link import CONNECT_PROTOCOL, PREFACE, STREAMS, Link
+from tests.support.h2_message import Message, lower
 from tests.support.recorder import Recorder, Seen, tls_facts
 from tests.support.wire import Wire
 

@@ -158,6 +158,17 @@ async def test_a_body_waits_for_windows_and_large_heads_take_several_frames() ->
     assert not alpha.errors
 
 
+async def test_more_streams_than_allowed_are_told() -> None:
+    async with H2Recorder("alpha", greeting={STREAMS: 2}) as alpha:
+        alpha.play([{"hang": True}, {}])
+        client = H2Client(alpha.port, timeout_s=0.2)
+        async with client.connection() as link:
+            await link.until(lambda: link.acknowledged)
+            await asyncio.gather(*(client.exchange(link, H2Request(f"/{number}")) for number in range(3)))
+            assert alpha.links[0].violations == ["stream 5 is one more than 2 at once"]
+            assert alpha.links[0].active == {1}
+
+
 async def test_an_extended_connect_becomes_an_echoing_tunnel() -> None:
     async with H2Recorder("alpha") as alpha:
         alpha.play({"upgrade": True})
