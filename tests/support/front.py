@@ -21,7 +21,11 @@ ENVOY: Final = os.environ.get("TESTED_PROXY") == "envoy"
 def front(documents: str, folder: Path, listen: int = 80) -> GatewayProcess | EnvoyGateway:
     """A proxy that serves ``documents`` on the Gateway port ``listen``; use it as GatewayProcess."""
     if ENVOY:
-        return EnvoyGateway(document for document in yaml.safe_load_all(documents) if document)
+        return EnvoyGateway(
+            [document for document in yaml.safe_load_all(documents) if document],
+            # It waits for the client to close first, which many of these do not.
+            manager={"delayed_close_timeout": "0.02s"},
+        )
     (folder / "front.yaml").write_text(documents)
     return GatewayProcess([folder / "front.yaml"], listen=[listen])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -67,8 +66,3 @@ class Message:
     def plain(self) -> Headers:
         """The fields without pseudo-header fields."""
         return [(name, value) for name, value in self.fields if not name.startswith(":")]
-
-
-def lower(fields: Sequence[tuple[str, str]]) -> Headers:
-    """Fields with their names as HTTP/2 wants them."""
-    return [(name.lower(), value) for name, value in fields]

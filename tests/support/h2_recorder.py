@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from tests.support.behaviour import MID_BODY_BYTES, Behaviour, to_bytes
 from tests.support.h1_text import Headers
 from tests.support.h2_link import CONNECT_PROTOCOL, PREFACE, STREAMS, Link
-from tests.support.h2_message import Message, lower
+from tests.support.h2_message import Message
 from tests.support.recorder import Recorder, Seen, tls_facts
 from tests.support.wire import Wire
 
@@ -121,9 +121,12 @@ async def has_preface(wire: Wire) -> bool:
 
 
 def _head(behaviour: Behaviour) -> Headers:
-    """The head of an answer. No content-length: the recordings were made with upstreams that sent none."""
-    own = lower(behaviour.headers)
-    fields = [(":status", str(behaviour.status))]
+    """The head of an answer, its fields as they are given; status 0 leaves ``:status`` out.
+
+    No content-length: the recordings were made with upstreams that sent none.
+    """
+    fields = [(":status", str(behaviour.status))] if behaviour.status else []
+    own = [*behaviour.headers]
     typed = behaviour.bare or behaviour.status in (204, 304) or any(name == "content-type" for name, _ in own)
     return [*fields, *([] if typed else [("content-type", "text/plain")]), *own]
 
@@ -168,7 +171,7 @@ async def _answer(link: Link, message: Message, behaviour: Behaviour, name: str)
     body = to_bytes(name) if behaviour.body is None else behaviour.body
     bodyless = behaviour.headers_only or behaviour.status in (204, 304) or message.pseudo(":method") == "HEAD"
     pieces = [] if bodyless else [piece for piece in behaviour.chunks or (body,) if piece]
-    trailers = lower(behaviour.trailers)
+    trailers = [*behaviour.trailers]
     ends = not pieces and not trailers
     link.send_head(stream, _head(behaviour), end=ends)
     if behaviour.close == "mid_body" or behaviour.reset == "mid_body":

@@ -108,7 +108,7 @@ async def test_each_behaviour_shows_at_the_client(
 
 async def test_interim_responses_trailers_and_an_early_answer() -> None:
     async with H2Recorder("alpha") as alpha:
-        alpha.play({"interim": [103], "trailers": [["X-T", "1"]], "bare": True})
+        alpha.play({"interim": [103], "trailers": [["x-t", "1"]], "bare": True})
         response = (await H2Client(alpha.port).http(H2Request())).response
         assert [(head.start_line, head.headers) for head in response.interim] == [
             ("HTTP/2 103", [("link", "</a.css>")])
