@@ -155,12 +155,17 @@ def _told(outcome: Outcome, attempts: list[tuple[Any, ...]]) -> Told:
 
 
 def _attempt(seen: Seen) -> tuple[Any, ...]:
+    headers = _sorted(seen.headers, REQUEST_NOISE)
+    if seen.values("x-envoy-attempt-count") > [
+        "1"
+    ]:  # what is left by then hangs on the jitter of the back-off
+        headers = [(name, "<left>" if name == "grpc-timeout" else value) for name, value in headers]
     return (
         seen.upstream,
         f"{seen.method} {seen.path} {seen.version}",
         seen.authority,
         seen.scheme,
-        _sorted(seen.headers, REQUEST_NOISE),
+        headers,
         seen.body,
         _sorted(seen.content.trailers, frozenset()),
         "truncated" if seen.truncated else "",
