@@ -6,6 +6,8 @@ PORT ?= 8080
 HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
+# Most tests wait for programs they started: one process more than there are cores keeps all of them busy.
+JOBS ?= $(shell expr $$(nproc) + 1)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ SOURCES := gatewayd tests benchmarks
 help:
 	@echo "make run [PORT=8080] [HTTPS_PORT=8443]"
 	@echo "                          install and serve the bookinfo demo"
-	@echo "make test                 install with test extras; lint, types, all tests"
+	@echo "make test [JOBS=3]        install with test extras; lint, types, all tests in so many processes"
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
 	@echo "make bench-tools          what the benchmarks call, from Debian (root)"
@@ -38,7 +40,7 @@ types: $(VENV)/.test
 
 pytest: $(VENV)/.test
 	@tests/tools/programs.sh
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 cases: $(VENV)/.test
 	@$(BIN)/python -m tests.cases $(CASES)

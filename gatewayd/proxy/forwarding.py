@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address
-from random import getrandbits
+from random import getrandbits, randbytes
 from typing import Any, Final
 
 from gatewayd.http.message import Pair
@@ -130,18 +130,29 @@ def client_pairs(
     return sent, trusted, pairs
 
 
-#: How many ids share their first 60 bits; the last 62 are random in each.
-_IDS_PER_PREFIX: Final = 4096
+#: Ids that share their first 80 bits, 74 of them random; the last 48 are random in each. They are made together,
+#: since formatting numbers one by one costs ten times what cutting a text does.
+_IDS_PER_PREFIX: Final = 256
+_TAIL: Final = 13  # a hyphen and twelve digits
 _prefix = b""
-_left = 0
+_tails = b""
+_at = 0
 
 
 def new_request_id() -> bytes:
     """A fresh UUID version 4 (14.3.3)."""
-    global _prefix, _left
-    if not _left:
-        _left = _IDS_PER_PREFIX
-        _prefix = b"%08x-%04x-4%03x" % (getrandbits(32), getrandbits(16), getrandbits(12))
-    _left -= 1
-    bits = getrandbits(62)
-    return b"%b-%04x-%012x" % (_prefix, bits >> 48 | 0x8000, bits & 0xFFFFFFFFFFFF)
+    global _at
+    at = _at
+    if at == len(_tails):
+        _make_ids()
+        at = 0
+    _at = at + _TAIL
+    return _prefix + _tails[at : at + _TAIL]
+
+
+def _make_ids() -> None:
+    global _prefix, _tails
+    _prefix = b"%08x-%04x-4%03x-%04x" % (
+        getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(14) | 0x8000,
+    )  # fmt: skip
+    _tails = b"-" + randbytes(6 * _IDS_PER_PREFIX).hex("-", 6).encode()
