@@ -99,13 +99,14 @@ def downstream_tls(certificate: Path, key: Path, alpn: Sequence[str] = ("h2", "h
     }
 
 
-def upstream_tls(alpn: Sequence[str] = ()) -> dict[str, Any]:
+def upstream_tls(sni: str, alpn: Sequence[str] = ()) -> dict[str, Any]:
     """The transport socket of a cluster that is spoken to over TLS, whatever certificate it shows."""
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": _ANY + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "common_tls_context": {"alpn_protocols": list(alpn)},
+            "sni": sni,
         },
     }
 

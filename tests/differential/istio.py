@@ -13,6 +13,7 @@ from tests.differential.envoy import (
     cluster,
     downstream_tls,
     route,
+    upstream_tls,
 )
 
 #: The fields of gatewayd's JSON log, as Envoy writes them.
@@ -33,6 +34,11 @@ LOG_FIELDS: Final = {
     "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
+}
+#: What istiod adds for a server of this protocol (semantics 2.4.4).
+GRPC_WEB: Final = {
+    "name": "envoy.filters.http.grpc_web",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"},
 }
 _HTTP2_PORTS: Final = ("GRPC", "HTTP2", "GRPC-WEB")
 _REDIRECTS: Final = {
@@ -57,9 +63,10 @@ class EnvoyGateway:
         services = [document["spec"] for document in documents if document["kind"] == "VirtualService"]
         self._envoy = EnvoyProcess(
             [route_of(rule) for service in services for rule in service["http"]],
-            [each for document in documents for each in clusters_of(document)],
+            [each for document in documents for each in clusters_of(document, documents)],
             hosts=services[0]["hosts"],
             tls=_tls_of(documents),
+            filters=[GRPC_WEB] if "GRPC-WEB" in _protocols(documents) else [],
             log_fields=LOG_FIELDS,
             **more,
         )
@@ -83,6 +90,10 @@ class EnvoyGateway:
         return new
 
 
+def _protocols(documents: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {server["port"]["protocol"] for each in documents for server in each["spec"].get("servers", ())}
+
+
 def _tls_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     for document in documents:
         for server in document["spec"].get("servers", ()):
@@ -92,8 +103,11 @@ def _tls_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     return None
 
 
-def clusters_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The clusters of a ServiceEntry, or one without endpoints for each subset of a DestinationRule."""
+def clusters_of(document: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The cluster of a ServiceEntry, or one without endpoints for each subset of a DestinationRule.
+
+    documents: all of them, for the TLS settings a DestinationRule has for a host.
+    """
     spec = document["spec"]
     if document["kind"] == "DestinationRule":
         names = [subset["name"] for subset in spec.get("subsets", ())]
@@ -101,7 +115,13 @@ def clusters_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     if document["kind"] != "ServiceEntry":
         return []
     ports = [port for endpoint in spec["endpoints"] for port in endpoint["ports"].values()]
-    fields = dict(HTTP2) if spec["ports"][0].get("protocol") in _HTTP2_PORTS else {}
+    http2 = spec["ports"][0].get("protocol") in _HTTP2_PORTS
+    fields = dict(HTTP2) if http2 else {}
+    for rule in (other["spec"] for other in documents if other["kind"] == "DestinationRule"):
+        if rule["host"] == spec["hosts"][0] and "tls" in rule.get("trafficPolicy", {}):
+            fields["transport_socket"] = upstream_tls(
+                rule["trafficPolicy"]["tls"]["sni"], ["h2"] if http2 else []
+            )
     return [cluster(f"outbound|80||{spec['hosts'][0]}", ports, **fields)]
 
 

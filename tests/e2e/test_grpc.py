@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from tests.support.front import front, gateway, rules, service
 from tests.support.grpc_peers import Call, EchoClient, EchoServer
 from tests.support.h2_client import H2Client, H2Request
+from tests.support.waiting import until
 
 RULES = """
 - match: [{uri: {prefix: /timeout.}}]
@@ -70,13 +70,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         server = await stack.enter_async_context(EchoServer())
         proxy = await stack.enter_async_context(front(documents(server.port), tmp_path))
         yield World(server, proxy.port(80), stack)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.005)
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str]:

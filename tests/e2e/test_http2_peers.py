@@ -9,8 +9,7 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,9 +20,9 @@ from tests.support.certificates import CertificateFolder, CertificateWish
 from tests.support.front import front, gateway, rules, service
 from tests.support.h2_recorder import H2Recorder
 from tests.support.pages import Pages
+from tests.support.waiting import LIMIT_S, until
 
 MIB = 1 << 20
-LIMIT_S = 60.0  # only ever reached by a test that fails
 RULES = """
 - match: [{uri: {prefix: /chat}}]
   route: [{destination: {host: chat.test}}]
@@ -135,13 +134,6 @@ async def output(*command: object) -> str:
             await process.wait()
     assert process.returncode == 0, text.decode()
     return text.decode()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 CURL = ("curl", "-sS", "-w", " %{http_version} %{http_code}")

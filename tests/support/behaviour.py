@@ -24,7 +24,7 @@ class Behaviour:
     upgrade: answer 101, then echo ``echo:`` + data. before_body: answer before reading the body.
     no_100: never send 100. bare: no content-type. then: "close" after the response.
     headers_only: no body. Words of HTTP/2 that HTTP/1 has no use for: code of a reset; goaway: "before" instead of
-    an answer, with the stream above the last one processed, "after" with this stream as the last one.
+    an answer, with the stream above the last one processed, "after" it, with the last stream there is.
     """
 
     status: int = 200

@@ -30,9 +30,9 @@ def front(documents: str, folder: Path, listen: int = 80) -> GatewayProcess | En
     return GatewayProcess([folder / "front.yaml"], listen=[listen])
 
 
-def gateway(certificates: CertificateFolder | None = None, name: str = "") -> str:
+def gateway(certificates: CertificateFolder | None = None, name: str = "", protocol: str = "HTTP") -> str:
     """A Gateway on port 80, or on 443 with the certificate ``name``, for all hosts."""
-    server = "{port: {number: 80, name: http, protocol: HTTP}, bind: 127.0.0.1, hosts: ['*']}"
+    server = f"{{port: {{number: 80, name: main, protocol: {protocol}}}, bind: 127.0.0.1, hosts: ['*']}}"
     if certificates is not None:
         pair = f"serverCertificate: {certificates.certificate(name)}, privateKey: {certificates.key(name)}"
         server = (

@@ -61,6 +61,7 @@ class Link:
         self.peer_settings: dict[int, int] = {}
         self.violations: list[str] = []
         self.goaways: list[GoAway] = []
+        self.last_taken: int | None = None  # the stream our last GOAWAY named
         self.pings = 0
         #: our SETTINGS are acknowledged / the peer's have come
         self.acknowledged = self.greeted = False
@@ -141,7 +142,8 @@ class Link:
         self.write(RstStreamFrame(stream, error_code=code_number(code)).serialize())
 
     def send_goaway(self, last_stream: int, code: str = "NO_ERROR") -> None:
-        """GOAWAY; nothing else changes here."""
+        """GOAWAY; nothing else changes here but ``last_taken``."""
+        self.last_taken = last_stream
         self.write(GoAwayFrame(0, last_stream_id=last_stream, error_code=code_number(code)).serialize())
 
     def give_window(self, size: int, *streams: int) -> None:

@@ -47,6 +47,8 @@ class H2Recorder(Recorder):
                 self.errors.append(error)
 
         def on_head(message: Message) -> None:
+            if link.last_taken is not None and message.stream > link.last_taken:
+                return  # not processed, as our GOAWAY says
             task = asyncio.get_running_loop().create_task(self._stream(link, message, number))
             streams.add(task)
             task.add_done_callback(ended)
@@ -78,7 +80,7 @@ class H2Recorder(Recorder):
         seen.tls = tls_facts(link.wire)
         self.seen.append(seen)
         behaviour = self._next()
-        if behaviour.goaway == "before":  # this stream was not processed, and may be sent again
+        if behaviour.goaway == "before":  # this stream is not processed, and may be sent again
             link.send_goaway(max(0, message.stream - 2))
             seen.settled = True
             return
@@ -165,7 +167,7 @@ async def _reply(link: Link, message: Message, behaviour: Behaviour, name: str) 
 async def _answer(link: Link, message: Message, behaviour: Behaviour, name: str) -> None:
     stream = message.stream
     if behaviour.goaway == "after":
-        link.send_goaway(stream)
+        link.send_goaway(max(link.messages))
     for status in behaviour.interim:
         link.send_head(stream, [(":status", str(status)), ("link", "</a.css>")])
     body = to_bytes(name) if behaviour.body is None else behaviour.body

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,9 @@ from tests.support.h2_link import DEFAULT_WINDOW, FRAME_SIZE, PREFACE, STREAMS, 
 from tests.support.h2_recorder import AnyVersionRecorder, H2Recorder
 from tests.support.ports import PortReservation
 from tests.support.raw_client import RawClient
+from tests.support.waiting import until
 
 GET = b"GET /a HTTP/1.1\r\nHost: x.test\r\n\r\n"
-
-
-async def _wait(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.005)
 
 
 async def _output(*command: str, fails: bool = False) -> str:
@@ -117,7 +109,7 @@ async def test_interim_responses_trailers_and_an_early_answer() -> None:
         alpha.play({"before_body": True, "status": 417})
         early = H2Request(method="POST", pieces=[(0.05, b"late")])
         assert (await H2Client(alpha.port).http(early)).response.status == 417
-        await _wait(lambda: alpha.seen[1].body == b"late")
+        await until(lambda: alpha.seen[1].body == b"late")
         alpha.play()
         expecting = H2Request(method="POST", headers=[("expect", "100-continue")], pieces=[(0.05, b"hi")])
         continued = (await H2Client(alpha.port).http(expecting)).response
@@ -138,9 +130,9 @@ async def test_a_request_that_breaks_off_is_truncated() -> None:
         message = link.open()
         link.send_head(message.stream, H2Request().fields)
         await link.send_body(message, b"half")
-        await _wait(lambda: alpha.seen and alpha.seen[0].body)
+        await until(lambda: alpha.seen and alpha.seen[0].body)
         link.send_reset(message.stream, "CANCEL")
-        await _wait(lambda: alpha.seen[0].settled)
+        await until(lambda: alpha.seen[0].settled)
     assert (alpha.seen[0].truncated, alpha.seen[0].content.truncated) == (True, "reset")
 
 
@@ -185,10 +177,10 @@ async def test_what_a_peer_may_not_do_is_told() -> None:
             link.write(DataFrame(1, b"late").serialize())
             link.write(RstStreamFrame(9).serialize())
             link.write(ContinuationFrame(1, b"").serialize())
-            await _wait(lambda: len(alpha.links[0].violations) == 3)
+            await until(lambda: len(alpha.links[0].violations) == 3)
         async with H2Client(alpha.port).connection() as link:
             link.write(HeadersFrame(1, b"\xff\xff", flags=["END_HEADERS"]).serialize())
-            await _wait(lambda: len(alpha.errors) == 4)
+            await until(lambda: len(alpha.errors) == 4)
     assert {type(error) for error in alpha.errors} == {AssertionError}
     assert "DATA on stream 1" in str(alpha.errors[0])
 
@@ -200,7 +192,7 @@ async def test_more_data_than_the_window_is_told() -> None:
         alpha.links[0].reading = False
         link.send_head(message.stream, H2Request().fields)
         link.write(b"".join(DataFrame(1, b"x" * 16_384).serialize() for _ in range(4)))
-        await _wait(lambda: alpha.links[0].violations)
+        await until(lambda: alpha.links[0].violations)
         assert alpha.links[0].violations == ["DATA on stream 1 beyond the window"]
 
 
