@@ -273,7 +273,7 @@ class Link:
         message = self.messages.get(frame.stream_id)
         if message is None:
             self.violations.append(f"a reset of stream {frame.stream_id}, which was never opened")
-        elif not message.over:
+        else:
             message.reset = code_name(frame.error_code)
             self.active.discard(frame.stream_id)
 
