@@ -51,7 +51,8 @@ bench: $(VENV)/.bench
 
 bench-tools: $(VENV)/.bench
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends nginx-light libnginx-mod-stream haproxy wrk curl
+	apt-get install -y -qq --no-install-recommends nginx-light libnginx-mod-stream haproxy wrk \
+		nghttp2-client nghttp2-server curl
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _READ_BYTES = 65_536
+_CONNECT_S = 10.0
 
 
 def client_context() -> ssl.SSLContext:
@@ -32,9 +33,9 @@ class Visit:
     """One connection: connect, shake hands, ask once, read to the end."""
 
     def __init__(self, context: ssl.SSLContext, port: int, name: str) -> None:
-        raw = socket.socket()
+        # On the loopback a connection stands, or is refused, at once.
+        raw = socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S)
         raw.setblocking(False)
-        raw.connect_ex(("127.0.0.1", port))
         self.socket = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
         self._request = f"GET /login HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
         self._shaken = False
@@ -69,7 +70,12 @@ def visit(port: int, connections: int, seconds: float, names: list[str], seed: f
     count = errors = 0
 
     def begin() -> None:
-        one = Visit(context, port, draw.choice(names))
+        nonlocal errors
+        try:
+            one = Visit(context, port, draw.choice(names))
+        except OSError:
+            errors += 1
+            return
         chooser.register(one.socket, selectors.EVENT_READ, one)
         advance(one)
 
