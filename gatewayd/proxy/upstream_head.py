@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gatewayd.http.h2.encoder import encode_all, encode_request, encoded_request
+from gatewayd.http.h2.encoder import encode_all, encode_request, encoded_request, upstream_scheme
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.proxy.forwarding import client_pairs
 from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
@@ -66,7 +66,7 @@ def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pai
     fields = [pair for pair in fields if pair is not NOTHING_FOLLOWS]
     return encode_request(
         method,
-        parsed.head.scheme,
+        upstream_scheme(parsed.head, parsed.block),
         target,
         authority,
         fields,

@@ -149,12 +149,18 @@ def encoded_request(head: RequestHead, block: RequestBlock) -> bytes:
     """What of a request's head does not depend on who sent it when."""
     lines = block.forward_bytes.split(b"\r\n")
     lines.pop()
-    return _control_data(head.method, head.scheme, head.target, head.authority, b"") + encode_lines(
-        lines, block.never_indexed
-    )
+    return _control_data(
+        head.method, upstream_scheme(head, block), head.target, head.authority, b""
+    ) + encode_lines(lines, block.never_indexed)
+
+
+def upstream_scheme(head: RequestHead, block: RequestBlock) -> bytes:
+    """The scheme as it goes upstream: the client's own if it is one of HTTP's, as in Envoy."""
+    return head.scheme if head.scheme in _SCHEMES else block.forwarded_proto
 
 
 def _control_data(method: bytes, scheme: bytes, target: bytes, authority: bytes, protocol: bytes) -> bytes:
+    """The pseudo-fields of a request."""
     pairs = [(b":method", method), (b":scheme", scheme), (b":authority", authority)]
     if protocol:
         pairs[0] = (b":method", b"CONNECT")
@@ -163,6 +169,8 @@ def _control_data(method: bytes, scheme: bytes, target: bytes, authority: bytes,
     path = (b":path", target)
     return encode_all(pairs) + (_INDEXED.get(path) or start(b":path") + string(target))
 
+
+_SCHEMES: Final = frozenset({b"http", b"https"})
 
 #: Statuses whose answers have no body.
 NO_BODY_STATUSES: Final = frozenset({204, 304})

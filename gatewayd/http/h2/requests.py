@@ -23,6 +23,7 @@ from gatewayd.http.request_fields import (
     BITS,
     CONTENT_LENGTH,
     HOST,
+    PLAIN,
     TE,
     USER_AGENT,
     Line,
@@ -64,9 +65,12 @@ def _new_line(pair: Pair) -> Line:
             pass
         elif name == b"te":
             if stripped.lower() == b"trailers":
-                line = (TE, (name, stripped.lower()), b"te: trailers\r\n", 0)
+                # In capitals it is left out, as by Envoy.
+                line = (TE, (name, stripped if stripped == b"trailers" else b""), b"", 0)
+        elif name == b"cookie":
+            line = (_COOKIE, pair, b"", 0)
         else:
-            kind = _COOKIE if name == b"cookie" else kind_of(name)
+            kind = PLAIN if name == b"http2-settings" else kind_of(name)
             line = (kind, (name, stripped), b"%b: %b\r\n" % (name, stripped), BITS.get(name, 0))
     if len(name) + len(value) <= _MAX_LINE_BYTES:
         if len(_LINES) >= _MAX_LINES:
@@ -148,7 +152,7 @@ class RequestReader:
                 if kind == CONTENT_LENGTH:
                     append(line[2])
         if cookies is not None:  # crumbs (RFC 9113 8.2.3)
-            append(b"cookie: %b\r\n" % b"; ".join(cookies).strip())
+            append(b"cookie: %b\r\n" % b"; ".join(cookies).strip(b" \t"))
         if repeated:
             join_repeated(block, out)
         if special and special_fields(block, out, special, options) is not None:

@@ -35,6 +35,8 @@ _LINES: Final[dict[Pair, _Line]] = {}
 _MAX_LINES: Final = 8192
 _MAX_LINE_BYTES: Final = 256
 
+_TE_TRAILERS: Final = (b"te", b"trailers")
+
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 1000)}
 _LENGTH_DIGITS: Final = 18
 
@@ -52,7 +54,10 @@ def _new_line(pair: Pair) -> _Line:
     valid = name and not name.translate(None, headers.TOKEN_BYTES) and name == name.lower()
     if valid and not value.translate(None, headers.VALUE_BYTES):
         value = value.strip(b" \t")
-        line = (_KINDS.get(name, _PLAIN), (name, value), b"%b: %b\r\n" % (name, value))
+        kind = _KINDS.get(name, _PLAIN)
+        if pair == _TE_TRAILERS:  # means nothing here, and Envoy lets it pass
+            kind = _PLAIN
+        line = (kind, (name, value), b"%b: %b\r\n" % (name, value))
     if len(name) + len(value) <= _MAX_LINE_BYTES:
         if len(_LINES) >= _MAX_LINES:
             _LINES.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gatewayd import errors
 from gatewayd.http.edge import Edge
 from gatewayd.http.h2 import floods, frames
 from gatewayd.http.h2.encoder import NO_BODY_STATUSES, encode_all, encoded_date, encoded_head, encoded_time
@@ -109,8 +110,8 @@ class ServerStream(Stream):
     def receive_trailers(self, trailers: Trailers) -> None:
         """Trailers, and with them the end of the request."""
         self.progress += 1
-        if self.expected > 0:
-            self.on_mismatch()
+        if self.expected > 0:  # as Envoy, which resets the stream only if DATA shows it
+            self.connection.fail(frames.PROTOCOL_ERROR, "body too short", errors.H2_MESSAGE.details)
             return
         self.end_remote()
         if self._tunnel:
