@@ -336,8 +336,13 @@ class ServerConnection(asyncio.Protocol):
             return
         self.progress += 1
         if head.content_length < 0:
-            self._chunked_response = True
-            out.append(b"transfer-encoding: chunked\r\n\r\n")
+            # Without a body there are no chunks, even if its end is still to come.
+            self._chunked_response = head.status not in (204, 304) and self.method != b"HEAD"
+            out.append(
+                self._length_of_bodyless(head)
+                if not self._chunked_response
+                else b"transfer-encoding: chunked\r\n\r\n"
+            )
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
         else:

@@ -121,7 +121,7 @@ class RequestReader:
         append = out.append
         known = _LINES.get
         special: list[Line] = []
-        cookies: list[bytes] | None = None
+        cookie: bytes | None = None
         names = 0
         repeated = False
         host: bytes | None = None
@@ -138,9 +138,8 @@ class RequestReader:
                     if kind == USER_AGENT:
                         block.user_agent = line[1][1]
             elif kind == _COOKIE:
-                if cookies is None:
-                    cookies = []
-                cookies.append(line[1][1])
+                crumb = line[1][1]
+                cookie = b"%b; %b" % (cookie, crumb) if cookie else crumb
             elif kind == HOST:
                 if host is not None:
                     return refused(errors.H2_FIELD)
@@ -151,8 +150,8 @@ class RequestReader:
                 special.append(line)
                 if kind == CONTENT_LENGTH:
                     append(line[2])
-        if cookies is not None:  # crumbs (RFC 9113 8.2.3)
-            append(b"cookie: %b\r\n" % b"; ".join(cookies).strip(b" \t"))
+        if cookie is not None:  # crumbs (RFC 9113 8.2.3)
+            append(b"cookie: %b\r\n" % cookie.strip(b" \t"))
         if repeated:
             join_repeated(block, out)
         if special and special_fields(block, out, special, options) is not None:
