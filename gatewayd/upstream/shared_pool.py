@@ -150,6 +150,10 @@ class SharedPool:
             connection.close()  # made in the very moment the time was up
             self._failed(failure, words)
             return
+        self.adopt(connection)
+
+    def adopt(self, connection: ClientConnection) -> None:
+        """Use ``connection``, which is open, from now on."""
         self.connections.add(connection)
         if not connection.refusing:
             self._usable.append(connection)

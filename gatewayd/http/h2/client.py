@@ -18,6 +18,7 @@ from gatewayd.http.h2.control import LINGERING, STARTING
 from gatewayd.http.h2.frames import HEADERS, MAX_STREAM_ID, PREFACE
 from gatewayd.http.h2.hpack import FLOODED
 from gatewayd.http.h2.responses import ResponseReader, read_trailers
+from gatewayd.http.h2.roles import own_code
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Pair, Trailers
@@ -32,6 +33,7 @@ UNTIL_TOLD: Final = 100
 _ALIVE: Final = b"alive?  "
 
 
+@own_code
 class ClientConnection(Connection):
     """An HTTP/2 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 

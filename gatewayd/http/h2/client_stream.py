@@ -11,6 +11,7 @@ from gatewayd.http.h2 import frames
 from gatewayd.http.h2.control import STARTING
 from gatewayd.http.h2.frames import END_STREAM
 from gatewayd.http.h2.responses import ResponseReader
+from gatewayd.http.h2.roles import own_code
 from gatewayd.http.h2.states import HALF_LOCAL, OPEN
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.message import Trailers
@@ -27,6 +28,7 @@ _RESETS: Final[dict[int, Failure]] = {
 }
 
 
+@own_code
 class ClientStream(Stream):
     """One request to an upstream and the way its answer comes."""
 

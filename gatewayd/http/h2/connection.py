@@ -29,14 +29,11 @@ from gatewayd.http.h2.frames import (
     unpack_header,
 )
 from gatewayd.http.h2.hpack import Decoder
-from gatewayd.http.h2.states import HALF_LOCAL, OPEN
-from gatewayd.http.h2.stream import Stream
+from gatewayd.http.h2.stream import OPEN_TO_DATA, Stream
 from gatewayd.http.limits import HttpLimits
 
 #: Flags of a HEADERS frame that need a second look, unless they are just END_HEADERS.
 _UNUSUAL: Final = PADDED | HAS_PRIORITY | END_HEADERS
-#: States in which the peer may send DATA.
-_OPEN_TO_DATA: Final = frozenset({OPEN, HALF_LOCAL})
 
 
 class Connection(Control, asyncio.Protocol):
@@ -157,27 +154,72 @@ class Connection(Control, asyncio.Protocol):
         if self.phase == STARTING:
             self.fail(frames.PROTOCOL_ERROR, "no SETTINGS")
             return end
-        if stream is None or stream.state not in _OPEN_TO_DATA:
+        if stream is None or stream.state not in OPEN_TO_DATA:
             if end > size:
                 return -1
             self._data_nowhere(stream, stream_id, length)
             return end
+        if (
+            length
+            and end <= size
+            and not flags & PADDED
+            and (flags & END_STREAM or size - end < HEADER_BYTES or data[end + 3] != DATA)
+        ):  # all of a short body, mostly
+            self._empty_in_a_row = False
+            came = total = length
+            data = data[body:end]
+        else:
+            pieces: list[bytes] = []
+            total, end, flags = self._gather(pieces, data, body, length, flags, stream_id)
+            if total < 0:
+                return end
+            came = total
+            if end > size:  # the last one goes on
+                self._data_left = end - size
+                self._data_stream = stream_id
+                self._data_end = flags & END_STREAM != 0
+                came -= self._data_left
+                end = size
+                flags = 0
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        # What counts is what a frame says, also of bytes that are still to come.
+        self._uncredited += total
+        if self._uncredited > self.connection_window:
+            self.fail(frames.FLOW_CONTROL_ERROR, "connection window exceeded")
+            return end
+        if self.credits_at_once:
+            self.credit(total)
+        stream.unacknowledged += total
+        if stream.unacknowledged > self.stream_limit:
+            stream.on_window_exceeded()
+            return end
+        stream.receive(data, came, flags & END_STREAM != 0)
+        return end
+
+    def _gather(
+        self, pieces: list[bytes], data: bytes, body: int, length: int, flags: int, stream_id: int
+    ) -> tuple[int, int, int]:
+        """What the DATA frames in a row bring, into ``pieces``.
+
+        The result: how much of the window they take (-1: there was an error), where the last of them ends, its flags.
+        """
+        size = len(data)
         total = 0
-        pieces: list[bytes] = []
         while True:
+            end = body + length
             total += length
             if flags & PADDED:
                 padding = data[body] if length else length
                 if padding >= length:
                     self.fail(frames.PROTOCOL_ERROR, "DATA: invalid padding")
-                    return end
+                    return -1, end, 0
                 piece = data[body + 1 : end - padding]
             else:
                 piece = data[body:end]  # or what there is of it
             if piece or flags & END_STREAM or end > size:
                 self._empty_in_a_row = False
             elif self._is_empty_flood():
-                return end
+                return -1, end, 0
             pieces.append(piece)
             if flags & END_STREAM or end > size or size - end < HEADER_BYTES:
                 break
@@ -185,22 +227,11 @@ class Connection(Control, asyncio.Protocol):
             if kind != DATA or next_stream != stream_id:
                 break
             next_length = high << 16 | low
-            body = end + HEADER_BYTES
-            if next_length > DEFAULT_FRAME_BYTES or (body + next_length > size and next_flags & PADDED):
+            next_body = end + HEADER_BYTES
+            if next_length > DEFAULT_FRAME_BYTES or (next_body + next_length > size and next_flags & PADDED):
                 break
-            length, flags, end = next_length, next_flags, body + next_length
-        if self._beyond_windows(stream, total):
-            return end
-        came = total
-        if end > size:  # the last one goes on
-            self._data_left = end - size
-            self._data_stream = stream_id
-            self._data_end = flags & END_STREAM != 0
-            came -= self._data_left
-            end = size
-            flags = 0
-        stream.receive(pieces[0] if len(pieces) == 1 else b"".join(pieces), came, flags & END_STREAM != 0)
-        return end
+            body, length, flags = next_body, next_length, next_flags
+        return total, end, flags
 
     def _resume(self, data: bytes) -> int:
         """The client's preface, or more of a DATA frame that had come in part; where it ends."""
@@ -217,7 +248,7 @@ class Connection(Control, asyncio.Protocol):
             came = self._data_left
             self._data_left = 0
             end = self._data_end
-        if stream is None or stream.state not in _OPEN_TO_DATA:
+        if stream is None or stream.state not in OPEN_TO_DATA:
             if not self.credits_at_once:
                 self.credit(came)
         else:
@@ -232,19 +263,6 @@ class Connection(Control, asyncio.Protocol):
             self.fail(frames.PROTOCOL_ERROR, "no preface")
             return len(data)
         return -1
-
-    def _beyond_windows(self, stream: Stream, length: int) -> bool:
-        """Account received DATA; True: it was more than we allowed, and somebody paid for it."""
-        self._uncredited += length
-        if self._uncredited > self.connection_window:
-            self.fail(frames.FLOW_CONTROL_ERROR, "connection window exceeded")
-            return True
-        if self.credits_at_once:
-            self.credit(length)
-        if stream.is_beyond_window(length):
-            stream.on_window_exceeded()
-            return True
-        return False
 
     def credit(self, length: int) -> None:
         """``length`` received bytes need no room any more."""
