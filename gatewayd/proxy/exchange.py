@@ -260,10 +260,11 @@ class Exchange(StreamInfo):
     def _start_with_body(self, connection: Any, message: bytes) -> None:
         """Send the head with whatever of the body has arrived."""
         edge = self.stream.edge
-        chunked = is_chunked(self.parsed)
-        # Before anything is written: if this connection is soon full its own pause has the last word. The
-        # pause may be ours or that of a connection whose attempt failed.
-        self.stream.pause(False)
+        if self._body_size or self.attempts > 1:
+            # Before anything is written: if this connection is soon full its own pause has the last word. The
+            # pause may be ours or that of a connection whose attempt failed.
+            self.stream.pause(False)
+        chunked = connection.takes_lines and is_chunked(self.parsed)
         connection.start(self, message, self.method, edge, complete=False, chunked=chunked)
         end = self._pending_end and self._trailers is None
         if self._body:
@@ -299,9 +300,10 @@ class Exchange(StreamInfo):
                 self._keep(data)
         if self.upstream is not None:
             self.upstream.send_data(data, end)
-            retry = self.route.retry
-            if end and self.phase == SENT and retry is not None and retry.per_try_timeout_s:
-                self._arm_per_try()
+            if end and self.phase == SENT:
+                retry = self.route.retry
+                if retry is not None and retry.per_try_timeout_s:
+                    self._arm_per_try()
 
     def on_request_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see RequestHandler."""

@@ -65,7 +65,7 @@ class ServerStream(Stream):
     def __init__(
         self, connection: ServerConnection, edge: Edge, stream_id: int, request: ParsedRequest, end: bool
     ) -> None:
-        super().__init__(connection, stream_id, HALF_REMOTE if end else OPEN)
+        self._begin(connection, stream_id, HALF_REMOTE if end else OPEN)
         self.edge = edge
         self.info = connection.info
         #: the request is complete; for an upgrade, too, whose bytes come behind the answer

@@ -31,7 +31,8 @@ class Stream:
         "progress", "queued", "send_window", "slow", "state", "unacknowledged",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, stream_id: int, state: int) -> None:
+    def _begin(self, connection: Connection, stream_id: int, state: int) -> None:
+        """What a role's ``__init__`` does first (not ours, or there would be one for both: see ``roles.py``)."""
         self.connection = connection
         self.id = stream_id
         self.state = state
@@ -133,11 +134,15 @@ class Stream:
         connection = self.connection
         size = len(data)
         self.progress += 1
-        if not self.queued and (
-            not size
-            or (size <= self.send_window and size <= connection.send_window and not connection.write_paused)
-        ):
-            if size or end:
+        if not self.queued:
+            if not size:
+                if end:
+                    connection.put_data(self.id, data, True)
+                    self._end_local()
+                    if not connection.busy:
+                        connection.touch()
+                return
+            if size <= self.send_window and size <= connection.send_window and not connection.write_paused:
                 self.send_window -= size
                 connection.send_window -= size
                 connection.put_data(self.id, data, end)
@@ -145,7 +150,7 @@ class Stream:
                     self._end_local()
                 if not connection.busy:
                     connection.touch()
-            return
+                return
         if size:
             if self._queue is None:
                 self._queue = deque()
