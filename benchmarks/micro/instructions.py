@@ -1,7 +1,8 @@
 """Instructions per exchange for each route of the policy scenario and for HTTP/2, counted by callgrind.
 
 Counts do not depend on how busy the machine is: two versions of the code, or two routes, are told apart by less
-than a hundredth. `python -m benchmarks.micro.instructions [--only NAME]`; about a minute, most of it start-up.
+than a hundredth. `python -m benchmarks.micro.instructions [--only NAME] [--workers N]`; about a minute, most of it
+start-up. With several workers, one of them is counted: what sharing counters with the others costs it.
 """
 
 import argparse
@@ -31,11 +32,11 @@ MARK = "getppid"
 _TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 
 
-def play(names: list[str]) -> None:
+def play(names: list[str], workers: int) -> None:
     """The exchanges of all routes, with a mark before and after each route's."""
     loop = asyncio.new_event_loop()
     log = AccessLog(loop, "/dev/null", "text")
-    policy_rig = make_rig(loop, log)
+    policy_rig = make_rig(loop, log, workers)
     for name in names:
         exchange: Callable[[Any], None]
         if name in SCENARIOS:
@@ -60,14 +61,15 @@ def play(names: list[str]) -> None:
     loop.close()
 
 
-def counted(names: list[str]) -> dict[str, float]:
+def counted(names: list[str], workers: int) -> dict[str, float]:
     """Instructions per exchange of each route."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         subprocess.run(
             [
                 *(tool("valgrind"), "--tool=callgrind", f"--dump-before={MARK}"),
                 f"--callgrind-out-file={folder}/counts",
-                *(sys.executable, "-m", "benchmarks.micro.instructions", "--play", *names),
+                *(sys.executable, "-m", "benchmarks.micro.instructions"),
+                *("--workers", str(workers), "--play", *names),
             ],
             check=True,
             capture_output=True,
@@ -85,13 +87,14 @@ def main(argv: list[str] | None = None) -> int:
     names = [*(each.name for each in policy_site.POLICIES), *SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.instructions", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, help="this route beside the plain one")
+    parser.add_argument("--workers", type=int, default=1, help="of a group of so many (1)")
     parser.add_argument("--play", nargs="+", choices=names, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.play:
-        play(args.play)
+        play(args.play, args.workers)
         return 0
     chosen = list(dict.fromkeys([policy_site.PLAIN, *(args.only or names)]))
-    counts = counted(chosen)
+    counts = counted(chosen, args.workers)
     print("| route | thousand instructions per exchange | x plain |\n| --- | ---: | ---: |")
     for name in chosen:
         row = SCENARIOS[name].row if name in SCENARIOS else policy_site.policy(name).row

@@ -19,7 +19,7 @@ from gatewayd.http.response import ResponseHead
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy import bodies
-from gatewayd.proxy.forwarding import Client, new_request_id
+from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.local_reply import (
     Reply,
     direct_reply,
@@ -126,9 +126,9 @@ class Exchange(StreamInfo):
     def begin(self) -> None:
         """Answer at once, or start towards the upstream."""
         plan = self.plan
-        options = self.stream.edge.options
-        if options.request_id:
-            self.request_id = new_request_id()
+        new_id = self.stream.edge.new_id
+        if new_id is not None:
+            self.request_id = new_id()
         if plan.failure is not None:
             self._reply(plan.failure)
             return

@@ -128,6 +128,8 @@ def _copied_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
         (_FORWARDED_FOR, b"%b,%b" % (pair[1], local)) if pair[0] == _FORWARDED_FOR else pair
         for pair in fields
     ]
+    if exchange.plan.traced:
+        pairs = exchange.trace.copied(pairs)  # type: ignore[attr-defined]  # a traced plan has a traced exchange
     return method, target, authority, [*pairs, _INTERNAL]
 
 

@@ -89,6 +89,11 @@ def encode(pair: Pair) -> bytes:
     return known
 
 
+def encode_once(pairs: Iterable[Pair]) -> bytes:
+    """A block of fields whose values will not come again: ids, and what was made of a clock."""
+    return b"".join([start(name) + string(value) for name, value in pairs])
+
+
 def encode_all(pairs: Iterable[Pair], never: Set[bytes] = _NOBODY) -> bytes:
     """A block of fields; those named in ``never`` came as never to be indexed and go on as such (6.2.3)."""
     if not never:
