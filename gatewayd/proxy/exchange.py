@@ -235,23 +235,21 @@ class Exchange(StreamInfo):
         self.upstream_local_address = connection.local_address
         plan = self.plan
         stream = self.stream
-        edge = stream.edge
-        client = self.connection
-        if not connection.takes_lines:
+        if plan.client_plain and self.attempts == 1 and connection.takes_lines:
+            client = self.connection
+            self.x_forwarded_for = client.appended
+            message = b"".join(
+                (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
+            )
+        elif not connection.takes_lines:
             message = encoded_head(self)
         elif plan.prepared and self.attempts == 1:
-            if plan.client_plain:
-                self.x_forwarded_for = client.appended
-                message = b"".join(
-                    (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
-                )
-            else:
-                message = plain_head(self)
+            message = plain_head(self)
         else:
             message = built_head(self)
         body = self.parsed.body
         if body == NO_BODY:
-            connection.start(self, message, self.method, edge, upgrade=plan.upgrade)
+            connection.start(self, message, self.method, stream.edge, upgrade=plan.upgrade)
         else:
             self._start_with_body(connection, message)
         if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
