@@ -6,6 +6,7 @@ PORT ?= 8080
 HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
+IMAGE ?= gatewayd
 # Most tests wait for programs they started: one process more than there are cores keeps all of them busy.
 JOBS ?= $(shell expr $$(nproc) + 1)
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := gatewayd tests benchmarks
 
-.PHONY: help run test cases bench bench-tools lint types pytest clean
+.PHONY: help run test cases bench bench-tools image lint types pytest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +25,7 @@ help:
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
 	@echo "make bench-tools          what the benchmarks call, from Debian (root)"
+	@echo "make image [IMAGE=gatewayd] build the container image, with podman or docker"
 	@echo "make lint | types | clean"
 
 run: $(VENV)/.run
@@ -53,6 +55,11 @@ bench-tools: $(VENV)/.bench
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends nginx-light libnginx-mod-stream haproxy wrk \
 		nghttp2-client nghttp2-server curl
+
+image:
+	@for program in podman docker; do \
+	    if command -v $$program >/dev/null; then exec $$program build -f deploy/Containerfile -t '$(IMAGE)' .; fi; \
+	done; echo "make image needs podman or docker" >&2; exit 1
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -74,6 +74,9 @@ PER_TRY_TIMEOUT: Final = Failure(
     "per_try_timeout", 504, "UT", "upstream_per_try_timeout", b"upstream request timeout", b"", False
 )
 
+#: The worker has too much to do, or too little memory (hardening 9.13); the words are Envoy's overload manager's.
+OVERLOADED: Final = Failure("overloaded", 503, "-", "overload", b"envoy overloaded", b"", False)
+
 # Downstream requests (semantics 14, hardening section 2)
 BAD_REQUEST: Final = _request("bad_request", 400, "DPE", "http1.codec_error", b"Bad Request")
 INVALID_CHARACTERS: Final = _request(

@@ -6,6 +6,7 @@ EXIT_OK: Final = 0
 EXIT_RUNTIME: Final = 1
 EXIT_USAGE: Final = 64
 EXIT_INPUT: Final = 65  # input cannot be read or parsed
+EXIT_UNREACHABLE: Final = 69  # no running gatewayd answers
 EXIT_DRAIN_TIMED_OUT: Final = 75
 EXIT_CANNOT_BIND: Final = 77
 EXIT_REFUSED: Final = 78  # configuration refused at start

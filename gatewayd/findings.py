@@ -49,6 +49,7 @@ CODES: dict[str, str] = {
     "GWD0103": "A resource or part of it has no effect because of another one.",
     "GWD0104": "A part of a resource cannot be served and was left out.",
     "GWD0105": "A resource is bound to nothing this proxy serves.",
+    "GWD0108": "Traces cannot be made or sent as the mesh configuration asks.",
     # Certificates
     "GWD0106": "A certificate, key, authority or revocation list cannot be used.",
     "GWD0107": "A certificate has expired, will expire soon, or is not valid yet.",

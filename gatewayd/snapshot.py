@@ -13,6 +13,7 @@ from typing import Any
 from gatewayd.findings import Finding
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.observe.collector import Collector
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.routing.table import RouteTable
 from gatewayd.upstream.spec import ClusterSpec
@@ -75,3 +76,9 @@ class Snapshot:
     version: int = 0
     #: resources that were set aside, for the log and the admin pages
     set_aside: tuple[str, ...] = field(default=())
+    #: where the spans of sampled requests go
+    collector: Collector | None = None
+    #: what all of them say
+    span_tags: tuple[tuple[str, str], ...] = ()
+    #: False: requests are not logged, unless the command line asks for it
+    access_log: bool = True

@@ -20,6 +20,7 @@ USERS = 16
 RING_ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 PLAIN = "plain"
+LEAST = "least"
 RETRIES = "retries"
 FAULT = "fault"
 MIRROR = "mirror"
@@ -54,6 +55,7 @@ class Policy:
 
 POLICIES = (
     Policy(PLAIN, "plain route"),
+    Policy(LEAST, "plain route to 3 endpoints", addresses=RING_ADDRESSES),
     Policy(
         RETRIES,
         "retries: 3 on 5xx and reset, none needed",

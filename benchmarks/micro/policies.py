@@ -16,6 +16,7 @@ from benchmarks.macro.site import plain_site
 from benchmarks.micro import heads
 from benchmarks.micro.handler import FakeTransport
 from benchmarks.micro.timing import Timing, measure
+from gatewayd.cells import Cells, columns_for
 from gatewayd.compiler.compile import compile_snapshot
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.http.h1.client import ClientConnection
@@ -47,8 +48,12 @@ class AskedTransport(FakeTransport):
 class PolicyRig:
     """One downstream connection, an idle one to every endpoint, joined by the real data path."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: AccessLog, folder: str) -> None:
-        registry = Registry(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: AccessLog, folder: str, workers: int) -> None:
+        cells = None
+        if workers > 1:
+            cells = Cells(columns_for(workers))
+            cells.attach(cells.reserve())
+        registry = Registry(loop, cells=cells)
         loaded = load((folder,), None)
         snapshot = compile_snapshot(loaded.resources, CompileOptions(), registry.adopt)
         problems = [*loaded.findings, *snapshot.findings]
@@ -57,6 +62,7 @@ class PolicyRig:
         self._asked: list[ClientConnection] = []
         for cluster in registry.clusters.values():
             assert isinstance(cluster, Cluster)
+            cluster.start()
             for endpoint in cluster.endpoints:
                 assert isinstance(endpoint.pools, Pool)
                 self._connect(endpoint.pools)
@@ -102,12 +108,12 @@ def pairs(requests: heads.Source, count: int) -> list[tuple[bytes, bytes]]:
     return [(each, heads.response(each)) for each in requests(count)]
 
 
-def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> PolicyRig:
-    """All routes of the scenario."""
+def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog, workers: int = 1) -> PolicyRig:
+    """All routes of the scenario, in one of so many workers."""
     with TemporaryDirectory(prefix="bench-") as folder:
         site = replace(plain_site(UPSTREAM_PORT), istio=policy_site.documents(UPSTREAM_PORT))
         istio.write_site(site, Path(folder))
-        return PolicyRig(loop, log, folder)
+        return PolicyRig(loop, log, folder, workers)
 
 
 def benchmarks(seconds: float) -> Iterator[Timing]:

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "run": ("run", "run", "Serve Istio and Kubernetes YAML in the foreground."),
     "demo": ("demo", "demo", "Serve the bundled bookinfo example with backends of its own."),
     "validate": ("validate", "validate", "Report what is wrong in files, with file:line:column."),
+    "healthcheck": ("healthcheck", "healthcheck", "Exit 0 if a running gatewayd is ready."),
     "cert": ("cert", "cert", "Look at certificates, check their dates, make some for tests."),
     "version": ("version", "version", "Print the version."),
     "completion": ("completion", "completion", "Print the shell's completion script."),
@@ -50,7 +51,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 runtime failure, 64 usage, 65 input cannot be read or parsed, "
-    "75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
+    "69 nobody answers, 75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
     "79 findings at or above --fail-on, or certificates that end or cannot be used.",
 )
 def gatewayd() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from gatewayd.cli import values
+from gatewayd.observe.collector import Collector, collector_from
 from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
 
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
@@ -143,17 +144,24 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     ),
     _flag(
         "--access-log",
-        default="-",
-        show_default=True,
+        default=None,
         metavar="PATH|-|off",
-        help="File of the access log; - is stdout.",
+        help="File of the access log; - is stdout. [default: MeshConfig's accessLogFile, else -]",
     ),
     _flag(
         "--access-log-format",
         type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Istio's default text line, or JSON with the same fields.",
+        default=None,
+        help="Istio's default text line, or JSON with the same fields. "
+        "[default: MeshConfig's accessLogFormat and accessLogEncoding, else text]",
+    ),
+    _flag(
+        "--otlp",
+        type=values.COLLECTOR,
+        default=None,
+        metavar="ENDPOINT",
+        help="Send spans to this OpenTelemetry collector: http://host:4318, grpc://host:4317 or host:4317. "
+        "[default: OTEL_EXPORTER_OTLP_ENDPOINT, else MeshConfig's tracing provider]",
     ),
     _flag(
         "--drain-time",
@@ -177,10 +185,18 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     ),
     _flag(
         "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
+        type=values.LOG_LEVELS,
         default="info",
         show_default=True,
-        help="Level of the program's own log, on stderr.",
+        help="Level of the program's own log, on stderr: debug, info, warning or error; or several, for all and "
+        "for components: info,listeners=debug.",
+    ),
+    _flag(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Form of the program's own log.",
     ),
     _flag(
         "--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", hidden=True, help="Event loop."
@@ -233,12 +249,21 @@ def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
         metrics=flags["metrics"] or None,
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
+        otlp=flags["otlp"] or _collector_of_environment(),
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
         watch=flags["watch"],
         log_level=flags["log_level"],
+        log_format=flags["log_format"],
         loop=flags["loop"],
     )
+
+
+def _collector_of_environment() -> Collector | None:
+    try:
+        return collector_from(os.environ)
+    except ValueError as error:
+        raise click.UsageError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from None
 
 
 def secret_folders(given: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:

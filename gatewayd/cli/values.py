@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from gatewayd.observe.collector import collector_at
+
 T = TypeVar("T")
 Address = tuple[str, int]
 
@@ -173,6 +175,14 @@ def read_name(text: str) -> str:
     return text
 
 
+def read_log_levels(text: str) -> str:
+    """``info,listeners=debug``, checked."""
+    from gatewayd.observe.logs import parse_levels
+
+    parse_levels(text)
+    return text
+
+
 PORT_MAP: Final = Value("80=8080,...", read_port_map)
 LABELS: Final = Value("k=v,...", read_labels)
 ENDPOINTS: Final = Value("host[:subset]=address:port", read_endpoints)
@@ -181,3 +191,5 @@ STATUS: Final = Value("address|off", read_status)
 BIND: Final = Value("ip", read_bind)
 DURATION: Final = Value("duration", read_duration)
 NAME: Final = Value("name", read_name)
+COLLECTOR: Final = Value("endpoint", collector_at)
+LOG_LEVELS: Final = Value("level[,component=level...]", read_log_levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gatewayd.compiler.defaults import mesh_retry_policy
@@ -23,7 +24,9 @@ from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.review import review_bindings, review_gateways, review_rules, unused_delegates
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import build_registry
+from gatewayd.compiler.telemetry import telemetry_of
 from gatewayd.compiler.tls_holders import hold
+from gatewayd.compiler.tracing import collector_of, istio_tags
 from gatewayd.compiler.upstream_tls import UpstreamTlsCompiler
 from gatewayd.compiler.virtual_hosts import BindingIndex, Matched
 from gatewayd.compiler.virtual_services import RuleCompiler
@@ -34,6 +37,7 @@ from gatewayd.resources.meta import Resource
 from gatewayd.resources.pod import Pod
 from gatewayd.resources.service import Endpoints, EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
+from gatewayd.resources.telemetry import Telemetry
 from gatewayd.resources.virtual_service import VirtualService
 from gatewayd.resources.workload import WorkloadEntry
 from gatewayd.snapshot import Snapshot
@@ -67,8 +71,18 @@ def compile_snapshot(
 
     report = Reporter()
     memory = memory or CompileMemory()
-    memory.begin(options)
     mesh = options.mesh
+    options = replace(
+        options,
+        telemetry=telemetry_of(
+            of(Telemetry),
+            viewer=options.namespace,
+            labels=options.labels,
+            root=mesh.root_namespace,
+            report=report,
+        ),
+    )
+    memory.begin(options)
     services, entries, pods = of(Service), of(ServiceEntry), of(Pod)
     domain, viewer = options.cluster_domain, options.namespace
 
@@ -150,6 +164,7 @@ def compile_snapshot(
     memory.end()
     for built in making.tables:
         release(built.hosts)
+    collector = collector_of(options, registry, report)
     return Snapshot(
         listeners=tuple(listeners),
         clusters=clusters.specs,
@@ -157,6 +172,9 @@ def compile_snapshot(
         findings=report.findings,
         version=version,
         set_aside=report.resources_set_aside,
+        collector=collector,
+        span_tags=tuple(istio_tags(options).items()),
+        access_log=options.telemetry.access_log,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.tracing import trace_options
 from gatewayd.http.options import HttpOptions
 from gatewayd.resources.mesh_config import MeshConfig, MeshProxyConfig
 from gatewayd.resources.virtual_service import HTTPRetry
@@ -73,6 +74,8 @@ def http_options(options: CompileOptions) -> HttpOptions:
         x_forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled),
         extended_connect=options.extended_connect,
         misdirected_request=options.misdirected_request,
+        tracing=trace_options(options),
+        keep_response="%RESP(" in mesh.access_log_format.upper(),
         limits=options.limits,
     )
 

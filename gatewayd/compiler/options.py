@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatewayd.compiler.telemetry import NOTHING, TelemetrySpec
 from gatewayd.http.limits import HttpLimits
+from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
 
 #: ``--unknown-hosts``
@@ -44,3 +46,7 @@ class CompileOptions:
     #: 421, not 404, for a host that the server whose certificate the client has does not serve
     misdirected_request: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
+    #: what the Telemetry resources of the configuration say; the compilation fills it in
+    telemetry: TelemetrySpec = NOTHING
+    #: where spans go whatever the mesh says: ``--otlp``
+    collector: Collector | None = None

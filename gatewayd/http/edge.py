@@ -19,8 +19,8 @@ class Edge:
     """What the connections of a listener share under one configuration."""
 
     __slots__ = (
-        "begin", "date", "limits", "note", "options", "request_fields", "requests", "response_fields", "responses",
-        "spec",
+        "begin", "date", "limits", "new_id", "note", "options", "request_fields", "requests", "response_fields",
+        "responses", "spec",
     )  # fmt: skip
 
     def __init__(
@@ -32,6 +32,7 @@ class Edge:
         begin: Callable[[Any, ParsedRequest], Any],
         note: Callable[[Any, ParsedRequest], Any],
         date: DateField,
+        new_id: Callable[[], bytes] | None = None,
     ) -> None:
         self.spec = spec
         self.options = options
@@ -47,3 +48,5 @@ class Edge:
         #: writes down a request that cannot be answered
         self.note = note
         self.date = date
+        #: makes the id of a request; None: it has none, or its exchange sees to it
+        self.new_id = new_id

@@ -11,6 +11,28 @@ from gatewayd.http.limits import HttpLimits
 KEEPS_RECEIVED: Final = frozenset({"FORWARD_ONLY", "APPEND_FORWARD", "ALWAYS_FORWARD_ONLY"})
 
 
+#: ``TraceOptions.propagation``
+W3C: Final = "W3C"
+B3: Final = "B3"
+B3_W3C: Final = "B3_W3C"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOptions:
+    """Whether requests are traced, and how a trace is told of in their fields (docs/tracing.md)."""
+
+    #: of ten thousand requests so many are sampled by chance
+    sampling: int = 100
+    #: W3C, B3 or B3_W3C: fields of every request; "": none, what a client sent goes on as it is
+    propagation: str = ""
+    #: traces that begin here have ids of 64 bits (B3 alone)
+    short_ids: bool = False
+    #: of a path a span says so many characters
+    max_path_length: int = 256
+    #: (name, "literal", "environment", "header" or "format", text or name, default) of further attributes of spans
+    tags: tuple[tuple[str, str, str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """How requests of one listener are read, marked and answered."""
@@ -36,4 +58,8 @@ class HttpOptions:
     extended_connect: bool = False
     #: 421 instead of 404 for a host that the TLS server of the connection does not serve (semantics 2.5.6)
     misdirected_request: bool = False
+    #: None: not traced, and no request id says anything about it
+    tracing: TraceOptions | None = TraceOptions()
+    #: the fields of answers are kept for the access log
+    keep_response: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)

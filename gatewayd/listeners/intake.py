@@ -86,6 +86,8 @@ class Intake:
         self._timer: asyncio.TimerHandle | None = None
         self._resuming: asyncio.Task[None] | None = None
         self._quiet_until = 0.0
+        #: accepting is stopped whatever room there is
+        self.held = False
 
     @property
     def paused(self) -> bool:
@@ -117,8 +119,21 @@ class Intake:
             # Not from within accept: uvloop cannot close a server while it makes a transport.
             self._timer = self._loop.call_later(0, self._pause)
 
+    def hold(self, held: bool) -> None:
+        """Stop accepting until told otherwise (hardening 9.13)."""
+        self.held = held
+        if held and self._timer is None:
+            self._pause()
+
+    def shed_idle(self) -> None:
+        """Ask all connections to close that are idle."""
+        connections = [connection for member in self._members for connection in member.connections]
+        self._drain(connections, len(connections))
+
     def room(self) -> int:
         """How many more connections may come, by the configured limit and by the descriptors."""
+        if self.held:
+            return 0
         held = sum(len(member.connections) for member in self._members)
         return min(self.capacity - held, self._limit - self._reserve - self._used())
 
@@ -146,6 +161,8 @@ class Intake:
             self._budget = max(1, room // 2)
             self._resuming = self._loop.create_task(self._resume())
             return
+        for member in self._members:
+            member.pause()  # one that came meanwhile
         self._shed()
         self._timer = self._loop.call_later(RECHECK_S, self._check)
 
@@ -161,8 +178,10 @@ class Intake:
     def _shed(self) -> None:
         """Ask the connections that are idle longest to close."""
         connections: list[Any] = [c for member in self._members for c in member.connections]
-        wanted = max(1, len(connections) // _SHED_SHARE)
-        for connection in oldest_idle(connections, wanted, monotonic() - _IDLE_AT_LEAST_S):
+        self._drain(connections, max(1, len(connections) // _SHED_SHARE))
+
+    def _drain(self, connections: Iterable[Any], count: int) -> None:
+        for connection in oldest_idle(connections, count, monotonic() - _IDLE_AT_LEAST_S):
             connection.drain()
 
 

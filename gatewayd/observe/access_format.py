@@ -17,6 +17,7 @@ from gatewayd.observe.escaping import SAFE, escape, escaped
 from gatewayd.observe.formatter import split_format
 from gatewayd.observe.operators import remote_address
 from gatewayd.observe.stream_info import ConnectionInfo, StreamInfo
+from gatewayd.observe.trace import trace_of
 
 #: Istio's default format (semantics 17.2).
 DEFAULT_FORMAT: Final = (
@@ -143,11 +144,13 @@ class TextLines:
             if (
                 info.details == "via_upstream"
                 and not info.flags
-                and not info.bytes_received
                 and not info.transport_failure
                 and not info.termination_details
             ):
                 outcome = _ORDINARY[info.status]
+                received = info.bytes_received
+                if received:
+                    outcome = outcome[:-2] + (numbers[received] if received < _READY else b"%d " % received)
             else:
                 outcome = _outcome(info)
             sent = info.bytes_sent
@@ -264,7 +267,8 @@ def json_formatter() -> Formatter:
     """Make the formatter of JSON lines (semantics 17.4).
 
     As Envoy writes them: what is absent is null, but ``response_flags`` is ``-``; times and sizes are
-    numbers, except the upstream service time, which is a header and so a string.
+    numbers, except the upstream service time, which is a header and so a string. A traced exchange says its
+    ``trace_id`` and ``span_id`` besides.
     """
     encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
     start_time = start_times()
@@ -301,6 +305,10 @@ def json_formatter() -> Formatter:
             "requested_server_name": connection.requested_server_name or None,
             "upstream_transport_failure_reason": info.transport_failure or None,
         }
+        trace = trace_of(info)
+        if trace is not None:
+            record["trace_id"] = trace.trace_id.decode()
+            record["span_id"] = trace.span_id.decode()
         return encode(record).decode() + "\n"
 
     return format_line

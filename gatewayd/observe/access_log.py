@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from gatewayd.observe.access_format import FORMATS, BatchFormatter
+from gatewayd.observe.access_format import BatchFormatter
+from gatewayd.observe.access_template import AccessLogForm
 from gatewayd.observe.batches import BATCH, FLUSH_INTERVAL_S, Batches
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.observe.stream_info import StreamInfo
@@ -19,21 +20,38 @@ _log = logging.getLogger("gatewayd.access")
 class AccessLog(Batches):
     """The access log of one worker. ``path`` is a file, ``-`` for stdout; raises ``OSError``.
 
-    ``kind`` is a key of ``FORMATS``: ``text`` (semantics 17.2) or ``json`` (17.4). Others may take the same batches:
-    see :attr:`takers`.
+    ``form`` is a key of ``FORMATS``, ``text`` (semantics 17.2) or ``json`` (17.4), or a form with a template of the
+    user's. Others may take the same batches: see :attr:`takers`.
     """
 
-    __slots__ = ("_format", "sink")
+    __slots__ = ("_form", "_format", "silent", "sink")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str = "-", kind: str = "text") -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, path: str = "-", form: str | AccessLogForm = "text"
+    ) -> None:
         super().__init__(loop, self._write)
-        self._format: BatchFormatter = FORMATS[kind]()
+        self._form = AccessLogForm(form) if isinstance(form, str) else form
+        self._format: BatchFormatter = self._form.formatter()
         self.sink = LogSink(path, loop)
+        #: nothing is written; others still take what there is
+        self.silent = False
+
+    def use(self, path: str, form: AccessLogForm) -> None:
+        """Go on at ``path`` and in ``form``, where they are others; raises ``OSError`` and goes on as before."""
+        self.flush()
+        if path != self.sink.path:
+            former, self.sink = self.sink, LogSink(path, self._loop)
+            self.sink.dropped_lines += former.dropped_lines
+            former.leave()
+        if form != self._form:
+            self._form, self._format = form, form.formatter()
 
     def _write(self, batch: Sequence[StreamInfo]) -> None:
         sink = self.sink
+        if self.silent:
+            return
         if sink.full:
-            sink.drop(len(batch), "the reader does not keep up")
+            sink.drop(len(batch))
             return
         try:
             lines = self._format(batch)

@@ -1,68 +1,64 @@
-"""Where log lines go: a file, or a stream somebody reads, and never a moment of waiting.
+"""Where log lines go: a file, or a stream somebody reads, and never a moment of waiting (hardening 9.11).
 
-A regular file takes what it is given. A pipe, terminal or socket may be full: then lines wait in a bounded
-buffer until the reader comes back, and beyond it they are dropped and counted (hardening 9.11).
+What its outlet (:mod:`gatewayd.observe.outlets`) does not take waits in a bounded buffer; beyond it lines are dropped,
+counted and told of.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
-import select
-import socket
 import stat
+import threading
 from typing import Final
+
+from gatewayd.observe.outlets import MAX_WAITING_BYTES, DiskOutlet, StreamOutlet, open_path, reason
+
+__all__ = ["MAX_WAITING_BYTES", "REPORT_INTERVAL_S", "LogSink"]
 
 _log = logging.getLogger("gatewayd.log")
 
-#: Bytes that may wait for a reader that does not keep up.
-MAX_WAITING_BYTES: Final = 1024 * 1024
-#: At most one report of dropped lines in this time.
+#: When lines were dropped, that is said after this time, and from then on at most once in the interval.
+REPORT_AFTER_S: Final = 1.0
 REPORT_INTERVAL_S: Final = 10.0
-#: A pipe takes this much whole or not at all (POSIX PIPE_BUF), so writers that share it never mix lines.
-_WHOLE_BYTES: Final = select.PIPE_BUF
-
 
 #: Paths that mean a stream we have already. A socket (systemd's journal) cannot be opened by its path.
 _STREAMS: Final = {"/dev/stdout": 1, "/dev/fd/1": 1, "/dev/stderr": 2, "/dev/fd/2": 2}
 
 
 class LogSink:
-    """One open destination. ``path`` is a file's path, or ``-`` for the descriptor ``stream_fd``.
+    """One open destination, of one thread. ``path`` is a file's path, or ``-`` for the descriptor ``stream_fd``.
 
-    Opening raises ``OSError``. Without a running ``loop`` what cannot be written waits for :meth:`drain`.
+    Opening raises ``OSError``. Without a running ``loop`` a disk is waited for, and what a stream does not take waits
+    for :meth:`drain`. ``own``: drops are reported through this very sink, so only when it takes lines again.
     """
 
-    def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None, stream_fd: int = 1) -> None:
+    def __init__(
+        self,
+        path: str,
+        loop: asyncio.AbstractEventLoop | None = None,
+        stream_fd: int = 1,
+        *,
+        own: bool = False,
+    ) -> None:
         self._loop = loop
+        #: of the loop
+        self._thread = threading.get_ident()
         self._stream_fd = _STREAMS.get(path, stream_fd)
+        self._own = own
         self.path = "-" if path in _STREAMS else path
-        self._waiting = bytearray()
-        #: the last thing written was the first part of a line ...
-        self._half_line_out = False
-        #: ... whose rest was lost
-        self._torn = False
-        self._watching = False
         self._report: asyncio.TimerHandle | None = None
         self._unreported = 0
         self._last_error = ""
         self.dropped_lines = 0
-        self._open()
+        self._outlet = self._open()
 
-    def _open(self) -> None:
-        if self.path != "-":
-            self._fd = _open_path(self.path)
-        else:
-            self._fd = self._open_stream()
-        mode = os.fstat(self._fd).st_mode
-        self._regular = stat.S_ISREG(mode)
-        self._blocking = os.get_blocking(self._fd)
-        self._socket: socket.socket | None = None
-        if stat.S_ISSOCK(mode):  # systemd's journal
-            self._socket = socket.socket(fileno=self._fd)
+    def _open(self) -> StreamOutlet | DiskOutlet:
+        fd = open_path(self.path) if self.path != "-" else self._open_stream()
+        kind = DiskOutlet if stat.S_ISREG(os.fstat(fd).st_mode) else StreamOutlet
+        return kind(fd, self.drop, self._loop)
 
     def _open_stream(self) -> int:
         """A descriptor of our own for the inherited stream.
@@ -79,159 +75,107 @@ class LogSink:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes the reader has not taken yet."""
-        return len(self._waiting)
+        """Bytes that are not out yet."""
+        return self._outlet.waiting_bytes
 
     @property
     def full(self) -> bool:
         """Whether further lines would be dropped; then there is no need to format them."""
-        return len(self._waiting) >= MAX_WAITING_BYTES
+        return self._outlet.waiting_bytes >= MAX_WAITING_BYTES
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines, now or as soon as the reader takes them."""
-        waiting = self._waiting
-        if len(waiting) + len(lines) > MAX_WAITING_BYTES:
-            self.drop(lines.count(b"\n"), "the reader does not keep up")
+        """Write whole lines, now or as soon as they are taken."""
+        outlet = self._outlet
+        if outlet.waiting_bytes + len(lines) > MAX_WAITING_BYTES:
+            self.drop(lines.count(b"\n"))
+        else:
+            outlet.put(lines)
+
+    def write_from_anywhere(self, lines: bytes) -> None:
+        """The same from any thread: beside a loop, the loop does it."""
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            self.write(lines)
             return
-        waiting += lines
-        if not self._watching:
-            self._write_waiting()
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(self.write, lines)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """From now on watch for the reader with ``loop``; None: not any more (before it is closed)."""
-        self._unwatch()
+        """From now on work beside ``loop``; None: not any more (before it is closed)."""
         if self._report is not None:
             self._report.cancel()
             self._report = None
+        self._outlet.attach(loop)
         self._loop = loop
+        self._thread = threading.get_ident()
+        if self._unreported:
+            self._report_later(REPORT_AFTER_S)
 
-    def drop(self, lines: int, reason: str) -> None:
-        """Count lines as lost; said in the program's log once in ``REPORT_INTERVAL_S``."""
+    # What is lost
+
+    def drop(self, lines: int, reason: str = "") -> None:
+        """Count lines as lost, for ``reason`` or because it is full; the program's log says so at most once in
+        ``REPORT_INTERVAL_S``, and when it is over.
+        """
         self.dropped_lines += lines
         self._unreported += lines
-        self._last_error = reason
+        self._last_error = reason or self._outlet.slow
+        self._report_later(REPORT_AFTER_S)
+
+    def _report_later(self, delay_s: float) -> None:
         if self._report is None and self._loop is not None:
-            self._report = self._loop.call_later(REPORT_INTERVAL_S, self._report_drops)
+            self._report = self._loop.call_later(delay_s, self._report_drops)
 
     def _report_drops(self) -> None:
         self._report = None
-        if self._unreported:
+        name = "the standard stream" if self.path == "-" else self.path
+        if self._own and self.full:
+            self._report_later(REPORT_INTERVAL_S)  # the report itself would be lost
+        elif self._unreported:
             lines, self._unreported = self._unreported, 0
-            _log.warning(
-                "%d lines for %s were dropped: %s",
-                lines,
-                "the standard stream" if self.path == "-" else self.path,
-                self._last_error,
-            )
-
-    def _write_waiting(self) -> None:
-        waiting = self._waiting
-        try:
-            while waiting:
-                piece = bytes(waiting) if self._regular else self._whole_piece()
-                if self._torn:
-                    piece = b"\n" + piece
-                written = self._write_now(piece)
-                if self._torn and written:
-                    self._torn = False
-                    written -= 1
-                del waiting[:written]
-        except BlockingIOError:
-            self._watch()
-        except OSError as error:
-            # Disk full, reader gone: what waits is lost, and the half line already out is ended later.
-            if waiting:
-                self._torn = self._torn or self._half_line_out
-                self.drop(waiting.count(b"\n"), (error.strerror or str(error)).lower())
-                waiting.clear()
-            self._unwatch()
+            _log.warning("%d lines for %s were dropped: %s", lines, name, self._last_error)
+            self._report_later(REPORT_INTERVAL_S)
         else:
-            self._unwatch()
+            _log.info("lines for %s are written again, none was dropped since", name)
 
-    def _whole_piece(self) -> bytes:
-        """As many whole lines as a pipe takes at once; the first part of a line that is longer."""
-        waiting = self._waiting
-        if len(waiting) <= _WHOLE_BYTES - 1:
-            return bytes(waiting)
-        end = waiting.rfind(b"\n", 0, _WHOLE_BYTES - 1)
-        return bytes(waiting[: end + 1 if end >= 0 else _WHOLE_BYTES - 1])
-
-    def _write_now(self, piece: bytes) -> int:
-        if self._socket is not None:
-            written = self._socket.send(piece, socket.MSG_DONTWAIT)
-        else:
-            # A stream that could not be opened again would wait; writable means room for a whole piece.
-            if self._blocking and not self._regular and not self._writable_within(0):
-                raise BlockingIOError
-            written = os.write(self._fd, piece)
-        if written:
-            self._half_line_out = piece[written - 1] != 0x0A
-        return written
-
-    def _writable_within(self, limit_s: float) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        return bool(poll.poll(int(limit_s * 1000)))
-
-    def _watch(self) -> None:
-        if not self._watching and self._loop is not None:
-            self._loop.add_writer(self._fd, self._write_waiting)
-            self._watching = True
-
-    def _unwatch(self) -> None:
-        if self._watching and self._loop is not None:
-            self._loop.remove_writer(self._fd)
-            self._watching = False
+    # The end of a file, and of the process
 
     def reopen(self) -> None:
-        """Open the file anew (after a rotation). Keeps the old one, and raises, if that fails."""
+        """Open the file anew (after a rotation). If that fails the old one stays, and it is said or raised."""
         if self.path == "-":
             return
-        old = (self._fd, self._socket)
-        self._unwatch()
-        try:
-            self._open()
-        except OSError:
-            if self._waiting:
-                self._watch()
-            raise
-        self._torn = self._half_line_out = False
-        os.close(old[0])
-        self._write_waiting()
+        outlet = self._outlet
+        if isinstance(outlet, DiskOutlet):
+            outlet.reopen(self.path, self._say_failed)
+            return
+        self._outlet = self._open()  # may raise
+        outlet.attach(None)
+        outlet.drain(0.0)
+        outlet.close()
 
-    def drain(self, limit_s: float) -> None:
-        """Give the reader ``limit_s`` seconds to take what waits. Blocks; only for the end of a process."""
-        self._unwatch()
-        self._loop, loop = None, self._loop
-        self._write_waiting()
-        while self._waiting and limit_s > 0:
-            step = min(limit_s, 0.05)
-            self._writable_within(step)
-            limit_s -= step
-            self._write_waiting()
-        if self._waiting:
-            self.drop(self._waiting.count(b"\n"), "the reader did not take them before the end")
-            self._waiting.clear()
-        self._loop = loop
+    def _say_failed(self, error: OSError) -> None:
+        _log.error("%s was not reopened, the old file stays in use: %s", self.path, reason(error))
 
-    def close(self, limit_s: float = 1.0) -> None:
-        """Write what waits, waiting at most ``limit_s`` for the reader, and close."""
-        self.drain(limit_s)
+    def leave(self) -> None:
+        """Nothing more is written: what waits still goes out, if it can without anybody waiting for it."""
+        outlet = self._outlet
         if self._report is not None:
             self._report.cancel()
-        self._report_drops()
-        if self._socket is not None:
-            self._socket.close()
+        if isinstance(outlet, DiskOutlet):
+            outlet.finish()
         else:
-            os.close(self._fd)
+            outlet.drain(0.0)
+            outlet.close()
 
+    def drain(self, limit_s: float) -> None:
+        """Give reader or disk ``limit_s`` seconds to take what waits. Blocks; only for the end of a process."""
+        self._outlet.drain(limit_s)
 
-def _open_path(path: str) -> int:
-    # O_NONBLOCK: not to wait for the reader of a FIFO, neither here nor later.
-    flags = os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        return os.open(path, os.O_WRONLY | flags, 0o640)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a FIFO nobody reads yet
-            return os.open(path, os.O_RDWR | flags)
-        raise
+    def close(self, limit_s: float = 1.0) -> None:
+        """Write what waits, waiting at most ``limit_s`` for it to be taken, and close."""
+        self._outlet.drain(limit_s)
+        if self._report is not None:
+            self._report.cancel()
+        self._outlet.close()
+        if self._unreported and not self._own:
+            self._report_drops()

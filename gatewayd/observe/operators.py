@@ -105,7 +105,15 @@ def _response_field(name: str) -> Reader:
     def read(info: StreamInfo) -> bytes | None:
         return _first(info.response_pairs, wanted) if info.response_pairs is not None else None
 
-    return read
+    if name != "x-envoy-upstream-service-time":
+        return read
+
+    def service_time(info: StreamInfo) -> bytes | None:
+        found = read(info)
+        # The proxy writes it where it relays, and there nothing is kept.
+        return _response_duration(info) if found is None else found
+
+    return service_time
 
 
 def _field(one: Callable[[str], Reader]) -> Callable[[str], Reader]:

@@ -1,7 +1,7 @@
 """MORE_OPERATORS: variables that are made of the facts the first table reads, and those about TLS clients.
 
 Rows are as in ``operators.py``, which takes them into its table. What Envoy knows and this proxy has no
-fact for (durations of single phases, sizes on the wire, metadata, traces) is not here: such a variable is
+fact for (durations of single phases, sizes on the wire, metadata) is not here: such a variable is
 an error with its name in it, never an empty value.
 """
 
@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 from cryptography import x509
 
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.observe.trace import trace_of
 
 Reader = Callable[[StreamInfo], bytes | None]
 Row = Callable[[str], Reader]
@@ -161,6 +162,17 @@ def _of_handshake(attribute: str) -> Row:
     return _plain(lambda info: str(getattr(getattr(info.connection, "tls", None), attribute, "")))
 
 
+def _of_trace(attribute: str) -> Row:
+    """The exchange's own trace and span: also of one that is not sampled."""
+
+    def read(info: StreamInfo) -> str:
+        trace = trace_of(info)
+        found: bytes = getattr(trace, attribute, b"")
+        return found.decode()
+
+    return _plain(read)
+
+
 #: Name -> argument -> reader.
 MORE_OPERATORS: Final[dict[str, Row]] = {
     "DOWNSTREAM_PEER_CERT": _of_certificate("pem"),
@@ -182,6 +194,8 @@ MORE_OPERATORS: Final[dict[str, Row]] = {
     "QUERY_PARAM": _query_parameter,
     "QUERY_PARAMS": _query_string,
     "RESPONSE_FLAGS_LONG": _plain(_long_flags),
+    "SPAN_ID": _of_trace("span_id"),
+    "TRACE_ID": _of_trace("trace_id"),
     "UNIQUE_ID": _plain(lambda info: str(uuid.uuid4())),
     "UPSTREAM_CLUSTER_RAW": _plain(lambda info: info.upstream_cluster),
     "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _plain(lambda info: _host_of(info.upstream_local_address)),

@@ -134,9 +134,11 @@ class HeaderOps:
         new: dict[bytes, bytes] = {}  # sets, the last of one name winning
         added: list[Pair] = []
         for name, value, is_set in level.formatted:
-            text = value if isinstance(value, bytes) else _clean(value(info))
+            text = value if isinstance(value, bytes) else value(info)
             if not text:
-                continue  # an empty result leaves the header as it is
+                continue  # an empty result leaves the header as it is; one of white space is sent, empty
+            if not isinstance(value, bytes):
+                text = _clean(text)
             if is_set:
                 new[name] = text
             else:

@@ -19,7 +19,7 @@ from gatewayd.http.response import ResponseHead
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy import bodies
-from gatewayd.proxy.forwarding import Client, new_request_id
+from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.local_reply import (
     Reply,
     direct_reply,
@@ -126,9 +126,9 @@ class Exchange(StreamInfo):
     def begin(self) -> None:
         """Answer at once, or start towards the upstream."""
         plan = self.plan
-        options = self.stream.edge.options
-        if options.request_id:
-            self.request_id = new_request_id()
+        new_id = self.stream.edge.new_id
+        if new_id is not None:
+            self.request_id = new_id()
         if plan.failure is not None:
             self._reply(plan.failure)
             return
@@ -235,23 +235,21 @@ class Exchange(StreamInfo):
         self.upstream_local_address = connection.local_address
         plan = self.plan
         stream = self.stream
-        edge = stream.edge
-        client = self.connection
-        if not connection.takes_lines:
+        if plan.client_plain and self.attempts == 1 and connection.takes_lines:
+            client = self.connection
+            self.x_forwarded_for = client.appended
+            message = b"".join(
+                (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
+            )
+        elif not connection.takes_lines:
             message = encoded_head(self)
         elif plan.prepared and self.attempts == 1:
-            if plan.client_plain:
-                self.x_forwarded_for = client.appended
-                message = b"".join(
-                    (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
-                )
-            else:
-                message = plain_head(self)
+            message = plain_head(self)
         else:
             message = built_head(self)
         body = self.parsed.body
         if body == NO_BODY:
-            connection.start(self, message, self.method, edge, upgrade=plan.upgrade)
+            connection.start(self, message, self.method, stream.edge, upgrade=plan.upgrade)
         else:
             self._start_with_body(connection, message)
         if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
@@ -260,10 +258,11 @@ class Exchange(StreamInfo):
     def _start_with_body(self, connection: Any, message: bytes) -> None:
         """Send the head with whatever of the body has arrived."""
         edge = self.stream.edge
-        chunked = is_chunked(self.parsed)
-        # Before anything is written: if this connection is soon full its own pause has the last word. The
-        # pause may be ours or that of a connection whose attempt failed.
-        self.stream.pause(False)
+        if self._body_size or self.attempts > 1:
+            # Before anything is written: if this connection is soon full its own pause has the last word. The
+            # pause may be ours or that of a connection whose attempt failed.
+            self.stream.pause(False)
+        chunked = connection.takes_lines and is_chunked(self.parsed)
         connection.start(self, message, self.method, edge, complete=False, chunked=chunked)
         end = self._pending_end and self._trailers is None
         if self._body:
@@ -299,9 +298,10 @@ class Exchange(StreamInfo):
                 self._keep(data)
         if self.upstream is not None:
             self.upstream.send_data(data, end)
-            retry = self.route.retry
-            if end and self.phase == SENT and retry is not None and retry.per_try_timeout_s:
-                self._arm_per_try()
+            if end and self.phase == SENT:
+                retry = self.route.retry
+                if retry is not None and retry.per_try_timeout_s:
+                    self._arm_per_try()
 
     def on_request_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see RequestHandler."""

@@ -6,9 +6,12 @@ changes is made per request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from random import getrandbits, randbytes
+from math import log
+from random import getrandbits, randbytes, random
+from sys import maxsize
 from typing import Any, Final
 
 from gatewayd.http.h2.encoder import encode_lines, integer, start
@@ -151,25 +154,69 @@ REQUEST_ID_BYTES: Final = 36
 #: since formatting numbers one by one costs ten times what cutting a text does.
 _IDS_PER_PREFIX: Final = 256
 _TAIL: Final = 13  # a hyphen and twelve digits
-_prefix = b""
-_tails = b""
-_at = 0
+#: What the version of a UUID says of tracing (14.3.3): nothing, sampled by chance, asked for by the client.
+NOT_SAMPLED: Final = b"4"
+SAMPLED: Final = b"9"
+CLIENT_ASKED: Final = b"b"
+_VERSION_AT: Final = 14
+_TEN_THOUSAND: Final = 10_000
 
 
-def new_request_id() -> bytes:
-    """A fresh UUID version 4 (14.3.3)."""
-    global _at
-    at = _at
-    if at == len(_tails):
-        _make_ids()
-        at = 0
-    _at = at + _TAIL
-    return _prefix + _tails[at : at + _TAIL]
+def request_ids(sampling: int = 0) -> Callable[[], bytes]:
+    """Make what makes fresh UUIDs version 4 (14.3.3), of which ``sampling`` of ten thousand are marked as sampled.
+
+    The chance is drawn once for each run of ids that are not marked, so that an id costs nothing more for it.
+    """
+    plain = prefix = tails = b""
+    at = end = 0
+    before_mark = _run_length(sampling)
+
+    def new_request_id() -> bytes:
+        nonlocal at
+        if at == end:
+            begin_run()
+        start = at
+        at = start + _TAIL
+        return prefix + tails[start:at]
+
+    def begin_run() -> None:
+        nonlocal plain, prefix, tails, at, end, before_mark
+        if at == len(tails):
+            plain = b"%08x-%04x-4%03x-%04x" % (
+                getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(14) | 0x8000,
+            )  # fmt: skip
+            tails = b"-" + randbytes(6 * _IDS_PER_PREFIX).hex("-", 6).encode()
+            at = 0
+        if before_mark:
+            prefix = plain
+            run = min(before_mark, (len(tails) - at) // _TAIL)
+            before_mark -= run
+        else:
+            prefix = marked(plain, SAMPLED)
+            run = 1
+            before_mark = _run_length(sampling)
+        end = at + run * _TAIL
+
+    return new_request_id
 
 
-def _make_ids() -> None:
-    global _prefix, _tails
-    _prefix = b"%08x-%04x-4%03x-%04x" % (
-        getrandbits(32), getrandbits(16), getrandbits(12), getrandbits(14) | 0x8000,
-    )  # fmt: skip
-    _tails = b"-" + randbytes(6 * _IDS_PER_PREFIX).hex("-", 6).encode()
+def _run_length(sampling: int) -> int:
+    """How many are not sampled before the next one that is."""
+    if sampling >= _TEN_THOUSAND:
+        return 0
+    if sampling <= 0:
+        return maxsize
+    return int(log(1.0 - random()) / log(1.0 - sampling / _TEN_THOUSAND))
+
+
+new_request_id = request_ids()
+
+
+def marked(request_id: bytes, mark: bytes) -> bytes:
+    """``request_id`` with what its version says of tracing."""
+    return b"%b%b%b" % (request_id[:_VERSION_AT], mark, request_id[_VERSION_AT + 1 :])
+
+
+def is_sampled_by_chance(request_id: bytes) -> bool:
+    """Whether it is marked so."""
+    return request_id[_VERSION_AT] == SAMPLED[0]

@@ -14,9 +14,8 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair, Trailers
-from gatewayd.http.request import NO_BODY
 from gatewayd.policies.fault import MILLION
-from gatewayd.proxy.plan import is_chunked, request_head
+from gatewayd.proxy.plan import request_head
 from gatewayd.proxy.shadow import Shadow
 from gatewayd.proxy.upstream_head import built_parts, encoded_parts
 from gatewayd.routing.route import Mirror
@@ -43,17 +42,20 @@ def draw(mirrors: Sequence[Mirror]) -> list[Any]:
 class Copy:
     """What the copies of one request are sent from."""
 
-    __slots__ = ("body", "chunked", "encoded", "has_body", "lines", "trailers")
+    __slots__ = ("body", "encoded", "kind", "lines", "trailers")
 
     def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         """The head, in the forms that ``clusters`` take; the exchange has made its first attempt."""
-        protocols = {cluster.spec.protocol for cluster in clusters}
-        #: HTTP/1 lines
-        self.lines = b"" if protocols == {HTTP2} else copied_head(exchange)
-        #: as HPACK encodes it
-        self.encoded = b"" if protocols == {HTTP1} else encoded_parts(exchange, _copied_parts(exchange))
-        self.has_body = exchange.parsed.body != NO_BODY
-        self.chunked = is_chunked(exchange.parsed)
+        #: HTTP/1 lines, and as HPACK encodes it
+        self.lines = self.encoded = b""
+        for cluster in clusters:
+            protocol = cluster.spec.protocol
+            if protocol != HTTP2 and not self.lines:
+                self.lines = copied_head(exchange)
+            if protocol != HTTP1 and not self.encoded:
+                self.encoded = encoded_parts(exchange, _copied_parts(exchange))
+        #: NO_BODY, LENGTH or CHUNKED
+        self.kind = exchange.parsed.body
         self.body = b""
         self.trailers: Trailers | None = None
 
@@ -128,6 +130,8 @@ def _copied_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
         (_FORWARDED_FOR, b"%b,%b" % (pair[1], local)) if pair[0] == _FORWARDED_FOR else pair
         for pair in fields
     ]
+    if exchange.plan.traced:
+        pairs = exchange.trace.copied(pairs)  # type: ignore[attr-defined]  # a traced plan has a traced exchange
     return method, target, authority, [*pairs, _INTERNAL]
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h2.encoder import encode_all, encode_lines
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
+from gatewayd.observe.propagation import Context, read_context, tells
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
 
@@ -34,11 +35,13 @@ class Plan:
     """
 
     __slots__ = (
-        "_encoded", "client_plain", "cluster", "destination", "extra", "extra_lines", "failure", "plain", "policed",
-        "prepared", "route", "suffix", "upgrade",
+        "_encoded", "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines",
+        "failure", "plain", "policed", "prepared", "route", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
-    def __init__(self, failure: Failure | None, route: Route | None = None) -> None:
+    def __init__(
+        self, failure: Failure | None, route: Route | None = None, context: Context | None = None
+    ) -> None:
         #: why the request is answered here at once, or None
         self.failure = failure
         self.route = route
@@ -51,6 +54,8 @@ class Plan:
         self.policed = False
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
+        #: True: they do, with those of a trace
+        self.client_told = False
         self.destination: Any = None
         self.cluster: Any = None
         #: fields to send on besides those received; None = no more
@@ -58,6 +63,10 @@ class Plan:
         self.extra_lines = b""
         self.upgrade = b""
         self.suffix = b""
+        #: what the client says of a trace; None: nothing, or nobody wants to know
+        self.context = context
+        #: True: the upstream is told of the exchange's trace
+        self.traced = False
         self._encoded: tuple[bytes, bytes] | None = None
 
     @property
@@ -91,7 +100,7 @@ class Planner:
             return Plan(request.error)
         _, route = self._table.lookup(head)
         if route is None:
-            return Plan(errors.MISDIRECTED if self._is_misdirected(head.authority) else errors.NO_ROUTE)
+            return Plan(self._unrouted(head))
         options = self._options
         block = request.block
         if (
@@ -114,18 +123,37 @@ class Planner:
             )  # fmt: skip
         return plan
 
-    def _is_misdirected(self, authority: bytes) -> bool:
+    def plan_told(self, request: ParsedRequest) -> Plan:
+        """The same where traces are told of (``TraceOptions.propagation``)."""
+        tracing = self._options.tracing
+        assert tracing is not None
+        head = request.head
+        block = request.block
+        if head is None or not tells(tracing.propagation, block.forward_bytes):
+            return self.plan(request)
+        context = read_context(tracing.propagation, block.forward)
+        if request.error is not None:
+            return Plan(request.error, None, context)
+        _, route = self._table.lookup(head)
+        if route is None:
+            return Plan(self._unrouted(head), None, context)
+        return _make_plan(route, self._options, request, context)
+
+    def _unrouted(self, head: RequestHead) -> Failure:
         """Whether the host is none of those whose certificate the client was shown (semantics 2.5.6)."""
-        host = authority if authority[-1:] == b"]" else authority.partition(b":")[0]
-        host = host.lower().removesuffix(b".")
         names = self._server_names
-        return bool(names) and not any(
-            host.endswith(name[1:]) if name[:1] == b"*" else host == name for name in names
-        )
+        if not names:
+            return errors.NO_ROUTE
+        host = head.authority if head.authority[-1:] == b"]" else head.authority.partition(b":")[0]
+        host = host.lower().removesuffix(b".")
+        served = any(host.endswith(name[1:]) if name[:1] == b"*" else host == name for name in names)
+        return errors.NO_ROUTE if served else errors.MISDIRECTED
 
 
-def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Plan:
-    plan = Plan(None, route)
+def _make_plan(
+    route: Route, options: HttpOptions, request: ParsedRequest, context: Context | None = None
+) -> Plan:
+    plan = Plan(None, route, context)
     if route.action != FORWARD:
         return plan
     plan.policed = route.policed
@@ -133,16 +161,22 @@ def _make_plan(route: Route, options: HttpOptions, request: ParsedRequest) -> Pl
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
+    told = options.tracing is not None and bool(options.tracing.propagation)
+    plan.traced = told and (context is None or not context.refused)
     if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
+        return plan
+    if context is not None:  # rare, and some of the client's fields may not be sent on
         return plan
     block = request.block
     plan.prepared = True
     plan.plain = route.plain
-    plan.client_plain = (
+    usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
         and block.forwarded_proto is options.scheme
     )
+    plan.client_plain = usual and not plan.traced
+    plan.client_told = usual and plan.traced
     if plan.extra is not None:
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)

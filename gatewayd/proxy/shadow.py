@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.message import Trailers
+from gatewayd.http.request import CHUNKED, NO_BODY
 from gatewayd.http.response import ResponseHead
 
 if TYPE_CHECKING:
@@ -67,12 +68,11 @@ class Shadow:
         copy, self._copy = self._copy, None
         assert copy is not None
         head = copy.lines if connection.takes_lines else copy.encoded
-        complete = not copy.has_body
-        connection.start(
-            self, head, origin.method, origin.stream.edge, complete=complete, chunked=copy.chunked
-        )
-        if complete:
+        edge = origin.stream.edge
+        if copy.kind == NO_BODY:
+            connection.start(self, head, origin.method, edge)
             return
+        connection.start(self, head, origin.method, edge, complete=False, chunked=copy.kind == CHUNKED)
         if copy.body or copy.trailers is None:
             connection.send_data(copy.body, copy.trailers is None)
         if copy.trailers is not None:

@@ -145,8 +145,8 @@ class TcpSession(ConnectionRecord):
 
     def _connect(self, cluster: Any) -> None:
         """Choose the endpoint and begin to open it."""
-        limit = cluster.spec.limits.max_connections
-        if limit and cluster.active >= limit:  # semantics 8.3.2
+        budget = cluster.budget
+        if budget is not None and not budget.room_for_session(cluster.active):  # semantics 8.3.2
             self._refuse("UO")
             return
         hashed: int | None = None

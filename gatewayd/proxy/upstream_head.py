@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gatewayd.http.h2.encoder import encode_all, encode_request, encoded_request, upstream_scheme
+from gatewayd.http.h2.encoder import encode_all, encode_once, encode_request, encoded_request, upstream_scheme
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.proxy.forwarding import client_pairs
 from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 def plain_head(exchange: Exchange) -> bytes:
     """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
+    block = exchange.parsed.block
+    if plan.client_told:
+        client = exchange.connection
+        exchange.x_forwarded_for = client.appended
+        told = exchange.trace.lines()  # type: ignore[attr-defined]  # a traced plan has a traced exchange
+        return b"".join(
+            (block.prefix, plan.extra_lines, told, client.lines, exchange.request_id, plan.suffix)
+        )
     options = exchange.stream.edge.options
-    out = [exchange.parsed.block.prefix, plan.extra_lines]
+    out = [block.prefix, plan.extra_lines]
+    if plan.traced:
+        out.append(exchange.trace.lines())  # type: ignore[attr-defined]  # a traced plan has a traced exchange
     for name, value in _client_pairs(exchange):
         out += (name, b": ", value, b"\r\n")
     if options.request_id:
@@ -52,10 +62,14 @@ def encoded_head(exchange: Exchange) -> bytes:
     if plan.client_plain:
         exchange.x_forwarded_for = client.appended
         return b"".join((begun, extra, client.encoded, exchange.request_id, suffix))
-    pairs = _client_pairs(exchange)
+    told = exchange.trace.fields() if plan.traced else ()  # type: ignore[attr-defined]  # as above
+    if plan.client_told:
+        exchange.x_forwarded_for = client.appended
+        return b"".join((begun, extra, encode_once(told), client.encoded, exchange.request_id, suffix))
+    pairs = encode_all(_client_pairs(exchange))
     if exchange.stream.edge.options.request_id:
-        pairs.append((b"x-request-id", exchange.request_id))
-    return b"".join((begun, extra, encode_all(pairs), suffix))
+        told = [*told, (b"x-request-id", exchange.request_id)]
+    return b"".join((begun, extra, pairs, encode_once(told), suffix))
 
 
 def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pair]]) -> bytes:
@@ -97,6 +111,11 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     block = exchange.parsed.block
     options = exchange.stream.edge.options
     fields = [*block.forward, *(plan.extra or ()), *_client_pairs(exchange)]
+    if plan.traced:
+        if plan.context is not None:
+            replaced = plan.context.replaced
+            fields = [pair for pair in fields if pair[0] not in replaced]
+        fields += exchange.trace.fields()  # type: ignore[attr-defined]  # as above
     if options.x_forwarded_host:
         fields.append((b"x-forwarded-host", head.authority))
     if options.x_forwarded_port:

@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, MutableSet
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
+from gatewayd.errors import OVERLOADED
 from gatewayd.http.dates import DateField
 from gatewayd.http.edge import Edge
 from gatewayd.http.h1 import head, response
@@ -21,10 +23,11 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
-from gatewayd.proxy.forwarding import Client
+from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
+from gatewayd.proxy.traced_exchange import is_observed, observed_begin
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
 
@@ -34,11 +37,15 @@ Connection = ServerConnection | Http2Connection
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
 
+_OVERLOADED = Plan(OVERLOADED)
+
 
 class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
-    __slots__ = ("_local", "_one_address", "_proxy", "connections", "edge", "gone", "number")
+    __slots__ = (
+        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "number",
+    )  # fmt: skip
 
     def __init__(
         self, proxy: Proxy, connections: MutableSet[Any], chain: Any, *, one_address: bool = False
@@ -55,6 +62,7 @@ class Port:
         self.number: int
         self.edge: Edge
         self._put(chain)
+        proxy.ports.add(self)
 
     def __call__(self, announced: Any = None) -> ServerConnection:
         """A new connection; ``announced``: what a PROXY protocol header said (``remote``, ``local``)."""
@@ -63,7 +71,15 @@ class Port:
     def _put(self, chain: Any) -> None:
         #: the Gateway's own port number (semantics 2.1.4)
         self.number = chain.port
-        self.edge = make_edge(self._proxy, chain)
+        self.edge = edge = make_edge(self._proxy, chain)
+        self._begin = edge.begin
+        if self._proxy.refusing:
+            self.refuse(True)
+
+    def refuse(self, refusing: bool) -> None:
+        """Answer requests that begin from now on with 503, or serve them again."""
+        edge = self.edge
+        edge.begin = _refusing(self._proxy, self._begin) if refusing else self._begin
 
     def use(self, chain: Any) -> None:
         """Put ``chain`` in force for requests that begin from now on."""
@@ -173,7 +189,18 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    plan = Planner(table, options, chain.server_names).plan
+    planner = Planner(table, options, chain.server_names)
+    parsers = head.parser_for(options), response.parser_for(options)
+
+    def note(stream: Any, request: ParsedRequest) -> None:
+        failure = request.error
+        assert failure is not None
+        request.plan = Plan(failure)
+        Exchange(proxy, stream, request).on_request_aborted(failure.flag, failure.details)
+
+    if is_observed(options):
+        return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
+    plan = planner.plan
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -184,21 +211,33 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
         else:
             Exchange(proxy, stream, request).begin()
 
-    def note(stream: Any, request: ParsedRequest) -> None:
-        failure = request.error
-        assert failure is not None
-        request.plan = Plan(failure)
-        Exchange(proxy, stream, request).on_request_aborted(failure.flag, failure.details)
+    sampling = options.tracing.sampling if options.tracing is not None else 0
+    new_id = request_ids(sampling) if options.request_id else None
+    return Edge(chain, options, *parsers, begin, note, proxy.date, new_id)
 
-    return Edge(
-        chain, options, head.parser_for(options), response.parser_for(options), begin, note, proxy.date
-    )
+
+def _refusing(
+    proxy: Proxy, begin: Callable[[Any, ParsedRequest], None]
+) -> Callable[[Any, ParsedRequest], None]:
+    """In place of ``begin`` while there is too much to do: nothing is routed, and nobody is asked."""
+
+    def refuse(stream: Any, request: ParsedRequest) -> None:
+        if request.error is not None:
+            begin(stream, request)  # it is wrong whenever it comes
+            return
+        proxy.refused += 1
+        request.plan, request.plan_for = _OVERLOADED, None
+        Exchange(proxy, stream, request).begin()
+
+    return refuse
 
 
 class Proxy:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_connections", "_registry", "date", "log", "loop", "wheel")
+    __slots__ = (
+        "_connections", "_registry", "date", "log", "loop", "ports", "refused", "refusing", "spans", "wheel",
+    )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, registry: Any, log: Callable[[StreamInfo], None]
@@ -207,9 +246,21 @@ class Proxy:
         self._registry = registry
         #: takes every finished exchange; hot, must not block
         self.log = log
+        #: takes every sampled exchange of traced listeners when it is finished, None: nobody does
+        self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
         self._connections: list[MutableSet[Any]] = []
+        self.ports: WeakSet[Port] = WeakSet()
+        #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever
+        self.refusing = False
+        self.refused = 0
+
+    def refuse(self, refusing: bool) -> None:
+        """Answer all requests that begin from now on with 503, or serve them again."""
+        self.refusing = refusing
+        for port in self.ports:
+            port.refuse(refusing)
 
     def watch(self, connections: MutableSet[Any]) -> None:
         """Look after the timeouts of ``connections``, those of one listener, from now on."""

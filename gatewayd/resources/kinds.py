@@ -12,6 +12,7 @@ from gatewayd.resources.secret import Secret
 from gatewayd.resources.service import Endpoints, EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.sidecar import Sidecar
+from gatewayd.resources.telemetry import Telemetry
 from gatewayd.resources.virtual_service import VirtualService
 from gatewayd.resources.workload import WorkloadEntry, WorkloadGroup
 
@@ -43,6 +44,7 @@ KINDS: dict[str, Kind] = {
     "Sidecar": Kind(_ISTIO, _ISTIO_VERSIONS, Sidecar),
     "EnvoyFilter": Kind(_ISTIO, ("v1alpha3", "v1beta1", "v1"), EnvoyFilter),
     "ProxyConfig": Kind(_ISTIO, ("v1beta1", "v1", "v1alpha3"), ProxyConfig),
+    "Telemetry": Kind("telemetry.istio.io", ("v1", "v1alpha1"), Telemetry),
     "Service": Kind("", ("v1",), Service),
     "Endpoints": Kind("", ("v1",), Endpoints, whole=True),
     "EndpointSlice": Kind("discovery.k8s.io", ("v1", "v1beta1"), EndpointSlice, whole=True),

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from gatewayd.resources.mesh_observing import DefaultProviders, ExtensionProvider, MeshTracing
 from gatewayd.resources.model import KubeModel, Seconds, UInt32
 from gatewayd.resources.traffic_policy import ConnectionPool, LocalityLbSetting, OutlierDetection
 from gatewayd.resources.virtual_service import HTTPRetry
@@ -80,6 +81,7 @@ class MeshProxyConfig(KubeModel, frozen=True, kw_only=True):
 
     gateway_topology: GatewayTopology = GatewayTopology()
     proxy_headers: ProxyHeaders = ProxyHeaders()
+    tracing: MeshTracing = MeshTracing()
 
 
 class MeshOutboundTrafficPolicy(KubeModel, frozen=True, kw_only=True):
@@ -123,3 +125,9 @@ class MeshConfig(KubeModel, frozen=True, kw_only=True):
     default_virtual_service_export_to: tuple[str, ...] = ("*",)
     default_destination_rule_export_to: tuple[str, ...] = ("*",)
     default_service_export_to: tuple[str, ...] = ("*",)
+    enable_tracing: bool = True
+    extension_providers: tuple[ExtensionProvider, ...] = ()
+    default_providers: DefaultProviders = DefaultProviders()
+    access_log_file: str = ""
+    access_log_format: str = ""
+    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"

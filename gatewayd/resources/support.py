@@ -52,6 +52,11 @@ HONOURED: tuple[str, ...] = (
     "ServiceEntry.spec.addresses",  # virtual addresses mean nothing to a gateway (semantics 11.10)
     "ServiceEntry.spec.endpoints[].<address|ports|labels|weight|locality>",
     "WorkloadEntry.spec.<address|ports|labels|weight|locality>",
+    # Telemetry
+    "Telemetry.spec.selector",
+    "Telemetry.spec.tracing[].<match|providers|randomSamplingPercentage|disableSpanReporting|customTags>",
+    "Telemetry.spec.tracing[].enableIstioTags",
+    "Telemetry.spec.accessLogging[].<match|disabled>",
     # MeshConfig
     "MeshConfig.pathNormalization",
     "MeshConfig.<ingressClass|ingressControllerMode|ingressSelector|ingressService>",
@@ -61,6 +66,9 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
     "MeshConfig.<connectTimeout|rootNamespace|h2UpgradePolicy>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
+    "MeshConfig.<enableTracing|extensionProviders|defaultProviders>",
+    "MeshConfig.defaultConfig.tracing",
+    "MeshConfig.<accessLogFile|accessLogFormat|accessLogEncoding>",
     "MeshConfig.defaultHttpRetryPolicy",
     "MeshConfig.localityLbSetting",
     "MeshConfig.defaultTrafficPolicy.connectionPool.tcp"
@@ -97,6 +105,10 @@ WITHOUT_EFFECT: dict[str, str] = {
     "ServiceEntry.spec.endpoints[].serviceAccount": _NO_IDENTITIES,
     "WorkloadEntry.spec.network": _NETWORK,
     "WorkloadEntry.spec.serviceAccount": _NO_IDENTITIES,
+    "Telemetry.spec.<targetRef|targetRefs>": "they name waypoints and gateways of the Gateway API",
+    "Telemetry.spec.tracing[].useRequestIdForTraceSampling": (
+        "a gateway gives every request a fresh id, so the share of those that are sampled is the same"
+    ),
     "MeshConfig.defaultTrafficPolicy.outlierDetection.consecutiveErrors": _OLD_ERRORS,
 }
 
@@ -118,6 +130,11 @@ NOT_YET: dict[str, str] = {
     "Sidecar.spec": _SIDECAR,
     "EnvoyFilter.spec": _NO_ENVOY,
     "ProxyConfig.spec": "this proxy is set up by its command line",
+    # Telemetry
+    "Telemetry.spec.metrics": "metrics are Istio's standard ones, unchanged",
+    "Telemetry.spec.accessLogging[].providers": "the access log goes where --access-log or accessLogFile says",
+    "Telemetry.spec.accessLogging[].filter": "every request is logged",
+    "Telemetry.spec.tracing[].disableContextPropagation": "upstreams are told of every trace",
     # MeshConfig
     "MeshConfig.outboundTrafficPolicy": "it is for sidecars; a gateway passes nothing on that no route names",
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,

@@ -22,6 +22,7 @@ SINCE: Mapping[str, str] = {
     "DestinationRule": "0.1",
     "ServiceEntry": "0.1",
     "WorkloadEntry": "0.1",
+    "Telemetry": "0.1",
     "MeshConfig": "0.1",
 }
 
@@ -61,9 +62,13 @@ TESTS: Mapping[str, str] = {
     f"{_POLICY}.tunnel": f"{_COMPILER}tunnels.py",
     "ServiceEntry.spec": f"{_COMPILER}service_entries.py",
     "WorkloadEntry.spec": f"{_COMPILER}service_entries.py",
+    "Telemetry.spec": f"{_COMPILER}telemetry.py",
     "MeshConfig": f"{_COMPILER}mesh_config.py",
     "MeshConfig.tlsDefaults": f"{_COMPILER}server_tls.py",
     "MeshConfig.defaultConfig": f"{_COMPILER}mesh_config.py",
+    "MeshConfig.<enableTracing|extensionProviders|defaultProviders>": f"{_COMPILER}tracing.py",
+    "MeshConfig.defaultConfig.tracing": f"{_COMPILER}tracing.py",
+    "MeshConfig.<accessLogFile|accessLogFormat|accessLogEncoding>": "tests/runtime/test_observing.py",
     f"{_MESH}.connectionPool": f"{_COMPILER}cluster_policy.py",
     f"{_MESH}.outlierDetection": f"{_COMPILER}cluster_policy.py",
 }

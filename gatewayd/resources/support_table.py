@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gatewayd.resources.kinds import KINDS
+from gatewayd.resources.kinds import KINDS, MESH_GROUPS
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.support_evidence import SINCE, TESTS, covering
 from gatewayd.resources.unsupported import Entry, entries, field_paths
@@ -22,9 +22,7 @@ Istio honours it and gatewayd does not; using it gives a warning. Both findings 
 def render() -> str:
     """Return the whole document."""
     tops: list[tuple[str, str, Any]] = [
-        (name, f"{name}.spec", kind.model)
-        for name, kind in KINDS.items()
-        if kind.group == "networking.istio.io"
+        (name, f"{name}.spec", kind.model) for name, kind in KINDS.items() if kind.group in MESH_GROUPS
     ]
     tops.append(("MeshConfig", "MeshConfig", MeshConfig))
     return "\n".join([_HEAD, *("\n".join(_section(*top)) for top in tops)])

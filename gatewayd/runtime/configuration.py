@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.compiler import CompileMemory, CompileOptions, compile_snapshot
+from gatewayd.compiler.tracing import observing_faults
 from gatewayd.exit_codes import EXIT_INPUT, EXIT_REFUSED
 from gatewayd.findings import Finding, render, summary
+from gatewayd.observe.logs import FACTS, structured
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import Resource
 from gatewayd.runtime.certificates import Certificates
@@ -19,6 +22,9 @@ from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
 from gatewayd.sources import FileMemory, LoadResult, load, load_mesh_config, release_texts
 from gatewayd.upstream.spec import ClusterSpec
+
+_log = logging.getLogger("gatewayd.runtime")
+_LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 #: Makes what turns the specs of one compilation into clusters.
 Begin = Callable[[], Callable[[ClusterSpec], Any]]
@@ -135,7 +141,7 @@ class ConfigurationReader:
         mesh = MeshConfig()
         mesh_findings: tuple[Finding, ...] = ()
         if self._options.mesh_config is not None:
-            mesh, mesh_findings = load_mesh_config(self._options.mesh_config)
+            mesh, mesh_findings = load_mesh_config(self._options.mesh_config, check=observing_faults)
         mesh_refused = any(finding.level == "error" for finding in mesh_findings)
         if mesh_refused and before is not None:
             mesh = before.mesh
@@ -259,6 +265,7 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         misdirected_request=options.misdirected == 421,
         endpoint_pins=pins,
         mesh=mesh,
+        collector=options.otlp,
     )
 
 
@@ -273,7 +280,7 @@ def first_configuration(
     """What a process begins with, in force; findings are printed. Raises :class:`Refused`."""
     configuration = reader.read(lambda: adopt)
     print_findings(configuration.findings)
-    if configuration.findings:
+    if configuration.findings and not structured():
         print(configuration.report_end, file=sys.stderr, flush=True)
     if configuration.mesh_refused:
         # Serving with other settings than those that were written is worse than not serving.
@@ -297,7 +304,12 @@ def _why_no_listener(configuration: Configuration) -> str:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """Findings to stderr, in the form of ``validate``."""
+    """Findings to stderr, in the form of ``validate``, or one record each where everything is to be one."""
+    if structured():
+        for finding in findings:
+            facts = finding.as_json()
+            _log.log(_LEVELS[finding.level], "%s", facts.pop("message"), extra={FACTS: facts})
+        return
     for finding in findings:
         print(render(finding), file=sys.stderr)
     sys.stderr.flush()

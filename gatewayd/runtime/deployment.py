@@ -58,6 +58,11 @@ class Deployment:
         self._timers: set[asyncio.TimerHandle] = set()
         self.closed = False
 
+    @property
+    def overload(self) -> tuple[bool, int]:
+        """Whether new requests are answered with 503 for want of time or memory, and how many were, ever."""
+        return self._proxy.refusing, self._proxy.refused
+
     def refused(self, listener: Listener) -> dict[str, int]:
         """How many connections to ``listener`` were turned away, by reason."""
         entrance = self._entrances.get(id(listener))

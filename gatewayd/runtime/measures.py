@@ -18,6 +18,7 @@ from gatewayd.proxy.tcp_proxy import TcpSession
 from gatewayd.proxy.worker import TICK_S
 from gatewayd.runtime.configuration import ConfigurationReader
 from gatewayd.runtime.deployment import Deployment
+from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.tls.store import ServerTls
 from gatewayd.upstream.registry import Registry
@@ -39,6 +40,7 @@ class Measures:
         deployment: Deployment,
         registry: Registry,
         reader: ConfigurationReader,
+        observing: Observing,
     ) -> None:
         self.traffic = Traffic(Source(options.labels, options.namespace))
         finished.takers.append(self.traffic.take)
@@ -46,6 +48,7 @@ class Measures:
         self._deployment = deployment
         self._registry = registry
         self._reader = reader
+        self._observing = observing
         self._lags: deque[float] = deque(maxlen=_LAG_TICKS)
         self._expected = 0.0
         self._started = _start_time_s()
@@ -82,6 +85,7 @@ class Measures:
             if not count % _STEP:
                 yield b""
         yield from render(self._configuration_families(ends))
+        yield from render(self._observing.families())
         yield from render(self._process_families())
 
     def _sessions(self) -> Counter[str]:
@@ -209,10 +213,16 @@ class Measures:
     def _process_families(self) -> Iterator[Family]:
         build = labels(version=__version__, python=platform.python_version())
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        overloaded, refused = self._deployment.overload
         for name, kind, help, text, value in (
             ("gatewayd_build_info", GAUGE, "What runs.", build, 1.0),
             ("gatewayd_loop_lag_seconds", GAUGE, "The longest delay of a tick in the last minute.", "",
              round(max(self._lags, default=0.0), 6)),
+            ("gatewayd_overloaded", GAUGE, "Whether new requests get 503 for want of time or memory.", "",
+             int(overloaded)),
+            ("gatewayd_overload_refused_total", COUNTER, "Requests that got 503 for it.", "", refused),
+            ("gatewayd_unshared_counters_total", COUNTER, "Counters that the workers could not share.", "",
+             self._registry.unshared),
             ("process_cpu_seconds_total", COUNTER, "User and system time.", "",
              round(usage.ru_utime + usage.ru_stime, 6)),
             ("process_resident_memory_bytes", GAUGE, "Resident memory.", "", _resident_bytes()),

@@ -66,6 +66,14 @@ def end_loading() -> None:
     _log.debug("%d objects are exempt from garbage collection", gc.get_freeze_count())
 
 
+def give_back() -> None:
+    """Look for garbage, and give what is free back to the system: there is too little memory."""
+    gc.collect()
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 @contextlib.contextmanager
 def beside_traffic() -> Iterator[None]:
     """For work in a thread while the loop serves: short turns, and no collection in the midst of it.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatewayd.observe.collector import Collector
+
 #: (host, subset or "", address, port)
 PinnedEndpoint = tuple[str, str, str, int]
 #: (host, port), or ("unix:/path", 0)
@@ -42,14 +44,20 @@ class RunOptions:
     status: Address | None = ("127.0.0.1", 15021)
     #: None: no metrics, and nothing is counted
     metrics: Address | None = None
-    #: a path, "-" for stdout, or "off"
-    access_log: str = "-"
-    access_log_format: str = "text"
+    #: a path, "-" for stdout, or "off"; None: as the mesh configuration says
+    access_log: str | None = None
+    #: "text" or "json"; None: as the mesh configuration says
+    access_log_format: str | None = None
+    #: where spans go, whatever the mesh configuration says
+    otlp: Collector | None = None
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
     #: take in files that change
     watch: bool = True
+    #: as gatewayd.observe.logs.parse_levels reads it
     log_level: str = "info"
+    #: "text" or "json"
+    log_format: str = "text"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"
     #: flags that were given and have no effect yet, with the reason

@@ -107,6 +107,11 @@ class Reloader:
         self._asked = True
         self._watching()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._round is not None
+
     def close(self) -> None:
         """No reload begins after this."""
         self._closed = True

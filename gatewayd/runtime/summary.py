@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -9,17 +10,23 @@ from typing import Final
 from gatewayd import __version__
 from gatewayd.findings import count
 from gatewayd.listeners.listener import Listener
+from gatewayd.observe.logs import structured
 from gatewayd.runtime.configuration import Configuration
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import ListenerSpec
+
+_log = logging.getLogger("gatewayd.runtime")
 
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
 
 
-def say(text: str) -> None:
-    """Print to stderr at once."""
-    print(text, file=sys.stderr, flush=True)
+def say(text: str, level: int = logging.INFO) -> None:
+    """Print to stderr at once; one record where everything is to be one."""
+    if structured():
+        _log.log(level, "%s", text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
@@ -58,6 +65,14 @@ def serving(
     lines += [f"  note      {sentence}" for sentence in options.without_effect]
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
+
+
+def standing(configuration: Configuration, listeners: Sequence[Listener]) -> str:
+    """``serves 2 listeners, 1 error, 0 warnings, NOT SERVED: 1 document``: one line for a service manager."""
+    errors, warnings = count(configuration.findings)
+    text = f"serves {_plural(len(listeners), 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    aside = len(configuration.set_aside)
+    return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
 
 
 def _listener_lines(listener: Listener) -> list[str]:

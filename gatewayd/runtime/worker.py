@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -19,21 +20,25 @@ from typing import Any, Final
 
 from gatewayd.admin.metrics import MetricsServer
 from gatewayd.admin.status import Readiness, StatusServer
-from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK, EXIT_RUNTIME
+from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
 from gatewayd.listeners.sockets import BindError, by_address, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
-from gatewayd.observe.access_log import AccessLog, NoAccessLog
+from gatewayd.observe.access_log import NoAccessLog
 from gatewayd.observe.batches import Batches
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
+from gatewayd.runtime.cgroup import Memory
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
+from gatewayd.runtime.notify import Notifier, notifier_from
+from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
-from gatewayd.runtime.reload import Reloader
+from gatewayd.runtime.overload import Overload
+from gatewayd.runtime.reload import Outcome, Reloader
 from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.registry import Registry
 
@@ -48,13 +53,17 @@ _STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off 
 _METRICS_ADVICE: Final = "--metrics ADDRESS chooses another address, --metrics off none"
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
+#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
+_LAST_S: Final = 10.0
 #: How often a draining worker looks whether it is empty.
 _DRAIN_STEP_S: Final = 0.02
 
 
 def run_worker(options: RunOptions) -> int:
     """Serve until told to stop; the exit code. Messages go to stderr."""
-    sink = logs.set_up(options.log_level)
+    sink = logs.set_up(options.log_level, form=options.log_format)
+    with contextlib.suppress(Exception):  # no stderr
+        faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
     # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,9 +72,11 @@ def run_worker(options: RunOptions) -> int:
     memory.tune_allocator()
     memory.begin_loading()
     loop = _new_loop(options.loop)
+    notifier = notifier_from(os.environ)
     try:
-        return loop.run_until_complete(Worker(loop, options, sink).run())
+        return loop.run_until_complete(Worker(loop, options, sink, notifier).run())
     finally:
+        notifier.close()
         with contextlib.suppress(Exception):
             loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
@@ -90,20 +101,29 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
 class Worker:
     """One process that serves one configuration."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: RunOptions, sink: Any = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: RunOptions,
+        sink: Any = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self.loop = loop
         self.options = options
+        self.notifier = notifier or Notifier()
         self.state = LOADING
         self.readiness = Readiness()
-        self.access_log: AccessLog | NoAccessLog | Batches = NoAccessLog()
+        self.access_log: NoAccessLog | Batches = NoAccessLog()
         self.registry = Registry(loop)
         self._reader = ConfigurationReader(options)
         self._proxy: Proxy | None = None
         self._deployment: Deployment | None = None
         self._reloader: Reloader | None = None
         self._reminder: Reminder | None = None
+        self._overload: Overload | None = None
         self._sink = sink
         self._status = StatusServer(self.readiness)
+        self._observing: Observing | None = None
         self._measures: Measures | None = None
         self._metrics: MetricsServer | None = None
         self._stopped = asyncio.Event()
@@ -112,6 +132,8 @@ class Worker:
         self._drain_limit = 0.0
         self._tunnel_limit = 0.0
         self._tick_timer: asyncio.TimerHandle | None = None
+        #: systemd was told that a reload is under way
+        self._reloading = False
 
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
@@ -119,7 +141,7 @@ class Worker:
             await self._start()
         except Refused as refusal:
             for line in refusal.lines:
-                summary.say(f"gatewayd: {line}")
+                summary.say(f"gatewayd: {line}", logging.ERROR)
             self._exit_code = refusal.exit_code
         else:
             await self._stopped.wait()
@@ -131,7 +153,8 @@ class Worker:
         configuration = first_configuration(self._reader, self.options, self.registry.adopt)
         self._listen_to_signals()
         specs = configuration.snapshot.listeners
-        self.access_log = self._open_access_log()
+        observing = self._observing = Observing(self.loop, self.options, configuration)
+        self.access_log = observing.access_log
         descriptor_limit = raise_descriptor_limit()
         opened, status, metrics = self._open_sockets(specs)
         await self._status.serve(self.loop, status)
@@ -144,6 +167,7 @@ class Worker:
         limits = [spec.limits.max_connections for spec in specs]
         intake = Intake(self.loop, min(limits), descriptor_limit)
         proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        proxy.spans = observing.take_spans
         deployment = Deployment(self.loop, proxy, self.registry, intake, self.options.drain_time_s)
         self._deployment = deployment
         await self._serve_metrics(deployment, metrics)
@@ -152,35 +176,30 @@ class Worker:
         if self.state != LOADING:  # told to stop meanwhile
             return
         self._reminder = Reminder(self.loop, configuration.certificates.store)
-        told = self._measures.reloaded if self._measures is not None else lambda _: None
-        self._reloader = Reloader(self.loop, self.options, self._reader, deployment, self.registry, told)
+        self._reloader = Reloader(
+            self.loop, self.options, self._reader, deployment, self.registry, self._reloaded
+        )
         self._reloader.start(watch=self.options.watch)
+        self._overload = Overload(self.loop, proxy, intake, self.registry, Memory())
+        self._overload.start()
         self.state = SERVING
         self.readiness.reason = ""
         self._tick()
         addresses = [printable(*address) for address in self._status.addresses]
         served = [printable(*address) for address in self._metrics.addresses] if self._metrics else []
         summary.say(summary.serving(configuration, self.listeners, addresses, self.options, served))
+        self.notifier.ready(summary.standing(configuration, self.listeners))
+        self.notifier.watch(self.loop)
 
     async def _serve_metrics(self, deployment: Deployment, sockets: Sequence[socket]) -> None:
         """Count from now on, and say so to whoever asks, if metrics are wanted."""
         log = self.access_log
-        if self.options.metrics is None or not isinstance(log, Batches):
+        if self.options.metrics is None or not isinstance(log, Batches) or self._observing is None:
             return
-        measures = Measures(self.options, log, deployment, self.registry, self._reader)
+        measures = Measures(self.options, log, deployment, self.registry, self._reader, self._observing)
         self._measures = measures
         self._metrics = MetricsServer(measures.scrape)
         await self._metrics.serve(self.loop, sockets)
-
-    def _open_access_log(self) -> AccessLog | NoAccessLog | Batches:
-        options = self.options
-        if options.access_log == "off":
-            return NoAccessLog() if options.metrics is None else Batches(self.loop)
-        try:
-            return AccessLog(self.loop, options.access_log, options.access_log_format)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise Refused(f"--access-log {options.access_log}: {reason}", EXIT_RUNTIME) from None
 
     def _open_sockets(
         self, specs: Sequence[ListenerSpec]
@@ -218,7 +237,26 @@ class Worker:
             self._deployment.tick()
         if self._measures is not None:
             self._measures.tick(self.loop.time())
+        if self._reloading and self._reloader is not None and not self._reloader.busy:
+            self._reloading = False
+            self._say_ready()
         self._tick_timer = self.loop.call_later(TICK_S, self._tick)
+
+    def _reloaded(self, outcome: Outcome) -> None:
+        """A reload came to an end, whoever asked for it."""
+        if self._measures is not None:
+            self._measures.reloaded(outcome)
+        if self._observing is not None and self._reader.in_force is not None:
+            self._observing.use(self._reader.in_force)
+        self._reloading = False
+        self._say_ready(outcome.line)
+
+    def _say_ready(self, more: str = "") -> None:
+        """To systemd: no reload is under way, and this is what is served."""
+        in_force = self._reader.in_force
+        if in_force is not None and self.state == SERVING:
+            text = summary.standing(in_force, self.listeners)
+            self.notifier.ready(f"{text}; {more}" if more else text)
 
     # Signals
 
@@ -248,6 +286,8 @@ class Worker:
     def on_reload(self) -> None:
         """HUP: read the configuration again."""
         if self.state == SERVING and self._reloader is not None:
+            self._reloading = True
+            self.notifier.reloading()
             self._reloader.reload()
         else:
             _log.warning("HUP: not while %s", self.state)
@@ -295,6 +335,8 @@ class Worker:
         self._drain_limit = now + options.shutdown_time_s
         self._tunnel_limit = now + min(options.drain_time_s, options.shutdown_time_s)
         _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
+        self.notifier.stopping(f"draining {self.connections} connections")
+        self.notifier.extend_timeout(options.shutdown_time_s + _LAST_S)
         if self._reloader is not None:
             self._reloader.close()
         if self._deployment is not None:
@@ -323,6 +365,7 @@ class Worker:
         self.state = STOPPED
         if not self.readiness.reason:
             self.readiness.reason = "stopping"
+            self.notifier.stopping("stopping")
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._stopped.set()
@@ -332,6 +375,8 @@ class Worker:
             self._reloader.close()
         if self._reminder is not None:
             self._reminder.close()
+        if self._overload is not None:
+            self._overload.close()
         if self._deployment is not None:
             self._deployment.close()
         self._status.close()
@@ -347,6 +392,7 @@ class Worker:
             await asyncio.sleep(0)
         if self._reloader is not None:
             await self._reloader.wait_closed()
-        self.access_log.close()
+        if self._observing is not None:
+            self._observing.close()
         if self._sink is not None:
             self._sink.attach(None)

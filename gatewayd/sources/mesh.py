@@ -1,5 +1,7 @@
 """Read the mesh configuration: one YAML file with the fields of Istio's MeshConfig."""
 
+from collections.abc import Callable
+
 from gatewayd.findings import Finding
 from gatewayd.resources.collect import unknown_fields
 from gatewayd.resources.decode import decode
@@ -16,11 +18,15 @@ from gatewayd.sources.yaml_tree import SyntaxProblem, documents
 _NOBODY = Identity(kind="MeshConfig")
 
 
-def load_mesh_config(path: str, limits: Limits | None = None) -> tuple[MeshConfig, tuple[Finding, ...]]:
+def load_mesh_config(
+    path: str,
+    limits: Limits | None = None,
+    check: Callable[[MeshConfig], list[Fault]] = lambda settings: [],
+) -> tuple[MeshConfig, tuple[Finding, ...]]:
     """Read the file at `path` and return the settings with what there is to say about it.
 
     A field that is not supported is a warning. With an error among the findings the settings returned are
-    Istio's defaults.
+    Istio's defaults. `check` finds what no type can say.
     """
     limits = limits or Limits()
     found = next(iter(find_files([path])), FoundFile(path, None, "no such file"))
@@ -51,6 +57,7 @@ def load_mesh_config(path: str, limits: Limits | None = None) -> tuple[MeshConfi
     ]
     if settings is not None:
         faults += find_unsupported(settings, "MeshConfig")
+        faults += check(settings)
     if len(written) > 1:
         message = "only the first document of this file is read"
         faults.append(Fault((), message, code="GWD0016", level="warning"))

@@ -15,8 +15,16 @@ from gatewayd.upstream.dns import Resolver, Watch
 from gatewayd.upstream.endpoint import Endpoint, Tally, address_key
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.localities import balance
-from gatewayd.upstream.outlier import Detector
-from gatewayd.upstream.spec import DNS_ROUND_ROBIN, HTTP2, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec
+from gatewayd.upstream.outlier import Detector, OutlierPolicy
+from gatewayd.upstream.spec import (
+    DNS_ROUND_ROBIN,
+    HTTP2,
+    NO_LIMITS,
+    STATIC,
+    ClusterSpec,
+    EndpointSpec,
+    Limits,
+)
 
 
 class Cluster:
@@ -34,15 +42,15 @@ class Cluster:
         self.name = spec.name
         #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
         self.is_http2 = spec.protocol == HTTP2
-        #: requests in progress
-        self.active = 0
-        self.total = 0
         #: connections opened and not
         self.tally = Tally()
         #: passive health, if the cluster's policy asks for it
-        self.detector = Detector(spec.outlier, self._balance) if spec.outlier is not None else None
+        self.detector = self._new_detector(spec.outlier) if spec.outlier is not None else None
         #: what is left of the limits, if there are any
-        self.budget = Budget(spec.limits) if spec.limits != NO_LIMITS else None
+        self.budget = self._new_budget(spec.limits) if spec.limits != NO_LIMITS else None
+        #: requests in progress
+        self.active = 0
+        self.total = 0
         #: whether requests to it need an exchange that knows policies
         self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -58,6 +66,17 @@ class Cluster:
         if spec.discovery == STATIC:
             self._use((e, e.address) for e in spec.endpoints)
             self.resolved.set()
+
+    # What the cluster is made of; a cluster of a group of processes is made of other things (``group/``).
+
+    def _new_detector(self, policy: OutlierPolicy) -> Detector[Any]:
+        return Detector(policy, self._balance)
+
+    def _new_budget(self, limits: Limits) -> Budget:
+        return Budget(limits)
+
+    def _new_endpoint(self, address: str, port: int) -> Endpoint:
+        return Endpoint(self._loop, self.spec, address, port, self.budget)
 
     def start(self) -> None:
         """Begin to resolve names, if the cluster has any."""
@@ -89,7 +108,7 @@ class Cluster:
             key = (address, spec.port)
             endpoint = known.get(key)
             if endpoint is None:
-                endpoint = Endpoint(self._loop, self.spec, address, spec.port, self.budget)
+                endpoint = self._new_endpoint(address, spec.port)
                 endpoint.tally = self.tally
             endpoint.use(spec)
             chosen.setdefault(key, endpoint)

@@ -22,7 +22,8 @@ MIN_TTL_S: Final = 1.0
 MAX_TTL_S: Final = 3600.0
 #: Waits after failures in a row: quick first, then MeshConfig ``dnsRefreshRate`` (semantics 11.5).
 RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-#: How long after its last good answer a name keeps its addresses although it cannot be resolved.
+#: How long a name keeps its addresses while name servers say that it has none. As long as they say nothing, it
+#: keeps them (hardening 9.16).
 STALE_S: Final = 3600.0
 #: Names asked for at the same time; the others wait, so that thousands do not drown the name server.
 MAX_QUERIES: Final = 64
@@ -176,7 +177,9 @@ class _Name:
         self._timer: Any = None
         self._failures = 0
         self._problem = ""
-        self._good_until = 0.0  # clock: after this, addresses of the last good answer are dropped
+        self._keep_until: float | None = (
+            None  # clock: since a first denial, when the last addresses are dropped
+        )
         self.stopped = False
 
     def join(self, callback: OnAddresses) -> Watch:
@@ -214,26 +217,29 @@ class _Name:
                 _log.info("dns: %s resolves again: %s", self.name, ", ".join(answer.addresses))
             self._failures, self._problem = 0, ""
             ttl_s = min(max(answer.ttl_s, MIN_TTL_S), MAX_TTL_S)
-            self._good_until = now + ttl_s + STALE_S
+            self._keep_until = None
             self._publish(_usable(answer.addresses))
             wait_s = ttl_s
         else:
-            self._failed(answer.problem, now)
+            self._failed(answer, now)
             wait_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1]
         if not self.stopped:  # a watcher may have left when it was told
             self._timer = self._resolver.call_later(wait_s, self.ask)
 
-    def _failed(self, problem: str, now: float) -> None:
+    def _failed(self, answer: Answer, now: float) -> None:
         if not self._failures:
             kept = "keeping the last addresses" if self.addresses else "no address yet"
-            _log.warning("dns: cannot resolve %s: %s (%s)", self.name, problem, kept)
+            _log.warning("dns: cannot resolve %s: %s (%s)", self.name, answer.problem, kept)
         self._failures += 1
-        self._problem = problem
-        if self.addresses and now >= self._good_until:
-            _log.error("dns: %s has not resolved for %d s: its addresses are dropped", self.name, STALE_S)
+        self._problem = answer.problem
+        if not self.answered:
             self._publish(())
-        elif not self.answered:
-            self._publish(())
+        elif answer.denied and self.addresses:
+            if self._keep_until is None:
+                self._keep_until = now + STALE_S
+            elif now >= self._keep_until:
+                _log.error("dns: %s does not exist since %d s: its addresses are dropped", self.name, STALE_S)
+                self._publish(())
 
     def _publish(self, addresses: tuple[str, ...]) -> None:
         if self.answered and addresses == self.addresses:

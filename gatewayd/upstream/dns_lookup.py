@@ -22,6 +22,9 @@ _TRY_TIMEOUT_S: Final = 2.0
 _TRIES: Final = 2
 #: ``ARES_AI_NOSORT``: keep the server's order and do not probe the addresses.
 _ARES_NO_SORT: Final = 1 << 7
+#: ``ARES_ENODATA`` and ``ARES_ENOTFOUND``.
+_ARES_DENIALS: Final = frozenset({1, 4})
+_SYSTEM_DENIALS: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 HOSTS_FILE: Final = Path("/etc/hosts")
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
@@ -33,6 +36,8 @@ class Answer(NamedTuple):
     addresses: tuple[str, ...]
     ttl_s: float
     problem: str = ""
+    #: a name server said that there are none; otherwise nothing is known of the name
+    denied: bool = False
 
 
 class Lookup(Protocol):
@@ -88,12 +93,16 @@ class AresLookup:
     """c-ares by way of aiodns: real TTLs, search domains, and a server list that follows the system's."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, nameservers: list[str] | None = None, tries: int = _TRIES
+        self,
+        loop: asyncio.AbstractEventLoop,
+        nameservers: list[str] | None = None,
+        tries: int = _TRIES,
+        timeout_s: float = _TRY_TIMEOUT_S,
     ) -> None:
         import aiodns  # here because it costs 15 MB, and most workers resolve nothing
 
         self._resolver: Any = aiodns.DNSResolver(
-            nameservers, loop=loop, timeout=_TRY_TIMEOUT_S, tries=tries, lookups="b"
+            nameservers, loop=loop, timeout=timeout_s, tries=tries, lookups="b"
         )
 
     def start(self, name: str, done: Callable[[Answer], None]) -> None:
@@ -116,10 +125,11 @@ def _ares_answer(future: asyncio.Future[Any]) -> Answer:
         return Answer((), 0.0, "cancelled")
     error = future.exception()
     if error is not None:
-        return Answer((), 0.0, str(error.args[-1] if error.args else error))
+        denied = bool(error.args) and error.args[0] in _ARES_DENIALS
+        return Answer((), 0.0, str(error.args[-1] if error.args else error), denied)
     nodes = future.result().nodes
     if not nodes:
-        return Answer((), 0.0, "no address")
+        return Answer((), 0.0, "no address", denied=True)
     addresses = (_text(node.addr[0]) for node in nodes)
     return Answer(tuple(dict.fromkeys(addresses)), float(min(node.ttl for node in nodes)))
 
@@ -147,7 +157,8 @@ def _system_answer(name: str) -> Answer:
     try:
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        return Answer((), 0.0, getattr(error, "strerror", None) or str(error))
+        denied = isinstance(error, socket.gaierror) and error.errno in _SYSTEM_DENIALS
+        return Answer((), 0.0, getattr(error, "strerror", None) or str(error), denied)
     return Answer(tuple(dict.fromkeys(str(row[4][0]) for row in rows)), NO_TTL_S)
 
 

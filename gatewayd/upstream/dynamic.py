@@ -37,6 +37,8 @@ _NO_RECORDS: Final = frozenset(
     {"Domain name not found", "DNS server returned answer with no data", "no address"}
 )
 
+#: How a cluster is made: ``Cluster``, or what stands in for it where there are several workers.
+Make = Callable[[asyncio.AbstractEventLoop, Resolver, ClusterSpec], Cluster]
 #: Told the cluster of a name, or why there is none.
 Done = Callable[[Cluster | None, Failure | None], None]
 
@@ -60,9 +62,13 @@ class DynamicCluster:
     #: requests to it need an exchange that knows how to wait for a name
     policed = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec, make: Make = Cluster
+    ) -> None:
+        """``make``: how the clusters of names are made."""
         self._loop = loop
         self._resolver = resolver
+        self._make = make
         self.spec = spec
         self.name = spec.name
         #: what names end with, ``.example.com``
@@ -105,7 +111,9 @@ class DynamicCluster:
             if len(self.hosts) >= MAX_HOSTS and not self._make_room():
                 done(None, errors.DNS_OVERFLOW)
                 return None
-            host = self.hosts[name, port] = Host(self._loop, self._resolver, self.spec, name, port)
+            host = self.hosts[name, port] = Host(
+                self._loop, self._resolver, self.spec, name, port, self._make
+            )
             host.start()
         return host.ask(done)
 
@@ -162,15 +170,19 @@ class Host:
     """A name with a port: its cluster, and who waits for its first answer."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec, name: str, port: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        resolver: Resolver,
+        spec: ClusterSpec,
+        name: str,
+        port: int,
+        make: Make,
     ) -> None:
         self._loop = loop
         self._resolver = resolver
         self._name = name
         endpoint = EndpointSpec(name, port)
-        self.cluster = Cluster(
-            loop, resolver, replace(spec, discovery=DNS_ROUND_ROBIN, endpoints=(endpoint,))
-        )
+        self.cluster = make(loop, resolver, replace(spec, discovery=DNS_ROUND_ROBIN, endpoints=(endpoint,)))
         #: monotonic
         self.asked_at = 0.0
         #: why there is no address; None: there is one, or it is not known yet

@@ -38,6 +38,11 @@ class Budget:
         limit = self.limits.max_connections
         return not limit or self.connections < limit
 
+    def room_for_session(self, active: int) -> bool:
+        """Whether there may be one more TCP connection beside ``active`` ones (8.3.2)."""
+        limit = self.limits.max_connections
+        return not limit or active < limit
+
     def room_for_pending(self) -> bool:
         """Whether one more request may wait (8.3.3)."""
         limit = self.limits.max_pending
@@ -50,8 +55,11 @@ class Budget:
 
     def room_for_retry(self, active: int) -> bool:
         """Whether one more retry may be in progress while ``active`` requests are in flight (8.3.6)."""
-        limits = self.limits
-        if limits.retry_budget_percent >= 0:
-            allowed = max(limits.min_retries, int(active * limits.retry_budget_percent / 100))
-            return self.retries < allowed
-        return not limits.max_retries or self.retries < limits.max_retries
+        return retry_fits(self.limits, self.retries, active)
+
+
+def retry_fits(limits: Limits, retries: int, active: int) -> bool:
+    """Whether there may be another retry beside ``retries`` others, ``active`` requests being in flight (8.3.6)."""
+    if limits.retry_budget_percent >= 0:
+        return retries < max(limits.min_retries, int(active * limits.retry_budget_percent / 100))
+    return not limits.max_retries or retries < limits.max_retries

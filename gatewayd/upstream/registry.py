@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+from gatewayd.cells import Cells
 from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.dns import Resolver
-from gatewayd.upstream.dynamic import DynamicCluster
+from gatewayd.upstream.dynamic import DynamicCluster, Make
+from gatewayd.upstream.group import make_group_cluster
 from gatewayd.upstream.spec import DYNAMIC_DNS, ClusterSpec
 
 
 class Registry:
-    """The clusters of one worker."""
+    """The clusters of one worker; ``cells``: what it shares with others, if it is not alone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None, *, cells: Cells | None = None
+    ) -> None:
         self._loop = loop
+        self._cells = cells
+        self._make: Make = Cluster if cells is None else partial(make_group_cluster, cells=cells)
         self.resolver = resolver if resolver is not None else Resolver(loop)
         self.clusters: dict[str, Cluster | DynamicCluster] = {}
         self._retired: list[Cluster | DynamicCluster] = []
@@ -37,8 +44,9 @@ class Registry:
 
     def make(self, spec: ClusterSpec) -> Cluster | DynamicCluster:
         """A cluster that is not in force, and resolves nothing yet. Touches nothing of the loop."""
-        make = DynamicCluster if spec.discovery == DYNAMIC_DNS else Cluster
-        return make(self._loop, self.resolver, spec)
+        if spec.discovery == DYNAMIC_DNS:
+            return DynamicCluster(self._loop, self.resolver, spec, self._make)
+        return self._make(self._loop, self.resolver, spec)
 
     def commit(self, draft: Draft) -> None:
         """Put the clusters of ``draft`` in force. Those nobody uses any more finish what they have under way."""
@@ -47,6 +55,11 @@ class Registry:
             if draft.clusters.get(name) is not cluster:
                 cluster.stop()
                 self._retired.append(cluster)
+
+    @property
+    def unshared(self) -> int:
+        """Counters that should be the group's and are this worker's alone, ever; 0 for a worker that is alone."""
+        return self._cells.refused if self._cells is not None else 0
 
     async def warm(
         self, timeout_s: float, clusters: Iterable[Cluster | DynamicCluster] | None = None
@@ -71,6 +84,14 @@ class Registry:
             self._retired = [cluster for cluster in self._retired if cluster.active]
             for cluster in self._retired:
                 cluster.sweep(now)
+
+    def drop_idle(self) -> None:
+        """Close all connections that are idle, for want of memory (hardening 9.13)."""
+        for cluster in (*self.clusters.values(), *self._retired):
+            for endpoint in cluster.endpoints:
+                for connection in endpoint.pools.all_idle:
+                    endpoint.gone(connection)
+                    connection.close()
 
     async def close(self) -> None:
         """Close everything (the process ends)."""

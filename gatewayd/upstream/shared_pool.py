@@ -27,8 +27,8 @@ class SharedPool:
     """Connections that serve the same requests; it is the owner codecs report to (``SharedOwner``)."""
 
     __slots__ = (
-        "_budget", "_hints", "_loop", "_open", "_spec", "_tasks", "_usable", "connecting", "connections", "removed",
-        "waiting",
+        "_budget", "_hints", "_loop", "_most_requests", "_open", "_requests_each", "_spec", "_tasks", "_usable",
+        "connecting", "connections", "removed", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,8 @@ class SharedPool:
         #: what is left of the cluster's limits (8.3); a budget without limits never says no
         self._budget = budget or Budget(NO_LIMITS)
         self._hints = hints
+        self._most_requests = spec.limits.max_requests
+        self._requests_each = spec.max_requests_per_connection
         self.waiting: deque[Waiter] = deque()
         self.connecting = 0
         self.connections: set[ClientConnection] = set()
@@ -81,7 +83,7 @@ class SharedPool:
     def wait(self, waiter: Waiter) -> None:
         """Hand ``waiter`` a stream at once, or queue it for one; it hears of an overflow at once (8.3.3, 8.3.4)."""
         for connection in self._usable:
-            if connection.room:
+            if connection.room > 0:
                 self._hand_over(connection, waiter)
                 return
         budget = self._budget
@@ -102,13 +104,12 @@ class SharedPool:
 
     def _hand_over(self, connection: ClientConnection, waiter: Waiter) -> None:
         budget = self._budget
-        if not budget.room_to_send():
+        if self._most_requests and not budget.room_to_send():
             self._overflow(waiter)
             return
         budget.requests += 1
         stream = connection.open_stream()
-        limit = self._spec.max_requests_per_connection
-        if limit and connection.requests >= limit:
+        if 0 < self._requests_each <= connection.requests:
             connection.refuse()
         waiter.on_connected(stream)
 
@@ -118,7 +119,7 @@ class SharedPool:
 
     def _serve(self, connection: ClientConnection) -> None:
         """Let those who wait have the room there is."""
-        while self.waiting and connection.room:
+        while self.waiting and connection.room > 0:
             self._budget.pending -= 1
             self._hand_over(connection, self.waiting.popleft())
 
@@ -150,6 +151,10 @@ class SharedPool:
             connection.close()  # made in the very moment the time was up
             self._failed(failure, words)
             return
+        self.adopt(connection)
+
+    def adopt(self, connection: ClientConnection) -> None:
+        """Use ``connection``, which is open, from now on."""
         self.connections.add(connection)
         if not connection.refusing:
             self._usable.append(connection)
@@ -167,7 +172,8 @@ class SharedPool:
     def released(self, connection: ClientConnection) -> None:
         """A stream is over."""
         self._budget.requests -= 1
-        self.ready(connection)
+        if self.waiting or connection.refusing or self.removed:
+            self.ready(connection)
 
     def ready(self, connection: ClientConnection) -> None:
         """There may be room for another stream, or nothing left to do."""

@@ -10,6 +10,7 @@ import pytest
 from gatewayd.cli import main
 from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS
 from gatewayd.cli.run import run
+from gatewayd.observe.collector import Collector
 from gatewayd.runtime.options import RunOptions
 
 
@@ -26,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
 
     monkeypatch.setattr(worker, "run_worker", record)
     for name in list(os.environ):
-        if name.startswith("GATEWAYD_") or name == "CREDENTIALS_DIRECTORY":
+        if name.startswith(("GATEWAYD_", "OTEL_")) or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
     return seen
 
@@ -48,11 +49,14 @@ def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None
             mesh_config=None,
             status=("127.0.0.1", 15021),
             metrics=("127.0.0.1", 15090),
-            access_log="-",
-            access_log_format="text",
+            access_log=None,
+            access_log_format=None,
+            otlp=None,
             drain_time_s=45.0,
             shutdown_time_s=60.0,
             watch=True,
+            extended_connect=False,
+            misdirected=404,
         )
     ]
 
@@ -71,6 +75,7 @@ FLAGS: list[tuple[str, str, str, Any]] = [
         "endpoints",
         (("a", "", "127.0.0.1", 1), ("a", "v2", "127.0.0.1", 2)),
     ),
+    ("--misdirected", "421", "misdirected", 421),
     ("--mesh-config", "mesh.yaml", "mesh_config", "mesh.yaml"),
     ("--secrets", "/etc/tls", "secrets", ("/etc/tls",)),
     ("--status", "127.0.0.1:9", "status", ("127.0.0.1", 9)),
@@ -82,6 +87,9 @@ FLAGS: list[tuple[str, str, str, Any]] = [
     ("--drain-time", "5s", "drain_time_s", 5.0),
     ("--shutdown-time", "1m", "shutdown_time_s", 60.0),
     ("--log-level", "debug", "log_level", "debug"),
+    ("--log-level", "info,listeners=debug", "log_level", "info,listeners=debug"),
+    ("--log-format", "json", "log_format", "json"),
+    ("--otlp", "otel:4317", "otlp", Collector("grpc", "otel:4317")),
     ("--loop", "asyncio", "loop", "asyncio"),
 ]
 
@@ -90,6 +98,16 @@ FLAGS: list[tuple[str, str, str, Any]] = [
 def test_a_flag_sets_its_option(asked: list[RunOptions], flag: str, text: str, name: str, value: Any) -> None:
     assert main(["run", "conf", flag, text]) == 0
     assert getattr(asked[0], name) == value
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--extended-connect", True), ("--no-extended-connect", False)])
+def test_8441_extended_connect_is_offered_if_asked_for(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, flag: str, value: bool
+) -> None:
+    monkeypatch.setenv("GATEWAYD_EXTENDED_CONNECT", "1")
+    assert main(["run", "conf", flag]) == 0
+    assert main(["run", "conf"]) == 0
+    assert [options.extended_connect for options in asked] == [value, True]
 
 
 @pytest.mark.parametrize(("flag", "text", "name", "value"), FLAGS)
@@ -219,3 +237,30 @@ def test_every_flag_but_the_hidden_one_is_in_the_help_with_its_variable(
     for parameter in shown:
         assert parameter.opts[0] in text
         assert str(parameter.envvar) in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("loud", "'loud' is no level"),
+        ("info,listener=debug", "'listener' is no component (did you mean 'listeners'?)"),
+        ("", "expected a level"),
+    ],
+)
+def test_a_level_that_does_not_exist_is_told(
+    asked: list[RunOptions], capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    assert main(["run", "conf", "--log-level", text]) == 64
+    assert said in capsys.readouterr().err
+    assert asked == []
+
+
+def test_the_variables_of_opentelemetry_name_a_collector(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318")
+    assert main(["run", "conf"]) == 0
+    assert asked[0].otlp == Collector("http/protobuf", "http://otel:4318/v1/traces")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://otel")
+    assert main(["run", "conf"]) == 64
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT: 'ftp://otel' is no address of a collector" in capsys.readouterr().err

@@ -22,6 +22,8 @@ DEAD = "outbound|80||dead.test"
 MISSING = "outbound|80|none|a.test"
 #: Variables whose value is the same in both programs.
 EQUAL = [
+    "%TRACE_ID%",  # nothing is traced
+    "%SPAN_ID%",
     "%BYTES_RECEIVED%",
     "%BYTES_SENT%",
     "%CONNECTION_TERMINATION_DETAILS%",

@@ -246,6 +246,46 @@ class TestIntake:
 
         on(loop_name, body)
 
+    def test_held_it_takes_nobody_until_it_is_let_go(self, loop_name: str) -> None:
+        """Hardening 9.13; whoever comes meanwhile waits in the kernel, also at a listener that is new."""
+
+        async def body() -> None:
+            intake = Intake(asyncio.get_running_loop(), 100, 20_000)
+            async with opened(Listener(spec(), intake)) as listener:
+                client = await Client(listener).connect()
+                assert await client.answered()
+                intake.hold(True)
+                assert not listener.accepting
+                assert await client.answered(), "connections stay"
+                waiting = await Client(listener).connect()
+                assert not await waiting.answered(within_s=0.1)
+                async with opened(Listener(spec(), intake)) as late:
+                    await until(lambda: not late.accepting)
+                    intake.hold(False)
+                    await until(lambda: listener.accepting and late.accepting)
+                    assert await waiting.answered()
+                client.close()
+                waiting.close()
+
+        on(loop_name, body)
+
+    def test_all_that_are_idle_can_be_asked_to_close(self, loop_name: str) -> None:
+        async def body() -> None:
+            intake = Intake(asyncio.get_running_loop(), 100, 20_000)
+            async with opened(Listener(spec(), intake)) as listener:
+                clients = [await Client(listener).connect() for _ in range(4)]
+                for client in clients:
+                    assert await client.answered()
+                made: list[Any] = list(listener.connections)
+                for connection, idle_since in zip(made, (5.0, 3.0, 0.0, time.monotonic()), strict=True):
+                    connection.idle_since = idle_since
+                intake.shed_idle()
+                assert [connection.drained for connection in made] == [True, True, False, False]
+                for client in clients:
+                    client.close()
+
+        on(loop_name, body)
+
     def test_the_oldest_idle_connections_make_room(self, loop_name: str) -> None:
         async def body() -> None:
             intake = Intake(asyncio.get_running_loop(), 3, 20_000)

@@ -71,6 +71,7 @@ async def test_a_full_batch_is_written_at_once_and_in_order(path: Path) -> None:
     log = AccessLog(asyncio.get_running_loop(), str(path))
     for index in range(BATCH):
         log.append(exchange(path=b"/%d" % index))
+    await until(lambda: content(path))
     assert paths_in(path) == [f"/{index}" for index in range(BATCH)]
     log.close()
 
@@ -79,8 +80,10 @@ async def test_flush_writes_what_waits(path: Path) -> None:
     log = AccessLog(asyncio.get_running_loop(), str(path))
     log.append(exchange(path=b"/waits"))
     log.flush()
+    await until(lambda: content(path))
     assert paths_in(path) == ["/waits"]
     log.flush()
+    await until(lambda: content(path))
     assert paths_in(path) == ["/waits"]
     log.close()
 
@@ -117,6 +120,7 @@ async def test_a_broken_fact_costs_its_own_line_only(path: Path, caplog: pytest.
     log.append(exchange(path=b"/better"))
     with caplog.at_level(logging.ERROR):
         log.flush()
+    await until(lambda: content(path))
     assert paths_in(path) == ["/good", "/better"]
     assert log.sink.dropped_lines == 1
     assert "could not be logged" in caplog.text

@@ -198,3 +198,13 @@ def test_a_client_certificate_is_told_in_parts() -> None:
     assert (
         shown("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", info) == b"TLSv1.3 TLS_AES_128_GCM_SHA256"
     )
+
+
+def test_the_ids_of_a_trace_are_the_exchanges_own() -> None:
+    class Traced(StreamInfo):
+        __slots__ = ("trace",)
+
+    info = Traced()
+    info.trace = SimpleNamespace(trace_id=b"4" * 32, span_id=b"5" * 16)
+    assert shown("%TRACE_ID% %SPAN_ID%", info) == b"4" * 32 + b" " + b"5" * 16
+    assert shown("%TRACE_ID%%SPAN_ID%") == b"", "nothing is traced"

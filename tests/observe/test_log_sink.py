@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,15 +66,84 @@ async def until(condition: Callable[[], object], limit_s: float = 30.0) -> None:
         await asyncio.sleep(0.002)
 
 
-async def test_lines_reach_a_file_at_once_and_at_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("serving", [True, False])
+async def test_lines_reach_a_file_soon_and_at_its_end(tmp_path: Path, serving: bool) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"before\n")
-    sink = LogSink(str(path), asyncio.get_running_loop())
+    sink = LogSink(str(path), asyncio.get_running_loop() if serving else None)
     sink.write(b"one\n")
-    assert path.read_bytes() == b"before\none\n"
+    await until(lambda: path.read_bytes() == b"before\none\n")
     path.write_bytes(b"")  # copytruncate
     sink.write(b"two\n")
-    assert path.read_bytes() == b"two\n"
+    await until(lambda: path.read_bytes() == b"two\n")
+    sink.close()
+
+
+async def test_a_disk_that_does_not_move_makes_nobody_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the loop does takes no time however long a write takes; what waits is bounded, the rest counted."""
+    path = tmp_path / "log"
+    sink = LogSink(str(path), asyncio.get_running_loop())
+    moves = threading.Event()
+    real = os.write
+    stuck = threading.Event()
+
+    def slow(descriptor: int, data: bytes) -> int:
+        stuck.set()
+        moves.wait(30.0)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    count = (MAX_WAITING_BYTES + 300_000) // len(LINE)
+    for _ in range(count):
+        sink.write(LINE)
+    assert stuck.wait(30.0)
+    assert sink.full is False or sink.waiting_bytes <= MAX_WAITING_BYTES
+    assert sink.dropped_lines >= 300_000 // len(LINE)
+    assert sink._last_error == "the disk does not keep up"
+    sink.reopen()  # does not wait either
+    moves.set()
+    await until(lambda: not sink.waiting_bytes)
+    sink.close()
+    assert path.read_bytes() == LINE * (count - sink.dropped_lines)
+
+
+async def test_the_end_does_not_wait_for_a_disk_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = LogSink(str(tmp_path / "log"), asyncio.get_running_loop())
+    moves = threading.Event()
+    real = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        moves.wait(30.0)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    sink.write(LINE)
+    sink.write(LINE * 2)
+    sink.close(0.05)
+    assert sink.dropped_lines >= 2, "and says what it left behind"
+    before = [thread for thread in threading.enumerate() if thread.name == "log"]
+    moves.set()
+    await until(lambda: not any(thread.is_alive() for thread in before))
+
+
+async def test_the_child_of_a_fork_writes_for_itself(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    sink = LogSink(str(path), asyncio.get_running_loop())
+    sink.write(b"parent\n")
+    await until(lambda: path.read_bytes() == b"parent\n")
+    child = os.fork()
+    if not child:
+        try:
+            sink.write(b"child\n")
+            sink.drain(20.0)
+        finally:
+            os._exit(0)
+    await until(lambda: os.waitpid(child, os.WNOHANG)[0])
+    assert path.read_bytes() == b"parent\nchild\n"
     sink.close()
 
 
@@ -99,18 +169,37 @@ async def test_after_a_rotation_lines_go_to_the_new_file(tmp_path: Path) -> None
     assert path.read_bytes() == b"new\n"
 
 
-async def test_a_failed_reopening_keeps_the_old_file(tmp_path: Path) -> None:
+async def test_a_failed_reopening_keeps_the_old_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     path = folder / "log"
     sink = LogSink(str(path), asyncio.get_running_loop())
     moved = tmp_path / "moved"
     folder.rename(moved)
-    with pytest.raises(FileNotFoundError):
-        sink.reopen()
+    sink.reopen()
     sink.write(b"line\n")
+    await until(lambda: caplog.records)
+    assert "was not reopened, the old file stays in use: no such file or directory" in caplog.text
     sink.close()
     assert (moved / "log").read_bytes() == b"line\n"
+
+
+async def test_a_name_that_is_no_file_any_more_is_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread would wait for the reader of a FIFO."""
+    path = tmp_path / "log"
+    sink = LogSink(str(path), asyncio.get_running_loop())
+    path.rename(tmp_path / "old")
+    os.mkfifo(path)
+    sink.reopen()
+    sink.write(b"line\n")
+    await until(lambda: caplog.records)
+    assert "it is no file any more" in caplog.text
+    sink.close()
+    assert (tmp_path / "old").read_bytes() == b"line\n"
 
 
 async def test_a_missing_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
@@ -142,6 +231,7 @@ async def test_a_full_pipe_makes_nobody_wait_and_loses_nothing_below_the_bound(p
 async def test_beyond_the_bound_lines_are_dropped_counted_and_reported_once(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(log_sink, "REPORT_AFTER_S", 0.02)
     monkeypatch.setattr(log_sink, "REPORT_INTERVAL_S", 0.02)
     sink = LogSink("-", asyncio.get_running_loop(), stream_fd=pipe.writer)
     count = (MAX_WAITING_BYTES + 300_000) // len(LINE)
@@ -149,9 +239,11 @@ async def test_beyond_the_bound_lines_are_dropped_counted_and_reported_once(
         sink.write(LINE)
     assert sink.dropped_lines > 0
     assert sink.waiting_bytes <= MAX_WAITING_BYTES
-    with caplog.at_level(logging.WARNING):
-        await until(lambda: caplog.records)
-    assert [f"{sink.dropped_lines} lines" in record.getMessage() for record in caplog.records] == [True]
+    with caplog.at_level(logging.INFO):
+        await until(lambda: len(caplog.records) == 2)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert f"{sink.dropped_lines} lines" in first
+    assert "written again, none was dropped since" in second
     taken = bytearray()
 
     def all_read() -> bool:
@@ -259,7 +351,7 @@ async def test_a_full_disk_costs_lines_and_the_next_line_stands_alone(
 
     monkeypatch.setattr(os, "write", short)
     sink.write(b"0123456789\nabcdefghi\nlost\n")
-    assert sink.dropped_lines == 2
+    await until(lambda: sink.dropped_lines == 2)
     monkeypatch.setattr(os, "write", real)
     sink.write(b"after\n")
     sink.close()

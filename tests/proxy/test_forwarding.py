@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from gatewayd.http.options import HttpOptions
-from gatewayd.proxy.forwarding import Client, client_pairs, new_request_id, trusted_address
+from gatewayd.proxy.forwarding import (
+    CLIENT_ASKED,
+    NOT_SAMPLED,
+    SAMPLED,
+    Client,
+    client_pairs,
+    marked,
+    new_request_id,
+    request_ids,
+    trusted_address,
+)
 
 
 def client(peer: Any = ("10.0.0.9", 5000), local: Any = ("10.0.0.1", 80), **options: Any) -> Client:
@@ -88,6 +101,33 @@ def test_request_ids_are_fresh_version_4_uuids() -> None:
     assert len(ids) == 500
     form = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
     assert all(form.fullmatch(each) for each in ids)
+
+
+def test_of_the_request_ids_a_share_is_marked_as_sampled() -> None:
+    """14.3.3; the share is one of chance, with bounds that chance leaves once in a billion runs."""
+    random.seed(7)
+    new_id = request_ids(sampling=100)
+    ids = [new_id() for _ in range(100_000)]
+    marks = Counter(each[14:15] for each in ids)
+    assert marks.keys() == {NOT_SAMPLED, SAMPLED}
+    assert 800 < marks[SAMPLED] < 1200
+    assert len(set(ids)) == len(ids)
+    gaps = [b - a for a, b in itertools.pairwise(at for at, each in enumerate(ids) if each[14:15] == SAMPLED)]
+    assert min(gaps) == 1, "also two in a row"
+    assert 80 < sum(gaps) / len(gaps) < 125
+
+
+@pytest.mark.parametrize(("sampling", "mark"), [(0, NOT_SAMPLED), (10_000, SAMPLED)])
+def test_all_or_none_may_be_sampled(sampling: int, mark: bytes) -> None:
+    new_id = request_ids(sampling)
+    assert {new_id()[14:15] for _ in range(10_000)} == {mark}
+
+
+def test_a_mark_changes_nothing_else() -> None:
+    assert (
+        marked(b"01cfc0b5-a51e-415c-b93e-d745968f13be", CLIENT_ASKED)
+        == b"01cfc0b5-a51e-b15c-b93e-d745968f13be"
+    )
 
 
 class _Tls:

@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from gatewayd.http.options import W3C, TraceOptions
 from gatewayd.routing.route import RetryPolicy
 from tests.proxy.world import World, read_responses
 from tests.support.fake_transport import FakeTransport
@@ -205,11 +206,14 @@ class Player:
 
 @pytest.mark.parametrize("policy", POLICIES, ids=["no retries", "default", "resets"])
 @pytest.mark.parametrize("timeout_s", [0.0, 5.0])
-async def test_random_histories(policy: RetryPolicy | None, timeout_s: float) -> None:
-    for run in range(RUNS // 6 + 1):
-        seed = f"{policy}-{timeout_s}-{run}"
+@pytest.mark.parametrize("tracing", [None, TraceOptions(5000, W3C)], ids=["", "traced"])
+async def test_random_histories(
+    policy: RetryPolicy | None, timeout_s: float, tracing: TraceOptions | None
+) -> None:
+    for run in range(RUNS // 12 + 1):
+        seed = f"{policy}-{timeout_s}-{tracing}-{run}"
         with pytest.MonkeyPatch.context() as patch:
-            world = World(patch, retry=policy, timeout_s=timeout_s)
+            world = World(patch, retry=policy, timeout_s=timeout_s, tracing=tracing)
             player = Player(world, random.Random(seed))
             try:
                 for _ in range(120):

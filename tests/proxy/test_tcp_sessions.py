@@ -31,6 +31,7 @@ from gatewayd.proxy.worker import Proxy
 from gatewayd.routing.l4 import TcpRoute
 from gatewayd.routing.route import Destination
 from gatewayd.snapshot import FilterChain
+from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.spec import Limits
 from tests.support.fake_transport import FakeTransport
 
@@ -96,9 +97,12 @@ class World:
         patch.setattr(tcp_proxy, "monotonic", self.clock)
         self.endpoint = FakeEndpoint()
         self.there = True
-        spec = SimpleNamespace(limits=Limits(max_connections=limit))
         self.cluster: Any = SimpleNamespace(
-            name="c", spec=spec, active=0, total=0, pick=lambda: self.endpoint if self.there else None
+            name="c",
+            budget=Budget(Limits(max_connections=limit)) if limit else None,
+            active=0,
+            total=0,
+            pick=lambda: self.endpoint if self.there else None,
         )
         self.records: list[Any] = []
         self.proxy = Proxy(

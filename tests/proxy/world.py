@@ -16,9 +16,10 @@ import pytest
 
 from gatewayd.http.h1 import server
 from gatewayd.http.h1.server import STATES, ServerConnection
-from gatewayd.http.options import HttpOptions
-from gatewayd.proxy import exchange, worker
+from gatewayd.http.options import HttpOptions, TraceOptions
+from gatewayd.proxy import exchange, traced_exchange, worker
 from gatewayd.proxy.exchange import DONE, PHASES, RESPONDING, SENT, TUNNEL, Exchange
+from gatewayd.proxy.traced_exchange import _Noting
 from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
 from gatewayd.routing.route import DIRECT_RESPONSE, DirectResponseAction, RetryPolicy, Route
@@ -87,6 +88,18 @@ class WatchedExchange(Exchange):
         slot.__set__(self, to)
 
 
+class WatchedToldExchange(WatchedExchange):
+    """The same of an exchange that is part of a trace."""
+
+    __slots__ = ("trace",)
+
+
+class WatchedNotedExchange(_Noting, WatchedToldExchange):
+    """The same of a sampled one."""
+
+    __slots__ = ()
+
+
 class FakeLoop:
     """Tasks and soon-calls are the real loop's; connections and timers wait for the test."""
 
@@ -118,9 +131,16 @@ class World:
     """One listener, one cluster of two endpoints, any number of clients."""
 
     def __init__(
-        self, patch: pytest.MonkeyPatch, *, retry: RetryPolicy | None = None, timeout_s: float = 0.0
+        self,
+        patch: pytest.MonkeyPatch,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout_s: float = 0.0,
+        tracing: TraceOptions | None = None,
     ) -> None:
         patch.setattr(worker, "Exchange", WatchedExchange)
+        patch.setattr(traced_exchange, "ToldExchange", WatchedToldExchange)
+        patch.setattr(traced_exchange, "NotedExchange", WatchedNotedExchange)
         WatchedExchange.all = []
         self.now = 0.0  # added to the clock
         patch.setattr(exchange, "monotonic", self.clock)
@@ -137,7 +157,8 @@ class World:
             VirtualHost("h", ["here.test"], [Rule((), local)]),
             VirtualHost("all", ["*"], [Rule((), route)]),
         ]
-        chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=HttpOptions())
+        options = HttpOptions(tracing=tracing)
+        chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=options)
         connections: set[Any] = set()
         self.proxy.watch(connections)
         self.port = Port(self.proxy, connections, chain)

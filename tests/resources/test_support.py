@@ -10,7 +10,7 @@ from gatewayd.resources import unsupported
 from gatewayd.resources.decode import decode
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
-from gatewayd.resources.kinds import KINDS
+from gatewayd.resources.kinds import KINDS, MESH_GROUPS
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import format_path
 from gatewayd.resources.sidecar import Sidecar
@@ -22,7 +22,7 @@ from gatewayd.resources.virtual_service import VirtualService
 from gatewayd.resources.workload import WorkloadEntry
 
 TOPS: list[tuple[Any, str]] = [
-    *((kind.model, f"{name}.spec") for name, kind in KINDS.items() if kind.group == "networking.istio.io"),
+    *((kind.model, f"{name}.spec") for name, kind in KINDS.items() if kind.group in MESH_GROUPS),
     (MeshConfig, "MeshConfig"),
 ]
 

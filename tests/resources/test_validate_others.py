@@ -263,3 +263,24 @@ def test_endpoint_slices_belong_to_a_service_and_hold_addresses() -> None:
         "EndpointSlice", {**spec, "addressType": "FQDN"}, labels={"kubernetes.io/service-name": "a"}
     )
     assert [fault.level for fault in names] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {"tracing": [{"customTags": {"t": {}}}]},
+            'spec.tracing[0].customTags.t: tag "t" needs one of: literal, environment, header, formatter',
+        ),
+        (
+            {"tracing": [{"customTags": {"t": {"literal": {"value": "a"}, "header": {"name": "b"}}}}]},
+            'spec.tracing[0].customTags.t: tag "t" needs one of: literal, environment, header, formatter',
+        ),
+        (
+            {"selector": {}, "targetRef": {"kind": "Gateway", "name": "g"}},
+            "spec: only one of selector, targetRef and targetRefs can be given",
+        ),
+    ],
+)
+def test_bad_telemetries(spec: Any, expected: str) -> None:
+    assert errors("Telemetry", spec) == [expected]

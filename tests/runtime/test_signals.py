@@ -207,7 +207,7 @@ async def test_a_rotation_that_fails_keeps_the_old_file(folder: Path, tmp_path: 
         moved = tmp_path / "moved"
         rename(logs, moved)
         gatewayd.signal(signal.SIGUSR1)
-        await gatewayd.until_said("error runtime: the access log was not reopened")
+        await gatewayd.until_said("error log: .*access.log was not reopened, the old file stays in use")
         assert (await get(port, "/direct/still"))[0] == 200
         gatewayd.signal(signal.SIGTERM)
         assert await gatewayd.ended() == 0
@@ -317,3 +317,12 @@ async def test_a_reader_of_the_programs_log_that_stops_reading_stops_nobody_eith
     finally:
         os.close(reader)
         os.close(writer)
+
+
+async def test_abrt_tells_where_it_stood(tmp_path: Path) -> None:
+    """What systemd's watchdog sends to a loop that hangs."""
+    async with serve(configuration(tmp_path), "--no-watch") as gateway:
+        await gateway.ready()
+        gateway.signal(signal.SIGABRT)
+        assert await gateway.ended() == -signal.SIGABRT
+        assert re.search(r"Fatal Python error: Aborted(?s:.*)gatewayd/runtime/", gateway.said)

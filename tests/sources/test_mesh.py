@@ -54,11 +54,11 @@ defaultHttpRetryPolicy: {attempts: 0}
 
 def test_fields_that_are_not_supported_are_warned_about(tmp_path: Path) -> None:
     proxy = "  concurrency: 2\n  proxyHeaders:\n    preserveHttp1HeaderCase: true\n"
-    text = f"enableTracing: true\ndefaultConfig:\n{proxy}"
+    text = f"enablePrometheusMerge: true\ndefaultConfig:\n{proxy}"
     settings, findings = load(tmp_path, text)
     assert settings != MeshConfig()
     assert findings == [
-        ("GWD0016", "warning", 1, '"enableTracing" is not supported, so it has no effect'),
+        ("GWD0016", "warning", 1, '"enablePrometheusMerge" is not supported, so it has no effect'),
         ("GWD0016", "warning", 3, '"concurrency" is not supported, so it has no effect'),
         (
             "GWD0014",

@@ -24,13 +24,15 @@ _READY_POLL_S = 0.05
 class EnvoyProcess:
     """``async with EnvoyProcess(routes, clusters) as envoy``: one HTTP listener on ``envoy.port``.
 
-    routes and clusters are Envoy's own messages as JSON. Raises AssertionError with its log when it does not
-    start.
+    routes and clusters are Envoy's own messages as JSON, and so are further parts of its bootstrap. Raises
+    AssertionError with its log when it does not start.
     """
 
-    def __init__(self, routes: Sequence[Mapping[str, Any]], clusters: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, routes: Sequence[Mapping[str, Any]], clusters: Sequence[Mapping[str, Any]], **bootstrap: Any
+    ) -> None:
         self.port = self.admin_port = 0
-        self._config = configuration(routes, clusters)
+        self._config = configuration(routes, clusters) | bootstrap
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> EnvoyProcess:

@@ -67,6 +67,10 @@ class FakeTransport:
         assert not self.closing, "resume_reading on a closing transport"
         self.reading = True
 
+    def set_protocol(self, protocol: Any) -> None:
+        """Another one goes on from here."""
+        self.protocol = protocol
+
     def is_closing(self) -> bool:
         """Whether close or abort was called."""
         return self.closing

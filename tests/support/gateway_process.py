@@ -43,7 +43,8 @@ class GatewayProcess:
 
     paths: what to serve. listen: Gateway server ports, each mapped to a free port by ``--port-map``.
     flags: further flags. env: further environment. hosts: addresses the ports must be free on.
-    log_format: "json" or "text" for the access log, which is a file of its own. cwd: where it is started.
+    log_format: "json" or "text" for the access log, a file of its own; "": as the mesh configuration says.
+    cwd: where it is started.
     Raises GatewayError from ``__aenter__`` when it ends, or is not ready within ``ready_s`` seconds.
     """
 
@@ -175,7 +176,9 @@ class GatewayProcess:
             arguments += ["--port-map", ",".join(f"{number}={port}" for number, port in self._ports.items())]
         arguments += ["--status", f"127.0.0.1:{status.port}", "--admin", f"127.0.0.1:{admin.port}"]
         arguments += ["--metrics", f"127.0.0.1:{metrics.port}", "--no-watch"]
-        arguments += ["--access-log", str(self._access_log), "--access-log-format", self._log_format]
+        arguments += ["--access-log", str(self._access_log)]
+        if self._log_format:
+            arguments += ["--access-log-format", self._log_format]
         for reservation in (*held.values(), status, admin, metrics):
             reservation.release()
         with self._stderr.open("ab") as output:

@@ -8,7 +8,7 @@ import struct
 from collections import Counter
 
 A, AAAA = 1, 28
-REFUSED, NXDOMAIN = 5, 3
+REFUSED, NXDOMAIN, SERVFAIL = 5, 3, 2
 
 
 class DnsServer(asyncio.DatagramProtocol):

@@ -20,7 +20,7 @@ from gatewayd.upstream.dns_lookup import (
     SystemLookup,
     choose_lookup,
 )
-from tests.upstream.dns_server import AAAA, A, DnsServer
+from tests.upstream.dns_server import AAAA, REFUSED, SERVFAIL, A, DnsServer
 
 
 @pytest.fixture
@@ -63,6 +63,25 @@ async def test_an_unknown_name_is_a_problem_in_words(server: DnsServer, ares: Ar
     answer = await ask(ares, "nowhere.example.")
     assert answer.addresses == ()
     assert "not found" in answer.problem
+    assert answer.denied
+
+
+async def test_a_name_without_addresses_is_denied_too(server: DnsServer, ares: AresLookup) -> None:
+    server.records["empty.example", A] = ([], 60)
+    answer = await ask(ares, "empty.example")
+    assert answer.addresses == ()
+    assert answer.denied
+
+
+@pytest.mark.parametrize("how", ["refuses", "fails", "is silent"])
+async def test_a_server_that_does_not_answer_denies_nothing(server: DnsServer, how: str) -> None:
+    server.silent = how == "is silent"
+    server.rcode = REFUSED if how == "refuses" else SERVFAIL
+    lookup = AresLookup(asyncio.get_running_loop(), [server.address], tries=1, timeout_s=0.1)
+    answer = await ask(lookup, "db.example")
+    await lookup.close()
+    assert (answer.addresses, answer.denied) == ((), False)
+    assert answer.problem
 
 
 @pytest.mark.parametrize("name", ["a" * 64 + ".example", "two..dots", "sp ace.example", "ü" * 70, ""])
@@ -153,6 +172,18 @@ async def test_the_system_answers_localhost_and_fails_in_words() -> None:
     assert failed.addresses == ()
     assert failed.problem
     await lookup.close()
+
+
+@pytest.mark.parametrize(("code", "denied"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)])
+async def test_the_system_denies_a_name_or_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, code: int, denied: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "in words")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    answer = await ask(SystemLookup(asyncio.get_running_loop()), "db")
+    assert (answer.problem, answer.denied) == ("in words", denied)
 
 
 async def test_c_ares_is_chosen_where_the_system_names_a_server(tmp_path: Path) -> None:

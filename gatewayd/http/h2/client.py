@@ -18,6 +18,7 @@ from gatewayd.http.h2.control import LINGERING, STARTING
 from gatewayd.http.h2.frames import HEADERS, MAX_STREAM_ID, PREFACE
 from gatewayd.http.h2.hpack import FLOODED
 from gatewayd.http.h2.responses import ResponseReader, read_trailers
+from gatewayd.http.h2.roles import own_code
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.message import Pair, Trailers
@@ -28,16 +29,19 @@ _MAX_BLOCKS: Final = 64
 _MAX_BLOCK_BYTES: Final = 1024
 #: How many streams we open before the upstream has said how many it takes: the least that RFC 9113 6.5.2 recommends.
 UNTIL_TOLD: Final = 100
+#: No room, whatever closes.
+_NONE: Final = -MAX_STREAM_ID
 #: Asked with a PING whether it is still there.
 _ALIVE: Final = b"alive?  "
 
 
+@own_code
 class ClientConnection(Connection):
     """An HTTP/2 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
         "_asked_at", "_heads", "_next_stream", "_reader", "_trailers", "_waits_for_ping", "closed", "idle_since",
-        "local_address", "made_at", "max_streams", "owner", "refusing", "requests", "takes_connect",
+        "local_address", "made_at", "max_streams", "owner", "refusing", "requests", "room", "takes_connect",
     )  # fmt: skip
 
     is_server = False
@@ -54,6 +58,8 @@ class ClientConnection(Connection):
         #: whether extended CONNECT may be asked for (RFC 8441)
         self.takes_connect = False
         self.local_address = ""
+        #: how many more streams may be opened now; not if it is 0 or less
+        self.room = 0
         #: streams opened so far
         self.requests = 0
         #: monotonic; 0.0 while there are streams
@@ -64,6 +70,7 @@ class ClientConnection(Connection):
         self._reader: ResponseReader | None = None
         self._heads: dict[bytes, ResponseHead] = {}
         self._trailers: dict[bytes, Trailers] = {}
+        self._count_room()
         self._asked_at = self.made_at
         self._waits_for_ping = False
 
@@ -94,21 +101,22 @@ class ClientConnection(Connection):
 
     # --- streams
 
-    @property
-    def room(self) -> int:
-        """How many more streams may be opened now."""
-        if self.refusing or self.phase >= LINGERING:
-            return 0
+    def _count_room(self) -> None:
+        """The limits changed."""
+        if self.refusing or self.phase == LINGERING:
+            self.room = _NONE
+            return
         most = UNTIL_TOLD if self.phase == STARTING else self.peer_max_streams
         if self.max_streams and self.max_streams < most:
             most = self.max_streams
-        return max(0, most - len(self.streams))
+        self.room = most - len(self.streams)
 
     def open_stream(self) -> ClientStream:
         """A place for one exchange; :meth:`ClientStream.start` sends its request. There must be ``room``."""
         stream_id = self._next_stream
         self._next_stream += 2
         self.requests += 1
+        self.room -= 1
         self.idle_since = 0.0
         stream = self.streams[stream_id] = ClientStream(self, stream_id)
         if stream_id + 2 > MAX_STREAM_ID:
@@ -119,6 +127,7 @@ class ClientConnection(Connection):
         """A stream is over: there is room for another."""
         if self.streams.pop(stream.id, None) is None:
             return
+        self.room += 1
         if not self.streams:
             self.idle_since = monotonic()
         self.owner.released(self)
@@ -127,6 +136,7 @@ class ClientConnection(Connection):
         """Open no more streams; the connection ends with the last that is open."""
         if not self.refusing:
             self.refusing = True
+            self.room = _NONE
             self.owner.refusing(self)
 
     def may_be_idle(self, stream_id: int) -> bool:
@@ -214,6 +224,7 @@ class ClientConnection(Connection):
 
     def on_settings(self) -> None:
         """The upstream's settings came, or changed: there may be room now."""
+        self._count_room()
         self.owner.ready(self)
 
     def on_connect_protocol(self, allowed: bool) -> None:
@@ -238,6 +249,7 @@ class ClientConnection(Connection):
 
     def _leave_pool(self) -> None:
         self.refusing = True
+        self.room = _NONE
         self.owner.gone(self)
 
     def finish(self) -> None:
@@ -246,6 +258,7 @@ class ClientConnection(Connection):
             self.out.append(frames.goaway(0, frames.NO_ERROR))
             self.flush()
         self.phase = LINGERING
+        self.room = _NONE
         self.closed = True
         if not self.transport.is_closing():
             self.transport.close()

@@ -11,7 +11,8 @@ from gatewayd.http.h2 import frames
 from gatewayd.http.h2.control import STARTING
 from gatewayd.http.h2.frames import END_STREAM
 from gatewayd.http.h2.responses import ResponseReader
-from gatewayd.http.h2.states import HALF_LOCAL, OPEN
+from gatewayd.http.h2.roles import own_code
+from gatewayd.http.h2.states import CLOSED, HALF_LOCAL, OPEN
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.message import Trailers
 from gatewayd.http.response import ResponseHead
@@ -27,22 +28,23 @@ _RESETS: Final[dict[int, Failure]] = {
 }
 
 
+@own_code
 class ClientStream(Stream):
     """One request to an upstream and the way its answer comes."""
 
     __slots__ = (
-        "_interim", "_method", "_tunnel", "_upgrade", "local_address", "owner", "reader", "responded", "takes_lines",
+        "_interim", "_method", "_tunnel", "_upgrade", "local_address", "reader", "responded",
     )  # fmt: skip
 
     connection: ClientConnection
+    #: a head is a block of fields
+    takes_lines: bool = False
     #: nothing of a body is taken past the codec
     body_left: int = 0
 
     def __init__(self, connection: ClientConnection, stream_id: int) -> None:
-        super().__init__(connection, stream_id, OPEN)
-        self.takes_lines = False
+        self._begin(connection, stream_id, OPEN)
         self.local_address = connection.local_address
-        self.owner = connection.owner
         #: what the response's head is read with
         self.reader: ResponseReader
         #: a final head has come
@@ -51,6 +53,11 @@ class ClientStream(Stream):
         self._method = b""
         self._upgrade = b""
         self._tunnel = False
+
+    @property
+    def owner(self) -> Any:
+        """The pool that its connection belongs to."""
+        return self.connection.owner
 
     # --- from the exchange
 
@@ -176,7 +183,8 @@ class ClientStream(Stream):
     def _complete(self) -> None:
         """The response is; what of the request has not been sent is not wanted any more."""
         self.exchange = None
-        self.reset(frames.CANCEL)
+        if self.state != CLOSED:
+            self.reset(frames.CANCEL)
 
     def tell_slow(self, slow: bool) -> None:
         """The upstream takes nothing more for now, or does again."""

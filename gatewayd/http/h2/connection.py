@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayd.http.h2 import floods, frames
-from gatewayd.http.h2.control import FRAMES, LINGERING, STARTING, Control
+from gatewayd.http.h2.control import FRAMES, IN_BLOCK, LINGERING, RUNNING, Control
 from gatewayd.http.h2.frames import (
     CONTINUATION,
     DATA,
@@ -29,14 +29,14 @@ from gatewayd.http.h2.frames import (
     unpack_header,
 )
 from gatewayd.http.h2.hpack import Decoder
-from gatewayd.http.h2.states import HALF_LOCAL, OPEN
-from gatewayd.http.h2.stream import Stream
+from gatewayd.http.h2.stream import OPEN_TO_DATA, Stream
 from gatewayd.http.limits import HttpLimits
 
-#: Flags of a HEADERS frame that need a second look, unless they are just END_HEADERS.
-_UNUSUAL: Final = PADDED | HAS_PRIORITY | END_HEADERS
-#: States in which the peer may send DATA.
-_OPEN_TO_DATA: Final = frozenset({OPEN, HALF_LOCAL})
+#: The bit of a stream's number that means nothing.
+_RESERVED: Final = MAX_STREAM_ID + 1
+#: Flags of most HEADERS frames, and of those that end their stream.
+_WHOLE_HEADERS: Final = frozenset({END_HEADERS, END_HEADERS | END_STREAM})
+_LAST_HEADERS: Final = END_HEADERS | END_STREAM
 
 
 class Connection(Control, asyncio.Protocol):
@@ -110,97 +110,120 @@ class Connection(Control, asyncio.Protocol):
             self._buffer = data
             at = size
         while size - at >= HEADER_BYTES:
-            high, low, kind, flags, stream_id = unpack_header(data, at)
-            length = high << 16 | low
-            body = at + HEADER_BYTES
-            end = body + length
-            if length > DEFAULT_FRAME_BYTES:
+            high, length, kind, flags, stream_id = unpack_header(data, at)
+            end = at + HEADER_BYTES + length
+            if high or length > DEFAULT_FRAME_BYTES:
                 self.fail(frames.FRAME_SIZE_ERROR, "frame too large")
                 break
-            if kind == DATA and not self._block_stream:
-                at = self._on_data(data, body, length, flags, stream_id & MAX_STREAM_ID)
-                if at < 0:
-                    at = body - HEADER_BYTES
+            if stream_id > MAX_STREAM_ID:
+                stream_id -= _RESERVED
+            if self.phase != RUNNING:
+                if end > size or self.phase == LINGERING:
+                    break
+                self._on_frame(kind, flags, stream_id, data[at + HEADER_BYTES : end])
+            elif kind == DATA:
+                end = self._on_data(data, end, length, flags, stream_id)
+                if end < 0:
                     break
             elif end > size:
                 break
+            elif kind == HEADERS and flags in _WHOLE_HEADERS:
+                self._empty_in_a_row = False
+                self.on_block(stream_id, data[at + HEADER_BYTES : end], flags == _LAST_HEADERS)
             else:
-                if (
-                    kind == HEADERS
-                    and flags & _UNUSUAL == END_HEADERS
-                    and not self._block_stream
-                    and self.phase
-                ):
-                    self._empty_in_a_row = False
-                    self.on_block(stream_id & MAX_STREAM_ID, data[body:end], flags & END_STREAM != 0)
-                else:
-                    self._on_frame(kind, flags, stream_id & MAX_STREAM_ID, data[body:end])
-                at = end
-            if self.phase >= LINGERING:
-                break
+                self._on_frame(kind, flags, stream_id, data[at + HEADER_BYTES : end])
+            at = end
         self.busy = False
         if at < size and self.phase < LINGERING:
             self._buffer = data[at:] if at else data
         if self.out:
             self.flush()
 
-    def _on_data(self, data: bytes, body: int, length: int, flags: int, stream_id: int) -> int:
-        """A DATA frame that begins here, with those of the same stream behind it; where they end.
+    def _on_data(self, data: bytes, end: int, length: int, flags: int, stream_id: int) -> int:
+        """A DATA frame, with those of the same stream behind it; where they end.
 
         What has come of a frame is passed on before the rest is there. -1: more is needed first.
         """
-        size = len(data)
-        end = body + length
-        if end > size and flags & PADDED:
-            return -1  # its padding is at the end
         stream = self.streams.get(stream_id)
-        if self.phase == STARTING:
-            self.fail(frames.PROTOCOL_ERROR, "no SETTINGS")
-            return end
-        if stream is None or stream.state not in _OPEN_TO_DATA:
+        size = len(data)
+        if stream is None or stream.state not in OPEN_TO_DATA:
             if end > size:
                 return -1
             self._data_nowhere(stream, stream_id, length)
             return end
+        if (
+            end <= size
+            and length
+            and (flags == END_STREAM or (not flags and (size - end < HEADER_BYTES or data[end + 3] != DATA)))
+        ):  # a short body, mostly
+            self._empty_in_a_row = False
+            came = length
+            data = data[end - length : end]
+        else:
+            if end > size and flags & PADDED:
+                return -1  # its padding is at the end
+            pieces: list[bytes] = []
+            length, end, flags = self._gather(pieces, data, end, length, flags, stream_id)
+            if length < 0:
+                return end
+            came = length
+            if end > size:  # the last one goes on
+                self._data_left = end - size
+                self._data_stream = stream_id
+                self._data_end = flags & END_STREAM != 0
+                came -= self._data_left
+                end = size
+                flags = 0
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        # What counts is what a frame says, also of bytes that are still to come.
+        self._uncredited += length
+        if self._uncredited > self.connection_window:
+            self.fail(frames.FLOW_CONTROL_ERROR, "connection window exceeded")
+            return end
+        if self.credits_at_once:
+            self.credit(length)
+        stream.unacknowledged += length
+        if stream.unacknowledged > self.stream_limit:
+            stream.on_window_exceeded()
+            return end
+        stream.receive(data, came, flags & END_STREAM != 0)
+        return end
+
+    def _gather(
+        self, pieces: list[bytes], data: bytes, end: int, length: int, flags: int, stream_id: int
+    ) -> tuple[int, int, int]:
+        """What the DATA frames in a row bring, into ``pieces``; ``end``, ``length`` and ``flags`` are of the first.
+
+        The result: how much of the window they take (-1: there was an error), where the last of them ends, its flags.
+        """
+        size = len(data)
         total = 0
-        pieces: list[bytes] = []
         while True:
             total += length
+            body = end - length
             if flags & PADDED:
                 padding = data[body] if length else length
                 if padding >= length:
                     self.fail(frames.PROTOCOL_ERROR, "DATA: invalid padding")
-                    return end
+                    return -1, end, 0
                 piece = data[body + 1 : end - padding]
             else:
                 piece = data[body:end]  # or what there is of it
             if piece or flags & END_STREAM or end > size:
                 self._empty_in_a_row = False
             elif self._is_empty_flood():
-                return end
+                return -1, end, 0
             pieces.append(piece)
-            if flags & END_STREAM or end > size or size - end < HEADER_BYTES:
+            if flags & END_STREAM or size - end < HEADER_BYTES:
                 break
-            high, low, kind, next_flags, next_stream = unpack_header(data, end)
-            if kind != DATA or next_stream != stream_id:
+            high, next_length, kind, next_flags, next_stream = unpack_header(data, end)
+            if kind != DATA or next_stream != stream_id or high or next_length > DEFAULT_FRAME_BYTES:
                 break
-            next_length = high << 16 | low
-            body = end + HEADER_BYTES
-            if next_length > DEFAULT_FRAME_BYTES or (body + next_length > size and next_flags & PADDED):
+            next_end = end + HEADER_BYTES + next_length
+            if next_end > size and next_flags & PADDED:
                 break
-            length, flags, end = next_length, next_flags, body + next_length
-        if self._beyond_windows(stream, total):
-            return end
-        came = total
-        if end > size:  # the last one goes on
-            self._data_left = end - size
-            self._data_stream = stream_id
-            self._data_end = flags & END_STREAM != 0
-            came -= self._data_left
-            end = size
-            flags = 0
-        stream.receive(pieces[0] if len(pieces) == 1 else b"".join(pieces), came, flags & END_STREAM != 0)
-        return end
+            end, length, flags = next_end, next_length, next_flags
+        return total, end, flags
 
     def _resume(self, data: bytes) -> int:
         """The client's preface, or more of a DATA frame that had come in part; where it ends."""
@@ -217,7 +240,7 @@ class Connection(Control, asyncio.Protocol):
             came = self._data_left
             self._data_left = 0
             end = self._data_end
-        if stream is None or stream.state not in _OPEN_TO_DATA:
+        if stream is None or stream.state not in OPEN_TO_DATA:
             if not self.credits_at_once:
                 self.credit(came)
         else:
@@ -232,19 +255,6 @@ class Connection(Control, asyncio.Protocol):
             self.fail(frames.PROTOCOL_ERROR, "no preface")
             return len(data)
         return -1
-
-    def _beyond_windows(self, stream: Stream, length: int) -> bool:
-        """Account received DATA; True: it was more than we allowed, and somebody paid for it."""
-        self._uncredited += length
-        if self._uncredited > self.connection_window:
-            self.fail(frames.FLOW_CONTROL_ERROR, "connection window exceeded")
-            return True
-        if self.credits_at_once:
-            self.credit(length)
-        if stream.is_beyond_window(length):
-            stream.on_window_exceeded()
-            return True
-        return False
 
     def credit(self, length: int) -> None:
         """``length`` received bytes need no room any more."""
@@ -277,15 +287,16 @@ class Connection(Control, asyncio.Protocol):
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Any frame but plain DATA and plain HEADERS."""
-        if self._block_stream:
-            if kind != CONTINUATION or stream_id != self._block_stream:
-                self.fail(frames.PROTOCOL_ERROR, "unexpected non-CONTINUATION frame")
-            else:
-                self._on_continuation(flags, payload)
-            return
-        if self.phase == STARTING and kind != SETTINGS:
-            self.fail(frames.PROTOCOL_ERROR, "no SETTINGS")
-            return
+        if self.phase != RUNNING:
+            if self.phase == IN_BLOCK:
+                if kind != CONTINUATION or stream_id != self._block_stream:
+                    self.fail(frames.PROTOCOL_ERROR, "unexpected non-CONTINUATION frame")
+                else:
+                    self._on_continuation(flags, payload)
+                return
+            if kind != SETTINGS:
+                self.fail(frames.PROTOCOL_ERROR, "no SETTINGS")
+                return
         take = _TAKES.get(kind)
         if take is not None:
             take(self, flags, stream_id, payload)
@@ -317,6 +328,7 @@ class Connection(Control, asyncio.Protocol):
         self._block_bytes = len(block)
         self._block_stream = stream_id
         self._block_flags = flags
+        self.phase = IN_BLOCK
         self._block_since = monotonic()
 
     def _on_continuation(self, flags: int, payload: bytes) -> None:
@@ -329,10 +341,10 @@ class Connection(Control, asyncio.Protocol):
         elif len(block) > limits.h2_max_continuations or self._block_bytes > 2 * self.decoder.max_bytes:
             self.fail(frames.ENHANCE_YOUR_CALM, "header block too large")
         elif flags & END_HEADERS:
-            stream_id, self._block_stream = self._block_stream, 0
             self._block = []
             self._block_since = 0.0
-            self.on_block(stream_id, b"".join(block), self._block_flags & END_STREAM != 0)
+            self.phase = RUNNING
+            self.on_block(self._block_stream, b"".join(block), self._block_flags & END_STREAM != 0)
 
     def _on_stray_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.fail(frames.PROTOCOL_ERROR, "unexpected CONTINUATION")

@@ -33,7 +33,8 @@ from gatewayd.http.limits import HttpLimits
 # Where a connection stands.
 STARTING: Final = 0  # the peer's SETTINGS have not come
 RUNNING: Final = 1
-LINGERING: Final = 2  # GOAWAY is sent and nothing follows: what comes is thrown away
+IN_BLOCK: Final = 2  # a header block goes on: nothing but CONTINUATION may come
+LINGERING: Final = 3  # GOAWAY is sent and nothing follows: what comes is thrown away
 
 #: What a PING of ours says that asks whether the peer has seen our first GOAWAY.
 _DRAIN_PING: Final = b"draining"
@@ -165,9 +166,9 @@ class Control(Sender):
             return self._change_windows(value)
         if key == frames.MAX_FRAME_SIZE:
             if not DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
-                return frames.PROTOCOL_ERROR
-            # Larger ones would only keep the streams beside them waiting.
-            self.peer_frame_bytes = min(value, DEFAULT_FRAME_BYTES)
+                return (
+                    frames.PROTOCOL_ERROR
+                )  # but larger ones would only keep the streams beside them waiting
         elif key == frames.HEADER_TABLE_SIZE:
             if value < DEFAULT_TABLE_BYTES:
                 self.table_shrunk = True

@@ -89,6 +89,11 @@ def encode(pair: Pair) -> bytes:
     return known
 
 
+def encode_once(pairs: Iterable[Pair]) -> bytes:
+    """A block of fields whose values will not come again: ids, and what was made of a clock."""
+    return b"".join([start(name) + string(value) for name, value in pairs])
+
+
 def encode_all(pairs: Iterable[Pair], never: Set[bytes] = _NOBODY) -> bytes:
     """A block of fields; those named in ``never`` came as never to be indexed and go on as such (6.2.3)."""
     if not never:
@@ -175,7 +180,8 @@ _SCHEMES: Final = frozenset({b"http", b"https"})
 #: Statuses whose answers have no body.
 NO_BODY_STATUSES: Final = frozenset({204, 304})
 _SERVICE_TIME: Final = start(b"x-envoy-upstream-service-time")
-_TIMES: Final = tuple(_SERVICE_TIME + string(b"%d" % ms) for ms in range(1000))
+#: The service time of so many milliseconds.
+TIMES: Final = tuple(_SERVICE_TIME + string(b"%d" % ms) for ms in range(1000))
 _DATE: Final = start(b"date")
 _last_date = (b"", b"")
 
@@ -189,8 +195,8 @@ def encoded_head(head: ResponseHead) -> bytes:
 
 
 def encoded_time(ms: int) -> bytes:
-    """``x-envoy-upstream-service-time``."""
-    return _TIMES[ms] if ms < 1000 else _SERVICE_TIME + string(b"%d" % ms)
+    """``x-envoy-upstream-service-time``; there are ``TIMES`` of a short one."""
+    return _SERVICE_TIME + string(b"%d" % ms)
 
 
 def encoded_date(line: bytes) -> bytes:

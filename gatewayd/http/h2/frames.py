@@ -92,15 +92,12 @@ def goaway(last_stream_id: int, code: int, words: bytes = b"") -> bytes:
     return _GOAWAY.pack(0, 8 + len(words), GOAWAY, 0, 0, last_stream_id, code) + words
 
 
-def headers(stream_id: int, block: bytes, flags: int, max_bytes: int) -> bytes:
-    """A header block in a HEADERS frame, and CONTINUATION frames where it is longer than a frame may be."""
-    size = len(block)
-    if size <= max_bytes:
-        return pack_header(size >> 16, size & 0xFFFF, HEADERS, flags | END_HEADERS, stream_id) + block
-    out = [pack_header(max_bytes >> 16, max_bytes & 0xFFFF, HEADERS, flags, stream_id), block[:max_bytes]]
-    for at in range(max_bytes, size, max_bytes):
-        part = block[at : at + max_bytes]
-        last = END_HEADERS if at + max_bytes >= size else 0
-        length = len(part)
-        out += (pack_header(length >> 16, length & 0xFFFF, CONTINUATION, last, stream_id), part)
+def headers(stream_id: int, block: bytes, flags: int) -> bytes:
+    """A header block in a HEADERS frame, and CONTINUATION frames where it is longer than every frame may be."""
+    parts = [block[at : at + DEFAULT_FRAME_BYTES] for at in range(0, len(block), DEFAULT_FRAME_BYTES)]
+    out: list[bytes] = []
+    for at, part in enumerate(parts):
+        kind = CONTINUATION if at else HEADERS
+        part_flags = (0 if at else flags) | (END_HEADERS if at + 1 == len(parts) else 0)
+        out += (pack_header(0, len(part), kind, part_flags, stream_id), part)
     return b"".join(out)

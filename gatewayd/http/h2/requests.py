@@ -150,14 +150,18 @@ class RequestReader:
                 special.append(line)
                 if kind == CONTENT_LENGTH:
                     append(line[2])
-        if cookie is not None:  # crumbs (RFC 9113 8.2.3)
+        if cookie:  # crumbs (RFC 9113 8.2.3)
             append(b"cookie: %b\r\n" % cookie.strip(b" \t"))
         if repeated:
             join_repeated(block, out)
         if special and special_fields(block, out, special, options) is not None:
             return refused(errors.H2_FIELD)
         if authority is None:
-            authority = host  # with :authority it is left out, whatever it says (semantics 14.5.2)
+            authority = host
+        elif host is not None and not (host and is_known_authority(host)):
+            return refused(
+                errors.H2_FIELD
+            )  # one that is valid is left out, whatever it says (semantics 14.5.2)
         failure = self._control_data(block, method, scheme, target, authority, protocol)
         if failure is None and end and block.content_length > 0:
             failure = errors.H2_MESSAGE
@@ -185,30 +189,25 @@ class RequestReader:
         authority: bytes | None,
         protocol: bytes | None,
     ) -> Failure | None:
-        """What is wrong with the pseudo-fields (RFC 9113 8.3.1)."""
-        if method is None:
-            return errors.H2_MESSAGE
-        if not method or method.translate(None, headers.TOKEN_BYTES):
-            return errors.H2_FIELD
-        if authority is not None and not (authority and is_known_authority(authority)):
+        """What is wrong with the pseudo-fields (RFC 9113 8.3.1): first what they say, then which there are."""
+        if (
+            (method is not None and not _is_token(method))
+            or (scheme is not None and _SCHEME(scheme) is None)
+            or (authority is not None and not (authority and is_known_authority(authority)))
+            or (target is not None and not _is_target(target))
+            or (protocol is not None and not self.extended_connect)
+        ):
             return errors.H2_FIELD
         if protocol is not None:
-            if not self.extended_connect:
-                return errors.H2_FIELD
-            if method != b"CONNECT" or protocol != WEBSOCKET:
-                return errors.H2_MESSAGE
+            complete = method == b"CONNECT" and protocol == WEBSOCKET
         elif method == b"CONNECT":
             return (
                 errors.H2_MESSAGE if authority is None or target is not None or scheme is not None else None
             )
-        if scheme is None or target is None or authority is None:
+        else:
+            complete = method is not None
+        if not complete or scheme is None or target is None or authority is None:
             return errors.H2_MESSAGE
-        if _SCHEME(scheme) is None:
-            return errors.H2_FIELD
-        if is_canonical(target) and target[:1] == b"/":
-            return None
-        if not target or target.translate(None, _TARGET_BYTES):
-            return errors.H2_FIELD
         if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
             return errors.H2_MESSAGE
         return None
@@ -242,6 +241,14 @@ class RequestReader:
         request.head = head = RequestHead(method, normal, authority, scheme, block, block.user_agent)
         if method == b"QUERY" and head.fields.get(b"content-type") is None:
             request.error = errors.QUERY_WITHOUT_TYPE
+
+
+def _is_token(text: bytes) -> bool:
+    return bool(text) and not text.translate(None, headers.TOKEN_BYTES)
+
+
+def _is_target(text: bytes) -> bool:
+    return bool(text) and (is_canonical(text) or not text.translate(None, _TARGET_BYTES))
 
 
 def _as_upgrade(request: ParsedRequest, protocol: bytes) -> None:

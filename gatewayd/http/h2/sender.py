@@ -35,8 +35,8 @@ class Sender:
     """The sending half of a connection."""
 
     __slots__ = (
-        "_out_bytes", "_ready", "busy", "congested", "data_frames", "ended", "out", "peer_frame_bytes", "peer_window",
-        "progress", "queued", "queued_limit", "send_window", "soon", "streams", "table_shrunk", "transport", "write",
+        "_out_bytes", "_ready", "busy", "congested", "data_frames", "ended", "out", "peer_window", "progress",
+        "queued", "queued_limit", "send_window", "soon", "streams", "table_shrunk", "transport", "write",
         "write_paused",
     )  # fmt: skip
 
@@ -56,7 +56,6 @@ class Sender:
         self.write_paused = False
         self.send_window = DEFAULT_WINDOW
         self.peer_window = DEFAULT_WINDOW  # of a new stream
-        self.peer_frame_bytes = DEFAULT_FRAME_BYTES
         #: the peer allows a smaller table than it would believe we have, and is to be told that we have none
         self.table_shrunk = False
         #: open streams by their numbers
@@ -118,35 +117,29 @@ class Sender:
     def put_block(self, stream_id: int, block: bytes, flags: int) -> None:
         """Put a header block into ``out``."""
         size = len(block)
-        if size <= self.peer_frame_bytes and not self.table_shrunk:
-            self.out.append(pack_header(size >> 16, size & 0xFFFF, HEADERS, flags | END_HEADERS, stream_id))
-            self.out.append(block)
-        else:
+        if self.table_shrunk or size > DEFAULT_FRAME_BYTES:
             if self.table_shrunk:  # and never changes again (RFC 7541 4.2)
                 self.table_shrunk = False
                 block = NO_TABLE + block
-            self.out.append(frames.headers(stream_id, block, flags, self.peer_frame_bytes))
+            self.out.append(frames.headers(stream_id, block, flags))
+        else:
+            self.out += pack_header(0, size, HEADERS, flags | END_HEADERS, stream_id), block
 
     def put_data(self, stream_id: int, data: Any, end: bool) -> None:
-        """Put DATA into ``out``; the windows were asked."""
+        """Put DATA into ``out``; the windows were asked. Frames are no longer than every peer takes."""
         size = len(data)
-        limit = self.peer_frame_bytes
-        out = self.out
-        self.data_frames += 1
         self._out_bytes += size
-        if size <= limit:
-            out.append(pack_header(size >> 16, size & 0xFFFF, DATA, END_STREAM if end else 0, stream_id))
-            out.append(data)
-        else:
-            view = memoryview(data)
-            full = pack_header(limit >> 16, limit & 0xFFFF, DATA, 0, stream_id)
-            last = (size - 1) // limit * limit
-            for at in range(0, last, limit):
-                out.append(full)
-                out.append(view[at : at + limit])
+        if size > DEFAULT_FRAME_BYTES:
+            data = memoryview(data)
+            last = (size - 1) // DEFAULT_FRAME_BYTES * DEFAULT_FRAME_BYTES
+            full = pack_header(0, DEFAULT_FRAME_BYTES, DATA, 0, stream_id)
+            for at in range(0, last, DEFAULT_FRAME_BYTES):
+                self.out += full, data[at : at + DEFAULT_FRAME_BYTES]
+            data = data[last:]
             size -= last
-            out.append(pack_header(size >> 16, size & 0xFFFF, DATA, END_STREAM if end else 0, stream_id))
-            out.append(view[last:])
+            self.data_frames += last // DEFAULT_FRAME_BYTES
+        self.out += pack_header(0, size, DATA, END_STREAM if end else 0, stream_id), data
+        self.data_frames += 1
         if self._out_bytes >= _FLUSH_BYTES:
             self.flush()
 

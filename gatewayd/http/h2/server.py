@@ -20,6 +20,7 @@ from gatewayd.http.h2.control import LINGERING, STARTING
 from gatewayd.http.h2.frames import HEADERS, MAX_STREAM_ID
 from gatewayd.http.h2.hpack import FLOODED, TOO_LARGE
 from gatewayd.http.h2.responses import read_trailers
+from gatewayd.http.h2.roles import own_code
 from gatewayd.http.h2.server_stream import ServerStream
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.message import Pair
@@ -39,6 +40,7 @@ _FINAL: Final = 2  # GOAWAY with the real one: what comes now was not seen
 _ROUND_TRIP_S: Final = 1.0
 
 
+@own_code
 class ServerConnection(Connection):
     """An HTTP/2 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 

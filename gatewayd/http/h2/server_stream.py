@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from gatewayd import errors
 from gatewayd.http.edge import Edge
 from gatewayd.http.h2 import floods, frames
-from gatewayd.http.h2.encoder import NO_BODY_STATUSES, encode_all, encoded_date, encoded_head, encoded_time
+from gatewayd.http.h2.encoder import (
+    NO_BODY_STATUSES,
+    TIMES,
+    encode_all,
+    encoded_date,
+    encoded_head,
+    encoded_time,
+)
 from gatewayd.http.h2.frames import END_STREAM
+from gatewayd.http.h2.roles import own_code
 from gatewayd.http.h2.states import CLOSED, HALF_REMOTE, OPEN
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.message import Pair, Trailers
@@ -34,6 +42,7 @@ _NOT_SAID: Final = frozenset(
 _HANDSHAKE: Final = _NOT_SAID | {b"sec-websocket-accept", b"content-length"}
 
 
+@own_code
 class ServerStream(Stream):
     """One request and the way its answer goes."""
 
@@ -56,7 +65,7 @@ class ServerStream(Stream):
     def __init__(
         self, connection: ServerConnection, edge: Edge, stream_id: int, request: ParsedRequest, end: bool
     ) -> None:
-        super().__init__(connection, stream_id, HALF_REMOTE if end else OPEN)
+        self._begin(connection, stream_id, HALF_REMOTE if end else OPEN)
         self.edge = edge
         self.info = connection.info
         #: the request is complete; for an upgrade, too, whose bytes come behind the answer
@@ -151,11 +160,16 @@ class ServerStream(Stream):
         if self.exchange is not None:
             self.exchange.on_downstream_paused(slow)
 
-    def on_sent(self) -> None:
+    def _end_local(self) -> None:
         """The answer is complete; if the request is not, the rest of it is not wanted (RFC 9113 8.1)."""
-        if self._tunnel != _TUNNEL:
-            self.exchange = None
-            self.reset(frames.NO_ERROR)
+        if self._tunnel == _TUNNEL:
+            super()._end_local()
+            return
+        self._ending = True
+        self.exchange = None
+        if self.state == OPEN:
+            self.connection.put(frames.rst_stream(self.id, frames.NO_ERROR))
+        self.shut()
 
     # --- from the exchange
 
@@ -166,7 +180,7 @@ class ServerStream(Stream):
         if block is None:
             block = encoded_head(head)
         if service_time_ms >= 0 and edge.options.debug_headers:
-            block += encoded_time(service_time_ms)
+            block += TIMES[service_time_ms] if service_time_ms < 1000 else encoded_time(service_time_ms)
         if not head.has_date:
             block += encoded_date(edge.date.line())
         self._answer(block, data, end)

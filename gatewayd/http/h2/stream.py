@@ -8,26 +8,31 @@ closed, and who sends it is told so.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.h2 import frames
 from gatewayd.http.h2.encoder import encode_all
+from gatewayd.http.h2.frames import END_STREAM
 from gatewayd.http.h2.states import CLOSED, HALF_LOCAL, HALF_REMOTE, OPEN
 from gatewayd.http.message import Trailers
 
 if TYPE_CHECKING:
     from gatewayd.http.h2.connection import Connection
 
+#: States in which the peer may send DATA.
+OPEN_TO_DATA: Final = frozenset({OPEN, HALF_LOCAL})
+
 
 class Stream:
     """What streams of both roles have in common; a role says who ``tell_slow`` and ``on_*`` are for."""
 
     __slots__ = (
-        "_ending", "_held", "_paused", "_queue", "_taken", "_trailers", "_unacknowledged", "connection", "exchange",
-        "expected", "id", "progress", "queued", "send_window", "slow", "state",
+        "_ending", "_held", "_paused", "_queue", "_taken", "_trailers", "connection", "exchange", "expected", "id",
+        "progress", "queued", "send_window", "slow", "state", "unacknowledged",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, stream_id: int, state: int) -> None:
+    def _begin(self, connection: Connection, stream_id: int, state: int) -> None:
+        """What a role's ``__init__`` does first (not ours, or there would be one for both: see ``roles.py``)."""
         self.connection = connection
         self.id = stream_id
         self.state = state
@@ -36,7 +41,7 @@ class Stream:
         #: body bytes that the peer still owes by its content-length; -1: nobody knows
         self.expected = -1
         #: received and not credited yet; of these, what was taken and waits until it is worth a frame
-        self._unacknowledged = self._taken = 0
+        self.unacknowledged = self._taken = 0
         #: received while the other side was paused
         self._held = 0
         self._paused = False
@@ -73,9 +78,6 @@ class Stream:
         """The peer sent more than we allowed on this stream."""
         raise NotImplementedError
 
-    def on_sent(self) -> None:
-        """We have sent everything."""
-
     # --- receiving
 
     def receive(self, data: bytes, length: int, end: bool) -> None:
@@ -84,13 +86,14 @@ class Stream:
         if self.expected >= 0:
             self.expected -= len(data)
             if self.expected < 0 or (end and self.expected):
-                self.take(length)
+                self._take(length)
                 self.on_mismatch()
                 return
         if end:
             self.end_remote()
         self.on_data(data, end)
-        self.take(length)
+        if not end or not self.connection.credits_at_once:  # else there is nothing left to credit
+            self._take(length)
 
     def end_remote(self) -> None:
         """The peer has sent everything; a stream that is closed by it is still told of what came last."""
@@ -99,27 +102,20 @@ class Stream:
         else:
             self.shut()
 
-    def is_beyond_window(self, length: int) -> bool:
-        """Account ``length`` received bytes; whether the peer had no right to send them."""
-        self._unacknowledged += length
-        return self._unacknowledged > self.connection.stream_limit
-
-    def take(self, length: int) -> None:
+    def _take(self, length: int) -> None:
         """``length`` bytes were passed on: credit them, now or when the other side goes on."""
-        if self._paused and self.state != CLOSED:
+        state = self.state
+        if self._paused and state != CLOSED:
             self._held += length
-        else:
-            self._credit(length)
-
-    def _credit(self, length: int) -> None:
+            return
         connection = self.connection
         if not connection.credits_at_once:
             connection.credit(length)
-        if self.state == OPEN or self.state == HALF_LOCAL:
+        if state in OPEN_TO_DATA:
             self._taken += length
             if self._taken * 2 >= connection.stream_window:
                 connection.put(frames.window_update(self.id, self._taken))
-                self._unacknowledged -= self._taken
+                self.unacknowledged -= self._taken
                 self._taken = 0
 
     def pause(self, paused: bool) -> None:
@@ -127,7 +123,7 @@ class Stream:
         self._paused = paused
         if not paused and self._held:
             held, self._held = self._held, 0
-            self._credit(held)
+            self._take(held)
 
     # --- sending
 
@@ -138,11 +134,15 @@ class Stream:
         connection = self.connection
         size = len(data)
         self.progress += 1
-        if not self.queued and (
-            not size
-            or (size <= self.send_window and size <= connection.send_window and not connection.write_paused)
-        ):
-            if size or end:
+        if not self.queued:
+            if not size:
+                if end:
+                    connection.put_data(self.id, data, True)
+                    self._end_local()
+                    if not connection.busy:
+                        connection.touch()
+                return
+            if size <= self.send_window and size <= connection.send_window and not connection.write_paused:
                 self.send_window -= size
                 connection.send_window -= size
                 connection.put_data(self.id, data, end)
@@ -150,7 +150,7 @@ class Stream:
                     self._end_local()
                 if not connection.busy:
                     connection.touch()
-            return
+                return
         if size:
             if self._queue is None:
                 self._queue = deque()
@@ -168,10 +168,7 @@ class Stream:
         if self.queued:
             self._ending = True
             self._trailers = trailers
-        else:
-            self._put_trailers(trailers)
-
-    def _put_trailers(self, trailers: Trailers) -> None:
+            return
         connection = self.connection
         if not trailers.pairs:  # all of them were left out
             connection.put_data(self.id, b"", True)
@@ -179,7 +176,7 @@ class Stream:
             block = trailers.encoded
             if block is None:
                 block = trailers.encoded = encode_all(trailers.pairs, trailers.never_indexed)
-            connection.put_block(self.id, block, frames.END_STREAM)
+            connection.put_block(self.id, block, END_STREAM)
         self._end_local()
         if not connection.busy:
             connection.touch()
@@ -211,7 +208,8 @@ class Stream:
         if queue:
             return self.send_window > 0
         if self._trailers is not None:
-            self._put_trailers(self._trailers)
+            self._ending = False
+            self.send_trailers(self._trailers)
         elif self._ending:
             self._end_local()
         elif not connection.congested:
@@ -225,12 +223,12 @@ class Stream:
             self.tell_slow(slow)
 
     def _end_local(self) -> None:
+        """We have sent everything."""
         self._ending = True
         if self.state == OPEN:
             self.state = HALF_LOCAL
         else:
             self.shut()
-        self.on_sent()
 
     # --- the end
 

@@ -16,6 +16,7 @@ from gatewayd.resources.secret import Secret
 from gatewayd.resources.service import EndpointSlice, Service
 from gatewayd.resources.service_entry import ServiceEntry
 from gatewayd.resources.sidecar import Sidecar
+from gatewayd.resources.telemetry import Telemetry
 from gatewayd.resources.validate.destination_rule import check_destination_rule
 from gatewayd.resources.validate.gateway import check_gateway
 from gatewayd.resources.validate.kubernetes import (
@@ -27,6 +28,7 @@ from gatewayd.resources.validate.kubernetes import (
 from gatewayd.resources.validate.notes import Notes
 from gatewayd.resources.validate.service_entry import check_service_entry
 from gatewayd.resources.validate.sidecar import check_sidecar
+from gatewayd.resources.validate.telemetry import check_telemetry
 from gatewayd.resources.validate.virtual_service import check_virtual_service
 from gatewayd.resources.validate.workload import check_workload_entry, check_workload_group
 from gatewayd.resources.virtual_service import VirtualService
@@ -40,6 +42,7 @@ VALIDATORS: dict[Any, Callable[[Any, ObjectMeta, Notes], None]] = {
     WorkloadEntry: check_workload_entry,
     WorkloadGroup: check_workload_group,
     Sidecar: check_sidecar,
+    Telemetry: check_telemetry,
     Service: check_service,
     EndpointSlice: check_endpoint_slice,
     Ingress: check_ingress,

@@ -20,7 +20,11 @@ RE_PICKS: Final = 5
 
 
 class BalancedEndpoint(Protocol):
-    """What a balancer reads of an endpoint."""
+    """What a balancer reads of an endpoint.
+
+    One that other workers send to as well has also ``everywhere``, requests in progress there by worker, and
+    ``column``, which of those is this worker's to write.
+    """
 
     @property
     def active(self) -> int:

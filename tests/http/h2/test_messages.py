@@ -73,6 +73,9 @@ MALFORMED: list[tuple[str, wire.Headers, errors.Failure]] = [
     ("a space in the authority", request(authority="a b"), FIELD),
     ("a slash in the authority", request(authority="a/b"), FIELD),
     ("a bad host", [*NO_AUTHORITY, ("host", "a/b")], FIELD),
+    ("a bad host beside an authority", request(headers=[("host", "a b")]), FIELD),
+    ("an empty host beside an authority", request(headers=[("host", "")]), FIELD),
+    ("a bad path before a missing method", request(path="/a b")[1:], FIELD),
     ("two hosts", request(headers=[("host", "a"), ("host", "a")]), FIELD),
     ("8.1.1 a length without a body", request("POST", headers=[("content-length", "3")]), MESSAGE),
     ("two lengths", request("POST", headers=[("content-length", "0"), ("content-length", "0")]), FIELD),
@@ -149,6 +152,7 @@ def test_8_2_3_cookie_crumbs_become_one() -> None:
 def test_8_2_3_crumbs_are_joined_as_they_are() -> None:
     rig = served(request(headers=[("cookie", "a=1;"), ("cookie", ""), ("cookie", " b=2 ")]))
     assert rig.begun[0].request.block.forward == [(b"cookie", b"a=1;; ;  b=2")]
+    assert served(request(headers=[("cookie", ""), ("cookie", "")])).begun[0].request.block.forward == []
 
 
 @pytest.mark.parametrize(("value", "sent"), [("trailers", [(b"te", b"trailers")]), ("Trailers", [])])
