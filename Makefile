@@ -6,6 +6,7 @@ PORT ?= 8080
 HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
+FUZZ_SECONDS ?= 30
 IMAGE ?= gatewayd
 # Most tests wait for programs they started: one process more than there are cores keeps all of them busy.
 JOBS ?= $(shell expr $$(nproc) + 1)
@@ -22,6 +23,8 @@ help:
 	@echo "make run [PORT=8080] [HTTPS_PORT=8443]"
 	@echo "                          install and serve the bookinfo demo"
 	@echo "make test [JOBS=3]        install with test extras; lint, types, all tests in so many processes"
+	@echo "make fuzz [FUZZ_SECONDS=30] [JOBS=3]"
+	@echo "                          inputs nobody has tried yet, for so long per target"
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
 	@echo "make bench-tools          what the benchmarks call, from Debian (root)"
@@ -43,6 +46,9 @@ types: $(VENV)/.test
 pytest: $(VENV)/.test
 	@tests/tools/programs.sh
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+fuzz: $(VENV)/.test
+	GATEWAYD_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n $(JOBS) tests/fuzz
 
 cases: $(VENV)/.test
 	@$(BIN)/python -m tests.cases $(CASES)

@@ -118,6 +118,43 @@ async def test_9_6_a_client_that_reads_nothing_costs_a_bounded_amount_of_memory(
             assert client.got(number).whole
 
 
+async def test_9_6_a_request_that_begins_while_its_client_takes_nothing_waits_with_the_others() -> None:
+    limits = HttpLimits(h2_queued_bytes=10 * KIB)
+    async with Place(HTTP2, HTTP1, endpoints=1, limits=limits) as place:
+        place.client = client = place.new_client(window=KIB)
+        client.ask("GET", "/first")
+        (first,) = await place.asked()
+        first.answer(200, b"x" * 20 * KIB, end=False)
+        late = client.ask("GET", "/late")  # needs a connection of its own
+        await place.settle()
+        (late_asked,) = [asked for asked in await place.asked(2) if asked.path == "/late"]
+        assert is_held(late_asked)
+        client.transport.deliver(wire.window_update(1, 20 * KIB))
+        await place.settle()
+        assert not is_held(late_asked)
+        first.more(b"", end=True)
+        late_asked.answer(200, b"y")
+        await place.settle()
+        assert client.got(late).body == b"y"
+
+
+@to_either
+async def test_a_body_larger_than_what_is_kept_waits_for_the_connection_and_goes_on(upstream: str) -> None:
+    async with Place(HTTP2, upstream, endpoints=1) as place:
+        client = place.http2_client
+        number = client.ask("POST", "/", body=b"x" * 60 * KIB, end=False)
+        client.more(number, b"y" * 10 * KIB)
+        (asked,) = await place.asked()
+        assert len(asked.body) == 70 * KIB
+        for _ in range(20):
+            client.more(number, b"z" * 16 * KIB)  # which its window only allows if what was held is credited
+            await place.settle()
+        client.more(number, b"", end=True)
+        (asked,) = await place.asked()
+        assert (asked.whole, len(asked.body)) == (True, 390 * KIB)
+        asked.answer()
+
+
 # --- farewells (RFC 9113 6.8; hardening 9.4)
 
 

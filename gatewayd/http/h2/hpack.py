@@ -33,6 +33,15 @@ TOO_MANY: Final = 2
 #: So many times the number of fields allowed, and decoding stops, with this error.
 _FAR_BEYOND: Final = 10
 FLOODED: Final = "far too many fields"
+#: Size updates in one block: two have a meaning (RFC 7541 4.2), more have none.
+_MAX_UPDATES: Final = 8
+#: Where the newest entry is, less its index.
+_NEWEST: Final = FIRST_DYNAMIC - 1
+#: Clients say a path in full, and what they always say behind it by indices: so many such runs are remembered, of so
+#: many bytes.
+_MAX_RUNS: Final = 16
+_LEAST_RUN: Final = 4
+_MAX_RUN_BYTES: Final = 128
 #: The longest entry of the static table.
 _LONGEST_STATIC: Final = max(len(name) + len(value) for name, value in STATIC)
 
@@ -41,8 +50,8 @@ class Decoder:
     """Decodes the blocks of one peer; after an ``error`` the connection cannot be used."""
 
     __slots__ = (
-        "_at", "_capacity", "_entries", "_longest", "_never", "_promised", "_size", "_smallest", "changed", "error",
-        "excess", "max_bytes", "max_fields",
+        "_at", "_capacity", "_entries", "_longest", "_never", "_promised", "_runs", "_size", "_smallest", "changed",
+        "error", "excess", "max_bytes", "max_fields",
     )  # fmt: skip
 
     def __init__(self, max_bytes: int, max_fields: int, table_bytes: int = DEFAULT_TABLE_BYTES) -> None:
@@ -59,6 +68,8 @@ class Decoder:
         #: a capacity that the peer still has to acknowledge by an update; -1: none
         self._smallest = -1
         self._at = 0
+        #: runs of indices at the ends of blocks, and the fields they are, while the table stands still
+        self._runs: dict[bytes, list[Pair]] = {}
         #: why the last block could not be decoded, "" = it could
         self.error = ""
         #: 0, or which limit the last block went beyond
@@ -91,17 +102,23 @@ class Decoder:
         pairs: list[Pair] = []
         append = pairs.append
         at, end = 0, len(block)
-        count = self.max_fields * _FAR_BEYOND
+        entries = self._entries
+        # Indices of one byte.
+        beyond = min(FIRST_DYNAMIC + len(entries), 0x7F)
+        # Where the indices behind the last literal begin, and how many fields there were before.
+        run_at = before = updates = 0
         if self._smallest >= 0 and (not end or not 0x20 <= block[0] < 0x40):
             return self._fail("no size update")
         while at < end:
             first = block[at]
             at += 1
             if first >= 0x80:  # indexed (6.1)
-                if 0x80 < first < 0x80 + FIRST_DYNAMIC:
-                    append(STATIC[first - 0x80])
+                index = first - 0x80
+                if FIRST_DYNAMIC <= index < beyond:
+                    append(entries[_NEWEST - index])
+                elif 0 < index < FIRST_DYNAMIC:
+                    append(STATIC[index])
                 else:
-                    index = first & 0x7F
                     if index == 0x7F:
                         index, at = _integer(block, at, 0x7F)
                     pair = self._entry(index)
@@ -109,9 +126,12 @@ class Decoder:
                         return self._fail("index")
                     append(pair)
             elif 0x20 <= first < 0x40:  # size update (6.3)
-                at = -1 if pairs else self._update(block, at, first)
+                updates += 1
+                at = -1 if pairs or updates > _MAX_UPDATES else self._update(block, at, first)
                 if at < 0:
                     return self._fail("size update")
+                beyond = min(FIRST_DYNAMIC + len(entries), 0x7F)
+                continue
             else:
                 # literal: with indexing (6.2.1), without (6.2.2), never indexed (6.2.3)
                 mask = 0x3F if first & 0x40 else 0x0F
@@ -123,27 +143,51 @@ class Decoder:
                     if pair is None:
                         return self._fail("index")
                     name = pair[0]
+                elif at < end and (length := block[at]) < 0x7F and at + length < end:
+                    at += 1  # short, and not compressed
+                    name = block[at : at + length]
+                    at += length
                 else:
                     text = self._string(block, at)
                     if text is None:
                         return self._fail("string")
                     name, at = text, self._at
-                text = self._string(block, at)
-                if text is None:
-                    return self._fail("string")
-                at = self._at
+                if at < end and (length := block[at]) < 0x7F and at + length < end:
+                    at += 1
+                    text = block[at : at + length]
+                    at += length
+                else:
+                    text = self._string(block, at)
+                    if text is None:
+                        return self._fail("string")
+                    at = self._at
                 pair = (name, text)
                 append(pair)
                 if mask == 0x3F:
                     self.changed = True
                     self._add(pair)
-                elif first & 0x10:
-                    if self._never is None:
-                        self._never = set()
-                    self._never.add(name)
-            count -= 1
-            if count < 0:
+                    beyond = min(FIRST_DYNAMIC + len(entries), 0x7F)
+                else:
+                    if first & 0x10:
+                        if self._never is None:
+                            self._never = set()
+                        self._never.add(name)
+                    if at < end and block[at] >= 0x80 and not self.changed:
+                        known = self._runs.get(block[at:])
+                        if known is not None:
+                            pairs += known
+                            run_at = 0
+                            break
+                run_at, before = at, len(pairs)
+            if len(pairs) > self.max_fields * _FAR_BEYOND:
                 return self._fail(FLOODED)
+        if self.changed:
+            if self._runs:
+                self._runs = {}
+        elif 0 < run_at <= end - _LEAST_RUN and end - run_at <= _MAX_RUN_BYTES and block[run_at] >= 0x80:
+            if len(self._runs) >= _MAX_RUNS:
+                self._runs.clear()
+            self._runs[block[run_at:]] = pairs[before:]
         if len(pairs) > self.max_fields:
             self.excess = TOO_MANY
         elif (

@@ -127,29 +127,27 @@ class RequestReader:
         host: bytes | None = None
         for pair in islice(pairs, count, None):
             line = known(pair) or _new_line(pair)
-            kind = line[0]
+            kind, field, text, bit = line
             if kind <= USER_AGENT:
-                append(line[2])
-                bit = line[3]
+                append(text)
                 if bit:
                     if names & bit:
                         repeated = True
                     names |= bit
                     if kind == USER_AGENT:
-                        block.user_agent = line[1][1]
+                        block.user_agent = field[1]
             elif kind == _COOKIE:
-                crumb = line[1][1]
-                cookie = b"%b; %b" % (cookie, crumb) if cookie else crumb
+                cookie = b"%b; %b" % (cookie, field[1]) if cookie else field[1]
             elif kind == HOST:
                 if host is not None:
                     return refused(errors.H2_FIELD)
-                host = line[1][1]
+                host = field[1]
             elif kind == _MALFORMED:
                 return refused(errors.H2_FIELD)
             else:
                 special.append(line)
                 if kind == CONTENT_LENGTH:
-                    append(line[2])
+                    append(text)
         if cookie:  # crumbs (RFC 9113 8.2.3)
             append(b"cookie: %b\r\n" % cookie.strip(b" \t"))
         if repeated:

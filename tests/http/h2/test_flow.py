@@ -91,13 +91,26 @@ def test_6_9_1_and_so_is_one_that_does_so_on_the_connection() -> None:
 
 def test_bytes_of_streams_that_are_over_are_credited_to_the_connection() -> None:
     served = Served()
+    found: list[wire.Frame] = []
     for number in range(1, 41, 2):
-        served.send(wire.headers(number, POST))
+        found += served.send(wire.headers(number, POST))
         served.begun[-1].stream.pause(True)
-        served.send(*[wire.data(number, bytes(16384))] * 3)
+        found += served.send(*[wire.data(number, bytes(16384))] * 3)
         served.begun[-1].answer(403)  # and the stream is reset
     assert served.failed() is None
-    assert updates(served.frames)[0] > 900_000
+    assert updates(found) == {0: 11 * 3 * 16384}
+
+
+def test_so_is_the_rest_of_a_frame_that_had_begun() -> None:
+    served = Served()
+    found: list[wire.Frame] = []
+    for number in range(1, 101, 2):
+        frame = wire.data(number, bytes(16384))
+        found += served.send(wire.headers(number, POST), frame[:500])
+        served.begun[-1].answer(403)
+        found += served.send(frame[500:])
+    assert served.failed() is None
+    assert updates(found)[0] >= 512 * 1024
 
 
 def test_large_frames_are_passed_on_before_they_are_complete() -> None:

@@ -382,3 +382,44 @@ def test_secrets_are_never_indexed_wherever_they_come_from() -> None:
     for name in (b"authorization", b"cookie", b"set-cookie", b"proxy-authorization"):
         assert encoder.encode((name, b"x"))[0] & 0xF0 == 0x10
     assert encoder.encode((b"accept", b"x"))[0] & 0xF0 == 0x00
+
+
+#: Representations of few fields, so that the same runs of them come again under tables that differ.
+PIECES = st.sampled_from(
+    [
+        b"\x04\x02/a", b"\x04\x03/bc", b"\x00\x01n\x01v", b"\x10\x01s\x01v",  # not indexed
+        b"\x40\x01a\x011", b"\x40\x01b\x012", b"\x41\x03c.d",  # indexed from now on
+        b"\x82\x84\x86\x82", b"\xbe\xbe\xbe\xbe\xbe", b"\xbe\xbf\x82\xbe\xbf", b"\xc0\xbf\xbe\xbf\xc0\xbf",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(PIECES, max_size=5), max_size=12))
+def test_runs_that_are_remembered_are_what_they_would_be_read_as(blocks: list[list[bytes]]) -> None:
+    ours = decoder()
+    theirs = hpack.Decoder(max_header_list_size=1 << 20)
+    for pieces in blocks:
+        block = b"".join(pieces)
+        try:
+            expected = [(bytes(name), bytes(value)) for name, value in theirs.decode(block, raw=True)]
+        except hpack.exceptions.HPACKDecodingError:
+            assert error(block, ours)
+            return
+        assert decoded(block, ours) == expected
+        secrets = frozenset({b"s"}) if b"\x10\x01s\x01v" in pieces else frozenset()
+        assert ours.never_indexed() == secrets
+
+
+def test_a_run_means_something_else_once_the_table_has_changed() -> None:
+    using = decoder()
+    run = b"\xbe\xbe\xbe\xbe"
+    decoded(b"\x40\x01a\x011", using)
+    for _ in range(3):
+        assert decoded(b"\x04\x01/" + run, using)[1:] == [(b"a", b"1")] * 4
+    decoded(b"\x40\x01b\x012", using)
+    assert decoded(b"\x04\x01/" + run, using)[1:] == [(b"b", b"2")] * 4
+
+
+def test_4_2_size_updates_without_end_are_an_error() -> None:
+    decoded(b"\x20\x3f\xe1\x1f\x82")
+    assert error(b"\x20" * 1000) == "size update"

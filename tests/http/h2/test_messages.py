@@ -245,6 +245,36 @@ def test_what_is_remembered_of_a_block_is_forgotten_with_the_table() -> None:
     ]  # fmt: skip
 
 
+def test_also_when_trailers_changed_it() -> None:
+    rig = Served()
+    same = wire.block(request()) + b"\xbe"
+    rig.send(
+        wire.headers(1, wire.block(request()) + b"\x40\x01a\x011", end=True),
+        wire.headers(3, same, end=True),
+        wire.headers(5, request("POST")),
+        wire.headers(5, b"\x40\x01b\x012", end=True),
+        wire.headers(7, same, end=True),
+    )
+    assert [rig.begun[at].request.block.forward for at in (1, 3)] == [[(b"a", b"1")], [(b"b", b"2")]]
+
+
+def test_what_is_remembered_of_answers_and_trailers_is_forgotten_with_the_table_too() -> None:
+    asked = Asked()
+    attempts = [asked.ask()[1] for _ in range(3)]
+    head = wire.block([(":status", "200")])
+    asked.send(
+        *(wire.headers(1, head + b"\x40\x01a\x011"), wire.headers(1, b"\xbe", end=True)),
+        *(wire.headers(3, head + b"\xbe"), wire.headers(3, b"\xbe", end=True)),
+        *(wire.headers(5, head + b"\x40\x01b\x012"), wire.headers(5, b"\xbe", end=True)),
+    )
+    assert [list(attempt.trailers.pairs) for attempt in attempts if attempt.trailers] == [
+        [(b"a", b"1")], [(b"a", b"1")], [(b"b", b"2")],
+    ]  # fmt: skip
+    assert [attempt.head.pairs[0] for attempt in attempts if attempt.head] == [
+        (b"a", b"1"), (b"a", b"1"), (b"b", b"2"),
+    ]  # fmt: skip
+
+
 # --- 8.1.1: content-length and DATA
 
 
