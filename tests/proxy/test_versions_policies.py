@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from gatewayd.http.options import W3C, TraceOptions
 from tests.proxy.place import Place
 from tests.proxy.speakers import HTTP1, HTTP2, Http2Client, Upstream
 from tests.proxy.test_versions import every_pair, from_either, to_either
@@ -478,3 +480,58 @@ async def test_a_websocket_that_is_refused_gets_an_ordinary_answer(client: str) 
         answered = place.client.got(number)
         assert (answered.status, answered.body, answered.whole) == (403, b"no", True)
         assert place.logged().status == 403
+
+
+# --- traces (docs/tracing.md), overload
+
+
+TRACED = TraceOptions(10_000, W3C)
+
+
+@every_pair
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_a_trace_is_told_of_in_either_version(client: str, upstream: str, asked_before: bool) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    mirror = "    mirrors: [{destination: {host: b.test}}]\n    retries: {attempts: 1, retryOn: reset}"
+    async with Place(client, upstream, rule(mirror)) as place:
+        place.port.use(replace(place.chain, options=replace(place.chain.options, tracing=TRACED)))
+        fields = [("traceparent", f"00-{trace}-b7ad6b7169203331-01")] if asked_before else []
+        number = place.client.ask("POST", fields=fields, body=b"x")
+        found = {asked.upstream.name[:6]: asked for asked in await place.asked(2)}
+        first = found["10.0.0"]
+        first.break_off()
+        await place.advance(1)
+        attempts = await place.asked(3)
+        told = [asked.get("traceparent") or "" for asked in attempts]
+        assert len({text.split("-")[1] for text in told}) == 1, "one trace"
+        assert len({text.split("-")[2] for text in told}) == 3, "a span each"
+        if asked_before:
+            assert told[0].split("-")[1] == trace
+            assert all("b7ad6b7169203331" not in text for text in told)
+        for asked in attempts:
+            if asked is not first and not asked.given_up:
+                asked.answer()
+        await place.settle()
+        assert place.client.got(number).status == 200
+
+
+@from_either
+async def test_9_13_under_overload_new_requests_get_503_and_those_under_way_are_served(client: str) -> None:
+    async with Place(client, HTTP2) as place:
+        first = place.client.ask()
+        (asked,) = await place.asked()
+        place.proxy.refuse(True)
+        refused = place.client.ask()
+        assert place.client.got(refused).status == 503
+        asked.answer(200, b"ok")
+        await place.settle()
+        assert place.client.got(first).body == b"ok"
+        place.registry.drop_idle()
+        await place.settle()
+        assert not place.cluster().endpoints[0].connections
+        place.proxy.refuse(False)
+        again = place.client.ask(path="/again")
+        next(one for one in await place.asked(2) if one.path == "/again").answer(200, b"again")
+        await place.settle()
+        assert place.client.got(again).body == b"again"
+        assert [record.status for record in place.records] == [503, 200, 200]
