@@ -82,3 +82,12 @@ class Snapshot:
     span_tags: tuple[tuple[str, str], ...] = ()
     #: False: requests are not logged, unless the command line asks for it
     access_log: bool = True
+
+    def tables(self) -> dict[str, RouteTable]:
+        """The route tables, by the names of their chains."""
+        return {
+            chain.name: chain.routes
+            for listener in self.listeners
+            for chain in listener.chains
+            if chain.routes is not None
+        }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.macro import policy_site
 from benchmarks.macro.results import Results
-from benchmarks.macro.scenarios import bulk, http2, https, idle, policies, requests, scale, tcp
+from benchmarks.macro.scenarios import bulk, http2, https, idle, policies, reload, requests, scale, tcp
 
 OURS = "gatewayd"
 MOST_HOSTS = 10_000
@@ -67,11 +67,22 @@ def against_row(row: str, base: str) -> Callable[[Results], float | None]:
     return figure
 
 
+def above_row(row: str, base: str) -> Callable[[Results], float | None]:
+    """How much our median in one row is above ours in another."""
+
+    def figure(results: Results) -> float | None:
+        ours, other = own(row)(results), own(base)(results)
+        return max(0.0, ours - other) if ours is not None and other is not None else None
+
+    return figure
+
+
 _MOST = scale.hosts_row(MOST_HOSTS)
 _RULES = scale.rules_row(MOST_RULES)
 _CERTIFICATES = https.certificates_row(https.MOST_CERTIFICATES)
 _FEW_CERTIFICATES = https.certificates_row(https.FEW_CERTIFICATES)
 _PLAIN = policies.row(policy_site.PLAIN)
+_RELOADS = [case.row(MOST_HOSTS) for case in reload.CASES]
 
 GOALS = (
     Goal(requests.REPEATED, "x nginx", against_peer(requests.REPEATED, "nginx"), 1.25, 1.0),
@@ -81,6 +92,17 @@ GOALS = (
     Goal(_MOST, "x 1 host", against_row(_MOST, scale.hosts_row(1)), 1.3, 1.1),
     Goal(f"{_MOST}: load", "s", own(f"{_MOST}: load"), 6.0, 3.0),
     Goal(f"{_MOST}: memory", "MiB", own(f"{_MOST}: memory"), 350.0, 200.0),
+    *(Goal(f"{row}: load", "s", own(f"{row}: load"), 6.0, 3.0) for row in _RELOADS),
+    *(Goal(reload.in_force_row(row), "ms", own(reload.in_force_row(row)), 300.0) for row in _RELOADS),
+    *(
+        Goal(
+            reload.slowest_row(row, changing=True),
+            "ms above the slowest while nothing changes",
+            above_row(reload.slowest_row(row, changing=True), reload.slowest_row(row, changing=False)),
+            20.0,
+        )
+        for row in _RELOADS
+    ),
     Goal(_RULES, "x 1 rule", against_row(_RULES, scale.ONE_RULE), 2.0, 1.3),
     Goal(requests.NEW_CONNECTION, "x nginx", against_peer(requests.NEW_CONNECTION, "nginx"), 1.8, 1.3),
     Goal(requests.NEW_CONNECTION, "x Envoy", against_peer(requests.NEW_CONNECTION, "envoy"), 0.8),

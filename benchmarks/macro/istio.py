@@ -137,15 +137,22 @@ def documents(site: Site) -> Iterator[str]:
 
 
 def write_site(site: Site, folder: Path) -> None:
-    """Write the documents to `folder`, a new file whenever one grows beyond `FILE_BYTES`."""
+    """Write the documents to `folder` as the layout has it; packed: files end when they grow beyond `FILE_BYTES`."""
     folder.mkdir(parents=True, exist_ok=True)
+    if site.layout == "one":
+        # A file may have ten thousand documents, which are the hosts'.
+        first, *rest = documents(site)
+        (folder / "gateway.yaml").write_text(first)
+        (folder / "site.yaml").write_text("---\n".join(rest))
+        return
+    most = FILE_BYTES if site.layout == "packed" else 0
     part: list[str] = []
     size = number = 0
     for document in documents(site):
         part.append(document)
         size += len(document)
-        if size > FILE_BYTES:
-            (folder / f"site-{number:03}.yaml").write_text("---\n".join(part))
+        if size > most:
+            (folder / f"site-{number:05}.yaml").write_text("---\n".join(part))
             part, size, number = [], 0, number + 1
     if part:
-        (folder / f"site-{number:03}.yaml").write_text("---\n".join(part))
+        (folder / f"site-{number:05}.yaml").write_text("---\n".join(part))

@@ -5,11 +5,13 @@ exponential law, so that requests come one by one, as from many independent clie
 moment a request was due: a proxy that stalls is not excused from the requests it kept waiting.
 """
 
+import itertools
 import random
 import select
 import socket
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.macro.load import LoadResult
@@ -68,17 +70,18 @@ def response_length(received: bytes | bytearray) -> int | None:
 class Run:
     """The state of one run over a fixed set of connections."""
 
-    request: bytes
+    requests: Iterator[bytes]
     body_bytes: int
     idle: deque[Client]
     busy: set[Client] = field(default_factory=set)
-    latencies_us: list[float] = field(default_factory=list)
+    answers: list[tuple[float, float]] = field(default_factory=list)
+    """Of each request when it was due, in s on the monotonic clock, and its latency in us."""
 
     def send(self, due: float) -> None:
         """Send one request on the connection that has been idle longest."""
         client = self.idle.popleft()
         client.due = due
-        client.socket.sendall(self.request)
+        client.socket.sendall(next(self.requests))
         self.busy.add(client)
 
     def receive(self, client: Client) -> None:
@@ -97,7 +100,7 @@ class Run:
             raise ValueError(f"{len(client.received)} bytes where the response has {length}")
         if length - client.received.find(b"\r\n\r\n") - 4 != self.body_bytes:
             raise ValueError(f"a response of {length} bytes whose body is not {self.body_bytes}")
-        self.latencies_us.append((time.monotonic() - client.due) * 1e6)
+        self.answers.append((client.due, (time.monotonic() - client.due) * 1e6))
         client.received.clear()
         self.busy.discard(client)
         self.idle.append(client)
@@ -114,8 +117,34 @@ def open_loop(
     seed: int,
 ) -> LoadResult:
     """Load `port` from this very process, on the core it runs on."""
+    began = time.monotonic()
+    answers, invalid = timed_loop(
+        port,
+        [request],
+        body_bytes,
+        rate_per_s=rate_per_s,
+        seconds=seconds,
+        connections=connections,
+        seed=seed,
+    )
+    latencies = [latency for _, latency in answers]
+    p50, p99 = (percentile(latencies, share) if latencies else None for share in (0.5, 0.99))
+    return LoadResult(len(latencies), time.monotonic() - began, p50, p99, invalid)
+
+
+def timed_loop(
+    port: int,
+    requests: Sequence[bytes],
+    body_bytes: int,
+    *,
+    rate_per_s: int,
+    seconds: float,
+    connections: int,
+    seed: int,
+) -> tuple[list[tuple[float, float]], str | None]:
+    """As `open_loop`, with `requests` in turn: when each was due and its latency in us, and why none of it counts."""
     clients = [Client(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(connections)]
-    run = Run(request, body_bytes, deque(clients))
+    run = Run(itertools.cycle(requests), body_bytes, deque(clients))
     waiting = deque(schedule(rate_per_s, seconds, seed))
     expected = len(waiting)
     began = time.monotonic()
@@ -128,11 +157,9 @@ def open_loop(
     finally:
         for client in clients:
             client.socket.close()
-    answered = len(run.latencies_us)
-    if invalid is None and answered < expected:
-        invalid = f"{answered} of {expected} requests were answered"
-    p50, p99 = (percentile(run.latencies_us, share) if answered else None for share in (0.5, 0.99))
-    return LoadResult(answered, time.monotonic() - began, p50, p99, invalid)
+    if invalid is None and len(run.answers) < expected:
+        invalid = f"{len(run.answers)} of {expected} requests were answered"
+    return run.answers, invalid
 
 
 def step(run: Run, waiting: deque[float], began: float) -> None:

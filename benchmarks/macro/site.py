@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 MatchKind = Literal["exact", "prefix", "regex", "header"]
+Layout = Literal["packed", "each", "one"]
+"""How documents are put into files: as many as fit, a file for each, or all in one."""
 
 BENCH_HOST = "bench.test"
 TENANT_HEADER = "x-tenant"
@@ -48,6 +50,7 @@ class Site:
     """Whether clients speak HTTP/2: by ALPN where there is TLS, else by prior knowledge."""
     upstream_http2: bool = False
     """Whether the upstream is spoken to in HTTP/2, by prior knowledge."""
+    layout: Layout = "packed"
 
     @property
     def tls(self) -> bool:

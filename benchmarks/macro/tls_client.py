@@ -33,10 +33,12 @@ class Visit:
     """One connection: connect, shake hands, ask once, read to the end."""
 
     def __init__(self, context: ssl.SSLContext, port: int, name: str) -> None:
-        # On the loopback a connection stands, or is refused, at once.
-        raw = socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S)
-        raw.setblocking(False)
-        self.socket = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
+        # Wrapped before it is connected: of a peer that is gone already the standard library leaves a socket open.
+        self.socket = context.wrap_socket(
+            socket.socket(), server_hostname=name, do_handshake_on_connect=False
+        )
+        self.socket.connect_ex(("127.0.0.1", port))
+        self.socket.setblocking(False)
         self._request = f"GET /login HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
         self._shaken = False
         self._answer = b""

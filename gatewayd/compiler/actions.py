@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatewayd.compiler.destinations import Clusters, Place, Target
+from gatewayd.compiler.clusters import Clusters, Target
+from gatewayd.compiler.complaints import Place
+from gatewayd.compiler.destinations import question
 from gatewayd.compiler.headers import NO_OPS, Ops, authority_of, compile_headers
 from gatewayd.compiler.prepared import PreparedRule
 from gatewayd.resources.virtual_service import HTTPDirectResponse, HTTPRedirect, HTTPRoute
@@ -67,8 +69,8 @@ def destinations(
             continue
         ingress = item.resource.kind == "Ingress"
         path = f"{item.path}.backend" if ingress else f"{item.path}.route[{index}].destination.host"
-        asked = Place(item.resource, path)
-        target = clusters.target(share.destination, item.namespace, listener_port, asked)
+        asked = question(share.destination, item.namespace, listener_port)
+        target = clusters.target(asked, Place(item.resource, path))
         first = first or target
         own = authority or authority_of(share.headers)
         request_ops, response_ops = item.ops[index]

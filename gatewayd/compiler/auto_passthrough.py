@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from gatewayd.compiler.clusters import Clusters
+from gatewayd.compiler.complaints import Place
 from gatewayd.compiler.destination_rules import RuleBook
-from gatewayd.compiler.destinations import Clusters
+from gatewayd.compiler.destinations import Question
 from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.l4 import L4Compiler, SniRoute, tcp_route
 from gatewayd.compiler.names import covers
@@ -32,8 +34,9 @@ def cluster_routes(
             if port.protocol == UDP:
                 continue
             for subset in ("", *(rule.subsets if rule is not None else ())):
-                target = clusters.by_sni(service.host, port.number, subset)
-                if target is not None:
+                asked = Question(service.host, subset, port.number, "", 0, by_sni=True)
+                target = clusters.target(asked, Place(server.gateway, server.path, raw=True))
+                if target.cluster is not None:
                     destination = Destination(target.cluster, target.name)
                     yield SniRoute((target.name.lower(),), tcp_route([destination], tcp, None))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import insort
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gatewayd.compiler.delta import Delta
 from gatewayd.compiler.endpoints import has_labels
 from gatewayd.compiler.names import covers, full_name, specificity
 from gatewayd.compiler.ordering import by_age
@@ -35,15 +37,36 @@ class MergedRule:
 class _Level:
     """Rules by host; exact before wildcard, the longest wildcard first (8.1.2)."""
 
-    def __init__(self, rules: Iterable[tuple[str, Resource[DestinationRule]]]) -> None:
+    def __init__(self) -> None:
+        self._resources: dict[str, list[Resource[DestinationRule]]] = {}
         self._hosts: dict[str, MergedRule] = {}
-        for host, resource in rules:
-            if host not in self._hosts:
-                self._hosts[host] = MergedRule(host)
-            self._hosts[host].add(resource)
-        self._wildcards = sorted((h for h in self._hosts if h.startswith("*")), key=specificity)
+        self._wildcards: list[str] = []
+
+    def add(self, host: str, resource: Resource[DestinationRule]) -> None:
+        """A rule came."""
+        self._change(host, [*self._resources.get(host, ()), resource])
+
+    def remove(self, host: str, resource: Resource[DestinationRule]) -> None:
+        """A rule went."""
+        self._change(host, [each for each in self._resources.get(host, ()) if each is not resource])
+
+    def _change(self, host: str, resources: list[Resource[DestinationRule]]) -> None:
+        if resources:
+            self._resources[host] = resources
+            self._hosts[host] = merged = MergedRule(host)
+            for resource in by_age(resources):
+                merged.add(resource)
+        else:
+            self._resources.pop(host, None)
+            self._hosts.pop(host, None)
+        if host.startswith("*") and (host in self._hosts) != (host in self._wildcards):
+            if resources:
+                insort(self._wildcards, host, key=specificity)
+            else:
+                self._wildcards.remove(host)
 
     def find(self, host: str) -> MergedRule | None:
+        """The rule for a host."""
         found = self._hosts.get(host)
         if found is None:
             found = next((self._hosts[wild] for wild in self._wildcards if covers(wild, host)), None)
@@ -51,11 +74,13 @@ class _Level:
 
 
 class RuleBook:
-    """Every DestinationRule, as a proxy of one namespace with these labels sees them."""
+    """Every DestinationRule, as a proxy of one namespace with these labels sees them.
+
+    It is kept from one compilation to the next, and says for which hosts there may be other rules.
+    """
 
     def __init__(
         self,
-        rules: Iterable[Resource[DestinationRule]],
         *,
         viewer: str,
         labels: Mapping[str, str] | None,
@@ -64,31 +89,48 @@ class RuleBook:
         default_export_to: Sequence[str] = (),
     ) -> None:
         self._viewer = viewer
+        self._labels = labels
         self._root = root
-        selected: list[tuple[str, Resource[DestinationRule]]] = []
-        own: list[tuple[str, Resource[DestinationRule]]] = []
-        exported: dict[str, list[tuple[str, Resource[DestinationRule]]]] = {}
-        for resource in by_age(rules):
-            spec, namespace = resource.spec, resource.namespace
-            seen = visibility(spec.export_to or default_export_to, namespace, viewer)
-            if seen is None:
-                continue
-            entry = (full_name(spec.host, namespace, domain), resource)
-            if spec.workload_selector is not None and spec.workload_selector.match_labels:
-                wanted = spec.workload_selector.match_labels
-                if namespace == viewer and labels is not None and has_labels(wanted, labels):
-                    selected.append(entry)  # semantics 8.1.4
-                continue
-            if namespace == viewer and (viewer != root or seen == PRIVATE):
-                own.append(entry)
-            exported.setdefault(namespace, []).append(entry)
-        self._own = (_Level(selected), _Level(own))
-        self._exported = {namespace: _Level(entries) for namespace, entries in exported.items()}
+        self._domain = domain
+        self._default_export_to = default_export_to
+        self._selected, self._own = _Level(), _Level()
+        self._exported: dict[str, _Level] = {}
+
+    def update(self, delta: Delta) -> set[str]:
+        """Take the changes in; the hosts, some of them wildcards, of which other rules may speak now."""
+        hosts: set[str] = set()
+        for before, after in delta.of("DestinationRule"):
+            if before is not None:
+                host = full_name(before.spec.host, before.namespace, self._domain)
+                for level in self._levels(before):
+                    level.remove(host, before)
+                hosts.add(host)
+            if after is not None:
+                host = full_name(after.spec.host, after.namespace, self._domain)
+                for level in self._levels(after):
+                    level.add(host, after)
+                hosts.add(host)
+        return hosts
+
+    def _levels(self, resource: Resource[DestinationRule]) -> Iterator[_Level]:
+        """Where a rule counts."""
+        spec, namespace, viewer = resource.spec, resource.namespace, self._viewer
+        seen = visibility(spec.export_to or self._default_export_to, namespace, viewer)
+        if seen is None:
+            return
+        if spec.workload_selector is not None and spec.workload_selector.match_labels:
+            wanted = spec.workload_selector.match_labels
+            if namespace == viewer and self._labels is not None and has_labels(wanted, self._labels):
+                yield self._selected  # semantics 8.1.4
+            return
+        if namespace == viewer and (viewer != self._root or seen == PRIVATE):
+            yield self._own
+        yield self._exported.setdefault(namespace, _Level())
 
     def find(self, host: str, namespace: str) -> MergedRule | None:
         """The rule for the service ``host`` of ``namespace``: the proxy's own namespace, then the
         service's, then the mesh's root; the first that has a match, without merging across (8.1.1)."""
-        for level in self._own:
+        for level in (self._selected, self._own):
             found = level.find(host)
             if found is not None:
                 return found

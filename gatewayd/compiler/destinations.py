@@ -1,14 +1,14 @@
-"""Destinations of routes become clusters (semantics 6.1, 8.2.4 to 8.2.6, 11, 12, 17.3).
+"""What a destination of a route means: which cluster, or why none (semantics 6.1, 8.2.4 to 8.2.6, 11, 12, 17.3).
 
-A cluster exists because a route names it. Two routes that mean the same service, port and subset share
-one, under Istio's name ``outbound|<port>|<subset>|<host>``.
+Nothing is remembered here: :mod:`gatewayd.compiler.clusters` asks once for each distinct question, and again when
+services or DestinationRules behind the answer have changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from gatewayd.compiler.cluster_policy import apply_policy, upstream_protocol
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
@@ -24,7 +24,6 @@ from gatewayd.compiler.problems import (
     Problem,
     leads_to_itself,
     no_endpoints,
-    of_connections,
     resolved_by_dns,
     unknown_host,
     unknown_port,
@@ -33,10 +32,9 @@ from gatewayd.compiler.problems import (
 )
 from gatewayd.compiler.protocols import UNSUPPORTED
 from gatewayd.compiler.services import Registry, Service
-from gatewayd.compiler.upstream_tls import BYTES, REQUESTS, TLS, UpstreamTlsCompiler
+from gatewayd.compiler.upstream_tls import NO_TLS, REQUESTS, TLS, UpstreamTls, UpstreamTlsCompiler
 from gatewayd.policies.hash_policy import HashPolicy
 from gatewayd.resources.destination_rule import Subset
-from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import Destination
 from gatewayd.upstream.spec import DNS, DYNAMIC_DNS, STATIC, ClusterSpec, EndpointSpec
 
@@ -44,44 +42,44 @@ from gatewayd.upstream.spec import DNS, DYNAMIC_DNS, STATIC, ClusterSpec, Endpoi
 _HTTP_PORT: Final = 80
 
 
+class Question(NamedTuple):
+    """All that the answer depends on, besides the services and rules there are."""
+
+    host: str  # as written
+    subset: str
+    port: int  # 0: none is written
+    namespace: str  # of the document that names it
+    #: number of the server, if no port is written
+    listener_port: int
+    #: an AUTO_PASSTHROUGH server asks: what goes there is TLS already (3.1)
+    by_sni: bool = False
+
+
+def question(destination: Destination, namespace: str, listener_port: int) -> Question:
+    """What a destination written in ``namespace`` asks for, on a server of that port (6.1.1)."""
+    port = destination.port.number if destination.port is not None else 0
+    return Question(destination.host, destination.subset, port, namespace, 0 if port else listener_port)
+
+
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Who asks for a destination, for findings: ``path`` is the field that names it."""
+class Answer:
+    """What a question comes to."""
 
-    resource: Resource[Any]
-    path: str
-    #: connections go there, not requests
-    raw: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a destination came to. ``cluster`` None: 503 NC (6.1.2)."""
-
-    cluster: Any
     name: str
     host: str
     port: int
-    problem: Problem | None = None
+    #: None: there is no such cluster, 503 NC (6.1.2)
+    spec: ClusterSpec | None
+    problem: Problem | None
     #: what of a request the route hashes for it (9.6)
-    hashing: HashPolicy | None = None
+    hashing: HashPolicy | None
+    service: Service | None
+    tls: UpstreamTls
+    #: the hosts that were looked up on the way
+    hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question for a target, and its answer."""
-
-    destination: Destination
-    namespace: str
-    listener_port: int
-    place: Place
-    target: Target
-
-
-_Found = tuple[ClusterSpec | None, Problem | None]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Wanted:
     """A cluster before anything is known of it."""
 
@@ -95,20 +93,23 @@ class _Wanted:
     namespace: str = ""
     #: the route named the port
     explicit: bool = True
+    tls: UpstreamTls = NO_TLS
 
     def cluster(self, discovery: str, endpoints: tuple[EndpointSpec, ...]) -> ClusterSpec:
         return ClusterSpec(self.name, self.host, self.port, self.subset, discovery, endpoints)
 
 
-class Clusters:
-    """The clusters routes ask for. ``adopt`` makes the object routes hold, once per cluster."""
+_Found = tuple[ClusterSpec | None, Problem | None]
+
+
+class DestinationCompiler:
+    """Answers questions about destinations."""
 
     def __init__(
         self,
         registry: Registry,
         rules: RuleBook,
         options: CompileOptions,
-        adopt: Callable[[ClusterSpec], Any],
         tls: UpstreamTlsCompiler,
         report: Reporter,
     ) -> None:
@@ -117,96 +118,56 @@ class Clusters:
         self._options = options
         self._pins = Pins(options.endpoint_pins, options.cluster_domain)
         self._here = Whereabouts.of(options.labels)
-        self._adopt = adopt
         self._tls = tls
         self._report = report
-        self._targets: dict[tuple[str, str, int, str, int], Target] = {}
-        #: set by who wants to know what was asked for, and what the answers were
-        self.asked: list[Asked] | None = None
-        #: by name, in the order in which routes asked
-        self.specs: dict[str, ClusterSpec] = {}
-        self.adopted: dict[str, Any] = {}
 
-    def target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
-        """The cluster of a destination written in ``namespace``, for a server port (6.1.1)."""
-        target = self._target(destination, namespace, listener_port, asked)
-        if self.asked is not None:
-            self.asked.append(Asked(destination, namespace, listener_port, asked, target))
-        return target
-
-    def still(self, asked: Asked) -> bool:
-        """Whether a question of an earlier compilation has the answer it had; it counts as asked again."""
-        target = self._target(asked.destination, asked.namespace, asked.listener_port, asked.place)
-        return target == asked.target
-
-    def _target(self, destination: Destination, namespace: str, listener_port: int, asked: Place) -> Target:
-        key = _key(destination, namespace, listener_port)
-        target = self._targets.get(key)
-        known = target is not None
-        if target is None:
-            target = self._targets[key] = self._resolve(
-                *key[:4], listener_port, BYTES if asked.raw else REQUESTS
-            )
-        problem = target.problem
-        if problem is not None and not (known and problem.level != "error"):
-            where = (asked.resource, asked.path)
-            message = of_connections(problem.message) if asked.raw else problem.message
-            self._report.say(problem.level, problem.code, message, *where, problem.help)
-        return target
-
-    def hashing(self, destination: Destination, namespace: str, listener_port: int) -> HashPolicy | None:
-        """What is hashed for a destination whose target was asked for before (9.6)."""
-        return self._targets[_key(destination, namespace, listener_port)].hashing
-
-    def by_sni(self, host: str, port: int, subset: str) -> Target | None:
-        """The cluster an AUTO_PASSTHROUGH server reaches under its SNI name (3.1), which it has for a name too.
-
-        None for a port or subset that does not exist. What goes there is TLS already, so the cluster adds none.
-        """
-        name = f"outbound_.{port}_.{subset}_.{host}"
-        if name in self.adopted:
-            return Target(self.adopted[name], name, host, port)
-        service = self._registry.find(host)
-        pinned = self._pins.find(host, subset)
-        if service is None:
-            return None
-        found, _ = self._declared(_Wanted(name, host, port, subset, TLS), service, pinned)
-        if found is None:
-            return None
-        self.specs[name] = found
-        self.adopted[name] = self._adopt(found)
-        return Target(self.adopted[name], name, host, port)
-
-    def _resolve(
-        self, written: str, subset: str, port: int, namespace: str, listener_port: int, carries: str
-    ) -> Target:
-        whole = full_name(written, namespace, self._options.cluster_domain)
-        host = self._registry.follow(whole)
-        service = self._registry.find(host)
-        pinned = self._pins.find(host or whole, subset)
-        explicit = bool(port)
-        if not port:
-            port = self._default_port(host, namespace, service, listener_port)
-        name = f"outbound|{port}|{subset}|{host or whole}"
-        wanted = _Wanted(name, host, port, subset, carries, namespace, explicit)
-        found: ClusterSpec | None = None
+    def answer(self, asked: Question, carries: str) -> Answer:
+        """``carries``: REQUESTS or BYTES."""
+        if asked.by_sni:
+            return self._answer_sni(asked)
+        registry = self._registry
+        whole = full_name(asked.host, asked.namespace, self._options.cluster_domain)
+        passed = registry.chain(whole)
+        host = passed[-1]
+        service = registry.find(host)
+        pinned = self._pins.find(host or whole, asked.subset)
+        port = asked.port or self._default_port(host, asked.namespace, service, asked.listener_port)
+        name = f"outbound|{port}|{asked.subset}|{host or whole}"
+        wanted = _Wanted(name, host, port, asked.subset, carries, asked.namespace, bool(asked.port))
+        spec: ClusterSpec | None = None
         problem: Problem | None = None
         if not host:
-            problem = leads_to_itself(written)
+            problem = leads_to_itself(asked.host)
         elif service is not None or pinned:
-            found, problem = self._declared(wanted, service, pinned)
+            spec, problem = self._declared(wanted, service, pinned)
         elif self._options.unknown_hosts == REJECT or "*" in host:
-            problem = unknown_host(written, self._registry.hosts())
+            problem = unknown_host(asked.host, registry.hosts())
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
-            address = written if host == whole else host
-            found, problem = self._undeclared(wanted, address)
-        if found is None:
-            return Target(None, name, host or whole, port, problem)
-        if name not in self.adopted:
-            self.specs[name] = found
-            self.adopted[name] = self._adopt(found)
-        return Target(self.adopted[name], name, host, port, problem, self._hashing(wanted, service))
+            spec, problem = self._undeclared(wanted, asked.host if host == whole else host)
+        hashing = self._hashing(wanted, service) if spec is not None else None
+        return Answer(
+            name,
+            host or whole,
+            port,
+            spec,
+            problem,
+            hashing,
+            service,
+            wanted.tls,
+            tuple(filter(None, passed)),
+        )
+
+    def _answer_sni(self, asked: Question) -> Answer:
+        """The cluster an AUTO_PASSTHROUGH server reaches under its SNI name (3.1), which it has for a name too."""
+        host, port, subset = asked.host, asked.port, asked.subset
+        name = f"outbound_.{port}_.{subset}_.{host}"
+        service = self._registry.find(host)
+        spec: ClusterSpec | None = None
+        if service is not None:
+            wanted = _Wanted(name, host, port, subset, TLS)
+            spec, _ = self._declared(wanted, service, self._pins.find(host, subset))
+        return Answer(name, host, port, spec, None, None, service, NO_TLS, tuple(self._registry.chain(host)))
 
     def _hashing(self, wanted: _Wanted, service: Service | None) -> HashPolicy | None:
         rule = self._rule_for(wanted, service)
@@ -253,7 +214,7 @@ class Clusters:
             if not endpoints and discovery != DYNAMIC_DNS:
                 problem = no_endpoints(service, port, subset)
         spec = wanted.cluster(discovery, endpoints)
-        return self._with_policy(spec, rule, subset, service, wanted.carries), problem
+        return self._with_policy(spec, rule, subset, service, wanted), problem
 
     def _undeclared(self, wanted: _Wanted, address: str) -> _Found:
         host, port = wanted.host, wanted.port
@@ -267,7 +228,7 @@ class Clusters:
             endpoints = ()  # a name has no labels (8.4.2)
             problem = unlabelled(address, wanted.subset)
         spec = wanted.cluster(STATIC if is_ip(address) else DNS, endpoints)
-        return self._with_policy(spec, rule, subset, None, wanted.carries), problem
+        return self._with_policy(spec, rule, subset, None, wanted), problem
 
     def _usable(
         self, endpoints: Iterable[EndpointSpec], discovery: str, service: Service
@@ -294,7 +255,7 @@ class Clusters:
         rule: MergedRule | None,
         subset: Subset | None,
         service: Service | None,
-        carries: str,
+        wanted: _Wanted,
     ) -> ClusterSpec:
         mesh = self._options.mesh
         top = rule.traffic_policy if rule is not None else None
@@ -306,7 +267,7 @@ class Clusters:
             metadata["service"] = f"{service.kind} {service.resource.full_name}"
         if rule is not None:
             metadata["destination_rule"] = ", ".join(r.full_name for r in rule.resources)
-        if policy.tunnel is not None and carries == REQUESTS:
+        if policy.tunnel is not None and wanted.carries == REQUESTS:
             self._report.say(
                 "warning",
                 "GWD0104",
@@ -314,7 +275,7 @@ class Clusters:
                 rule.resources[0] if rule is not None else None,
             )
         made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
-        if carries == REQUESTS:
+        if wanted.carries == REQUESTS:
             declared = service.ports.get(spec.port) if service is not None else None
             protocol = upstream_protocol(
                 declared.protocol if declared is not None else UNSUPPORTED, policy, mesh.h2_upgrade_policy
@@ -323,11 +284,5 @@ class Clusters:
         resource = service.resource if service is not None else None
         setting, forced = locality_setting(policy.load_balancer, resource, mesh)
         made = by_locality(made, setting, self._here, failover=forced or made.outlier is not None)
-        tls = self._tls.of(made, policy.tls, rule, service, carries)
+        tls = wanted.tls = self._tls.of(made, policy.tls, rule, service, wanted.carries)
         return replace(made, tls_spec=tls.spec, tls=tls.holder, tls_http2=tls.http2_holder)
-
-
-def _key(destination: Destination, namespace: str, listener_port: int) -> tuple[str, str, int, str, int]:
-    """What a target depends on."""
-    port = destination.port.number if destination.port is not None else 0
-    return destination.host, destination.subset, port, namespace, 0 if port else listener_port

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gatewayd.compiler.endpoints import has_labels
-from gatewayd.compiler.findings import Reporter, place
+from gatewayd.compiler.findings import Message, Phrase, Reporter, Where
 from gatewayd.compiler.gateway_ports import PortTranslation
 from gatewayd.compiler.names import bare_host, server_host
 from gatewayd.compiler.options import CompileOptions
@@ -35,11 +35,15 @@ class GeneratedGateway(Resource[Gateway]):
             metadata=metadata,
             spec=spec,
             file=origin.file,
-            line=origin.line,
             column=origin.column,
         )
         self.origin = origin
         self.paths = paths
+
+    @property
+    def line(self) -> int:
+        """That of the Ingress."""
+        return self.origin.line
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +134,14 @@ class ServerGroup:
     servers: list[GatewayServer] = field(default_factory=list)
 
 
+def make_server(gateway: Resource[Gateway], index: int) -> GatewayServer:
+    """A server of a Gateway."""
+    spec = gateway.spec.servers[index]
+    return GatewayServer(
+        gateway, index, spec, tuple(server_host(host, gateway.namespace) for host in spec.hosts)
+    )
+
+
 def kind_of(server: Server) -> str | None:
     """``http``, ``tls``, ``tcp`` or ``udp``; None for a protocol that is no word of 2.4.1.
 
@@ -176,19 +188,21 @@ def selected(
 def merge_servers(
     gateways: Iterable[Resource[Gateway]],
     ports: PortTranslation,
+    make: Callable[[Resource[Gateway], int], GatewayServer],
     report: Reporter,
 ) -> list[ServerGroup]:
     """Servers by port and bind, Gateways in the order given, servers in list order (2.3.1).
 
-    The first server decides what a port is; servers that cannot join it are dropped (2.3.2 to 2.3.6).
+    The first server decides what a port is; servers that cannot join it are dropped (2.3.2 to 2.3.6). ``make`` gives
+    the server of a Gateway and index.
     """
     groups: dict[tuple[int, str], ServerGroup] = {}
     tls_hosts: dict[tuple[int, str], dict[str, GatewayServer]] = {}
     route_names: dict[str, GatewayServer] = {}
     for gateway in gateways:
         for index, spec in enumerate(gateway.spec.servers):
-            hosts = tuple(server_host(host, gateway.namespace) for host in spec.hosts)
-            server = GatewayServer(gateway, index, spec, hosts)
+            server = make(gateway, index)
+            hosts = server.hosts
             kind = kind_of(spec)
             if kind is None or kind == "udp":
                 _drop(server, f"protocol {spec.port.protocol} is not one a Gateway can serve", report)
@@ -203,8 +217,14 @@ def merge_servers(
                 first = group.servers[0]
                 _drop(
                     server,
-                    f"port {port} is {first.spec.port.protocol} of Gateway {first.name} "
-                    f"({place(*first.where())}), which {spec.port.protocol} cannot share",
+                    Phrase(
+                        "port {} is {} of Gateway {} ({}), which {} cannot share",
+                        port,
+                        first.spec.port.protocol,
+                        first.name,
+                        Where(*first.where()),
+                        spec.port.protocol,
+                    ),
                     report,
                     "IST0145",
                 )
@@ -216,8 +236,13 @@ def merge_servers(
                     other = taken[double]
                     _drop(
                         server,
-                        f'host "{double}" is already served with TLS on port {port} by {other.title} '
-                        f"({place(*other.where())})",
+                        Phrase(
+                            'host "{}" is already served with TLS on port {} by {} ({})',
+                            double,
+                            port,
+                            other.title,
+                            Where(*other.where()),
+                        ),
                         report,
                         "IST0145",
                     )
@@ -243,13 +268,11 @@ def _joins(group: ServerGroup, kind: str) -> bool:
     return group.kind == kind and kind != "tcp"
 
 
-def _drop(server: GatewayServer, reason: str, report: Reporter, code: str = "GWD0104") -> None:
-    report.say(
-        "error",
-        code,
-        f"{server.title} is left out: {reason}",
-        *server.where(),
-    )
+def _drop(server: GatewayServer, reason: Message, report: Reporter, code: str = "GWD0104") -> None:
+    if isinstance(reason, str):
+        reason = Phrase("{}", reason)
+    message = Phrase("{} is left out: " + reason.template, server.title, *reason.parts)
+    report.say("error", code, message, *server.where())
 
 
 def bind_addresses(group: ServerGroup, options: CompileOptions) -> tuple[tuple[str, int], ...]:

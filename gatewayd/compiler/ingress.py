@@ -6,20 +6,21 @@ one host, of whichever Ingress, make one VirtualService bound to the Gateway of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatewayd.compiler.delta import Delta
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.gateways import GeneratedGateway
 from gatewayd.compiler.headers import NO_OPS
 from gatewayd.compiler.matches import EVERYTHING, Shape
 from gatewayd.compiler.options import CompileOptions
-from gatewayd.compiler.ordering import by_age
+from gatewayd.compiler.ordering import age_key
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.services import Registry
+from gatewayd.compiler.visibility import PUBLIC
 from gatewayd.resources.gateway import Gateway, Port, Server, ServerTLS
-from gatewayd.resources.ingress import HTTPIngressPath, Ingress, IngressClass
+from gatewayd.resources.ingress import HTTPIngressPath, Ingress
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import ObjectMeta, Resource
 from gatewayd.resources.virtual_service import Destination, HTTPRoute, HTTPRouteDestination, PortSelector
@@ -33,33 +34,141 @@ _NAMESPACE: Final = "istio-system"
 _PORT: Final = 80
 _TLS_PORT: Final = 443
 _ANY: Final = "any"
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(slots=True)
-class Generated:
-    """What the Ingresses come to. The Gateways sort before all others (13.11)."""
+class _Path:
+    """One path of an Ingress: ``kind`` is exact, segment_prefix or any."""
 
-    gateways: list[Resource[Gateway]] = field(default_factory=list)
-    prepared: list[Prepared] = field(default_factory=list)
+    ingress: Resource[Ingress]
+    index: int
+    at: int
+    kind: str
+    text: str
+    route: HTTPRoute
+
+    def prepare(self, retry: RetryPolicy | None) -> PreparedRule:
+        source = RouteSource(self.ingress, self.at, entry=("rules", self.index))
+        return PreparedRule(
+            self.route,
+            (self._alternative(),),
+            NO_OPS,
+            retry,
+            self.ingress.namespace,
+            source,
+            self.ingress,
+            f"spec.rules[{self.index}].http.paths[{self.at}]",
+        )
+
+    def _alternative(self) -> Alternative:
+        if self.kind == _ANY or (self.kind != "exact" and not self.text.strip("/")):
+            return Alternative(None, EVERYTHING, "")
+        condition = MATCHERS["uri"]("", self.kind, self.text)
+        matched = PathMatched(self.kind, self.text.encode())
+        # A segment prefix is no path Istio would name in the operation (14.3.5, golden 13).
+        operation = self.text if self.kind == "exact" else "/*"
+        taken = (self.kind, self.text.rstrip("/") if self.kind == "segment_prefix" else self.text)
+        return Alternative(None, Shape((condition,), False, matched, operation, taken), "")
 
 
-def compile_ingresses(
-    ingresses: Iterable[Resource[Ingress]],
-    classes: Iterable[Resource[IngressClass]],
-    registry: Registry,
-    options: CompileOptions,
-    default_retry: RetryPolicy | None,
-    report: Reporter,
-) -> Generated:
-    """Gateways and routes of every Ingress that is Istio's."""
-    controllers = {item.name: item.spec.controller for item in classes}
-    generated = Generated()
-    by_host: dict[str, list[_Path]] = {}
-    owners: dict[str, Resource[Ingress]] = {}
-    for ingress in by_age(ingresses):
-        if not _is_ours(ingress, controllers, options.mesh, report):
-            continue
-        generated.gateways.append(_gateway(ingress, options.mesh, report))
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """What one Ingress comes to."""
+
+    ingress: Resource[Ingress]
+    gateway: Resource[Gateway]
+    #: by host, which may have no path that can be served: in the order of the rules, with the index of the first
+    hosts: dict[str, tuple[int, list[_Path]]] = field(default_factory=dict)
+    #: hosts whose services say which port a name means
+    services: set[str] = field(default_factory=set)
+
+
+class Ingresses:
+    """Gateways and routes of every Ingress that is Istio's, kept from one compilation to the next."""
+
+    def __init__(
+        self, registry: Registry, options: CompileOptions, default_retry: RetryPolicy | None, report: Reporter
+    ) -> None:
+        self._registry = registry
+        self._options = options
+        self._default_retry = default_retry
+        self._report = report
+        self._all: dict[str, Resource[Ingress]] = {}
+        self._controllers: dict[str, str] = {}
+        self._units: dict[str, _Unit] = {}
+        self._by_host: dict[str, dict[str, _Unit]] = {}
+        self._by_service: dict[str, set[str]] = {}
+        self._prepared: dict[str, Prepared] = {}
+        #: the generated Gateways, which sort before all others (13.11)
+        self.gateways: tuple[Resource[Gateway], ...] = ()
+
+    def update(self, delta: Delta, services: set[str], gone: list[Prepared], come: list[Prepared]) -> None:
+        """Take the changes in; add what is not to be bound any more, and what is to be bound now.
+
+        ``services``: hosts whose services have changed.
+        """
+        dirty: set[str] = set()
+        for change in delta.of("IngressClass"):
+            dirty |= self._all.keys()
+            for each in change.both:
+                self._controllers.pop(each.name, None)
+            if change.after is not None:
+                self._controllers[change.after.name] = change.after.spec.controller
+        for change in delta.of("Ingress"):
+            name = change.either.full_name
+            dirty.add(name)
+            if change.after is None:
+                self._all.pop(name)
+            else:
+                self._all[name] = change.after
+        for host in services:
+            dirty |= self._by_service.get(host, _NOBODY)
+        if not dirty:
+            return
+        hosts: set[str] = set()
+        for name in dirty:
+            hosts |= self._renew(name)
+        made = (unit.gateway for unit in self._units.values())
+        self.gateways = tuple(sorted(made, key=lambda gateway: (gateway.name, gateway.namespace)))
+        gone += [self._prepared.pop(host) for host in hosts if host in self._prepared]
+        for host in sorted(hosts):
+            if host in self._by_host:
+                self._prepared[host] = self._prepare(host)
+                come.append(self._prepared[host])
+
+    def _renew(self, name: str) -> set[str]:
+        """Read an Ingress again; the hosts it had, and those it has."""
+        hosts: set[str] = set()
+        before = self._units.pop(name, None)
+        if before is not None:
+            hosts.update(before.hosts)
+            for host in before.hosts:
+                del self._by_host[host][name]
+                if not self._by_host[host]:
+                    del self._by_host[host]
+            for service in before.services:
+                self._by_service[service].discard(name)
+                if not self._by_service[service]:
+                    del self._by_service[service]
+        with self._report.by(("Ingress", name)):
+            ingress = self._all.get(name)
+            if ingress is None or not _is_ours(ingress, self._controllers, self._options.mesh, self._report):
+                return hosts
+            unit = self._units[name] = self._unit(ingress, before)
+        hosts.update(unit.hosts)
+        for host in unit.hosts:
+            self._by_host.setdefault(host, {})[name] = unit
+        for service in unit.services:
+            self._by_service.setdefault(service, set()).add(name)
+        return hosts
+
+    def _unit(self, ingress: Resource[Ingress], before: _Unit | None) -> _Unit:
+        report = self._report
+        gateway = _gateway(ingress, self._options.mesh, report)
+        if before is not None and before.ingress is ingress:
+            gateway = before.gateway
+        unit = _Unit(ingress, gateway)
         if ingress.spec.default_backend is not None or ingress.spec.old_default_backend is not None:
             report.say(
                 "warning",
@@ -71,29 +180,62 @@ def compile_ingresses(
         for index, rule in enumerate(ingress.spec.rules):
             if rule.http is None:
                 continue
-            host = rule.host or "*"
-            owners.setdefault(host, ingress)
-            paths = by_host.setdefault(host, [])
+            _, paths = unit.hosts.setdefault(rule.host or "*", (index, []))
             for at, written in enumerate(rule.http.paths):
-                path = _path(ingress, index, at, written, registry, options, report)
+                path = self._path(unit, index, at, written)
                 if path is not None:
                     paths.append(path)
-    generated.gateways.sort(key=lambda gateway: (gateway.name, gateway.namespace))
-    for host, paths in by_host.items():
-        owner = owners[host]
+        return unit
+
+    def _prepare(self, host: str) -> Prepared:
+        """The rules of one host, of all Ingresses that have it; the oldest of them owns it."""
+        units = sorted(self._by_host[host].values(), key=lambda unit: age_key(unit.ingress.metadata))
+        owner = units[0].ingress
+        paths = [path for unit in units for path in unit.hosts[host][1]]
         # Longest first; of one length Exact before Prefix; else as collected (13.5).
         ordered = sorted(paths, key=lambda path: (-len(path.text), path.kind != "exact"))
-        generated.prepared.append(
-            Prepared(
-                owner,
-                f"{host.replace('.', '-')}-{owner.name}-istio-autogenerated-k8s-ingress",
-                owner.namespace,
-                (host,),
-                (f"{_NAMESPACE}/{_gateway_name(owner)}",),
-                [path.prepare(default_retry) for path in ordered],
-            )
+        return Prepared(
+            owner,
+            f"{host.replace('.', '-')}-{owner.name}-istio-autogenerated-k8s-ingress",
+            owner.namespace,
+            (host,),
+            (f"{_NAMESPACE}/{_gateway_name(owner)}",),
+            [path.prepare(self._default_retry) for path in ordered],
+            (PUBLIC, age_key(owner.metadata), True, units[0].hosts[host][0]),
         )
-    return generated
+
+    def _path(self, unit: _Unit, index: int, at: int, written: HTTPIngressPath) -> _Path | None:
+        """The path with its backend, or None when the backend says no port (13.9)."""
+        ingress = unit.ingress
+        backend = written.backend.service_of()
+        field_path = f"spec.rules[{index}].http.paths[{at}].backend"
+        reason = ""
+        port = 0
+        host = ""
+        if backend is None:
+            reason = "its backend is no Service"
+        else:
+            host = f"{backend.name}.{ingress.namespace}.svc.{self._options.cluster_domain}"
+            wanted = backend.port
+            if wanted is not None and wanted.number:
+                port = wanted.number
+            elif wanted is not None and wanted.name:
+                unit.services.update(self._registry.chain(host))
+                service = self._registry.for_port(host, ingress.namespace)
+                named = (p.number for p in service.ports.values() if p.name == wanted.name) if service else ()
+                port = next(iter(named), 0)
+                reason = "" if port else f'Service {backend.name} has no port named "{wanted.name}"'
+            else:
+                reason = "its backend names no port"
+        if reason:
+            message = f"path {written.path!r} is left out: {reason}"
+            self._report.say("error", "IST0101", message, ingress, field_path)
+            return None
+        kind, text = _kind_and_text(written)
+        destination = Destination(host=host, port=PortSelector(number=port))
+        return _Path(
+            ingress, index, at, kind, text, HTTPRoute(route=(HTTPRouteDestination(destination=destination),))
+        )
 
 
 def _is_ours(
@@ -161,45 +303,6 @@ def _gateway(ingress: Resource[Ingress], mesh: MeshConfig, report: Reporter) -> 
     )
 
 
-@dataclass(slots=True)
-class _Path:
-    """One path of an Ingress: ``kind`` is exact, segment_prefix or any."""
-
-    ingress: Resource[Ingress]
-    index: int
-    at: int
-    kind: str
-    text: str
-    route: HTTPRoute
-
-    def prepare(self, retry: RetryPolicy | None) -> PreparedRule:
-        lines = self.ingress.rule_lines.get("rules", ())
-        line = lines[self.index][0] if self.index < len(lines) else self.ingress.line
-        source = RouteSource(
-            "Ingress", self.ingress.namespace, self.ingress.name, self.at, self.ingress.file, line
-        )
-        return PreparedRule(
-            self.route,
-            (self._alternative(),),
-            NO_OPS,
-            retry,
-            self.ingress.namespace,
-            source,
-            self.ingress,
-            f"spec.rules[{self.index}].http.paths[{self.at}]",
-        )
-
-    def _alternative(self) -> Alternative:
-        if self.kind == _ANY or (self.kind != "exact" and not self.text.strip("/")):
-            return Alternative(None, EVERYTHING, "")
-        condition = MATCHERS["uri"]("", self.kind, self.text)
-        matched = PathMatched(self.kind, self.text.encode())
-        # A segment prefix is no path Istio would name in the operation (14.3.5, golden 13).
-        operation = self.text if self.kind == "exact" else "/*"
-        taken = (self.kind, self.text.rstrip("/") if self.kind == "segment_prefix" else self.text)
-        return Alternative(None, Shape((condition,), False, matched, operation, taken), "")
-
-
 def _kind_and_text(written: HTTPIngressPath) -> tuple[str, str]:
     """What a path means (13.6, 13.8); its length is that of what was written (13.7)."""
     path = written.path
@@ -213,42 +316,3 @@ def _kind_and_text(written: HTTPIngressPath) -> tuple[str, str]:
         if path.endswith(suffix):
             return "segment_prefix", path.removesuffix(suffix)
     return "exact", path
-
-
-def _path(
-    ingress: Resource[Ingress],
-    index: int,
-    at: int,
-    written: HTTPIngressPath,
-    registry: Registry,
-    options: CompileOptions,
-    report: Reporter,
-) -> _Path | None:
-    """The path with its backend, or None when the backend says no port (13.9)."""
-    backend = written.backend.service_of()
-    field_path = f"spec.rules[{index}].http.paths[{at}].backend"
-    reason = ""
-    port = 0
-    host = ""
-    if backend is None:
-        reason = "its backend is no Service"
-    else:
-        host = f"{backend.name}.{ingress.namespace}.svc.{options.cluster_domain}"
-        wanted = backend.port
-        if wanted is not None and wanted.number:
-            port = wanted.number
-        elif wanted is not None and wanted.name:
-            service = registry.for_port(host, ingress.namespace)
-            named = (p.number for p in service.ports.values() if p.name == wanted.name) if service else ()
-            port = next(iter(named), 0)
-            reason = "" if port else f'Service {backend.name} has no port named "{wanted.name}"'
-        else:
-            reason = "its backend names no port"
-    if reason:
-        report.say("error", "IST0101", f"path {written.path!r} is left out: {reason}", ingress, field_path)
-        return None
-    kind, text = _kind_and_text(written)
-    destination = Destination(host=host, port=PortSelector(number=port))
-    return _Path(
-        ingress, index, at, kind, text, HTTPRoute(route=(HTTPRouteDestination(destination=destination),))
-    )

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gatewayd.compiler.clusters import Asker, Clusters
+from gatewayd.compiler.complaints import Place
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
-from gatewayd.compiler.destinations import Clusters, Place
+from gatewayd.compiler.destinations import question
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.gateways import GatewayServer
-from gatewayd.compiler.l4_usage import Usage
+from gatewayd.compiler.l4_usage import RouteKey, Usage, note_conditions
+from gatewayd.compiler.meetings import Meeting
 from gatewayd.compiler.names import full_name, gateway_names
 from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.prepared import Prepared
 from gatewayd.compiler.services import Registry
-from gatewayd.compiler.virtual_hosts import BindingIndex, Matched, meetings
 from gatewayd.policies.hash_policy import SourceIpHash
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.traffic_policy import TCPSettings, TrafficPolicy
@@ -50,51 +52,122 @@ class SniRoute:
 
 
 class L4Compiler:
-    """Makes TCP routes. One per compilation."""
+    """Makes TCP routes, and keeps them while nothing they depend on changes."""
 
     def __init__(
         self,
-        index: BindingIndex,
         clusters: Clusters,
         registry: Registry,
         rules: RuleBook,
         options: CompileOptions,
-        matched: Matched,
         report: Reporter,
     ) -> None:
-        self._index = index
         self._clusters = clusters
         self._registry = registry
         self._rules = rules
         self._options = options
-        self._matched = matched
         self._report = report
+        self._routes: dict[RouteKey, TcpRoute] = {}
+        #: who has such rules, by server
+        self._met: dict[GatewayServer, dict[Prepared, None]] = {}
+        self._of: dict[Prepared, list[GatewayServer]] = {}
         #: what came of each rule, for the findings
-        self.usage = Usage(report)
+        self.usages: dict[GatewayServer, Usage] = {}
+        #: servers whose routes are to be made anew
+        self.touched: set[GatewayServer] = set()
+        #: whether there may be routes that no server has any more
+        self._loose = False
+        #: who has rules on servers whose routes were made anew
+        self.renewed: set[Prepared] = set()
 
-    def bound(self, server: GatewayServer) -> list[Prepared]:
-        """The VirtualServices with a host in common with the server, in the order of 1.11."""
-        met = meetings(server, self._index.near(server), self._matched)
-        return [prepared for prepared, _ in met if prepared.resource.kind == "VirtualService"]
+    # Between compilations
+
+    def place(self, prepared: Prepared, meetings: Iterable[Meeting]) -> None:
+        """``prepared`` meets these servers, and no others."""
+        servers: list[GatewayServer] = []
+        if self.concerns(prepared):
+            servers = [
+                server for server, _ in meetings if server.routed_by != "http" and not server.routes_itself
+            ]
+        for server in self._of.pop(prepared, ()):
+            self._met[server].pop(prepared)
+            self.touched.add(server)
+            self._loose = True
+        self.renewed.discard(prepared)
+        for server in servers:
+            self._met.setdefault(server, {})[prepared] = None
+            self.touched.add(server)
+        if servers:
+            self._of[prepared] = servers
+
+    def arrange(self, servers: Iterable[GatewayServer]) -> None:
+        """There are only these servers."""
+        there = set(servers)
+        for server in self._met.keys() - there:
+            self._loose = True
+            for prepared in self._met.pop(server):
+                self._of[prepared].remove(server)
+        for server in self.usages.keys() - there:
+            del self.usages[server]
+        self.touched &= there
+
+    def void(self) -> None:
+        """Services or DestinationRules have changed: every route is to be made anew."""
+        for key in self._routes:
+            self._clusters.forget(key)
+        self._routes.clear()
+        self.touched.update(self._met)
+
+    def void_routes(self, askers: Iterable[Asker]) -> None:
+        """These got other answers."""
+        for asker in askers:
+            if isinstance(asker, tuple) and asker in self._routes:
+                key: Any = asker
+                self._clusters.forget(key)
+                del self._routes[key]
+                self.touched.update(self._of.get(key[1], ()))
+
+    def settle(self) -> None:
+        """All servers that were touched have their routes: let go of those that none has."""
+        self.touched.clear()
+        if self._loose:
+            self._loose = False
+            used = set().union(*(usage.routes for usage in self.usages.values()))
+            for key in [key for key in self._routes if key not in used]:
+                self._clusters.forget(key)
+                del self._routes[key]
+
+    def concerns(self, prepared: Prepared) -> bool:
+        """Whether ``prepared`` has rules for connections."""
+        return not prepared.is_ingress and bool(prepared.resource.spec.tcp or prepared.resource.spec.tls)
+
+    def _bound(self, server: GatewayServer) -> list[Prepared]:
+        """Who has rules for connections of a server, in the order of 1.11."""
+        bound = self._met.get(server, {})
+        self.renewed.update(bound)
+        return sorted(bound, key=lambda prepared: prepared.rank)
+
+    # Routes
 
     def tcp_route(self, server: GatewayServer) -> TcpRoute | None:
         """The only route of a TCP server, or of one whose TLS was taken off: the first that applies (7.6)."""
+        usage = self._begin(server)
         chosen: TcpRoute | None = None
         taker: tuple[Resource[Any], str] | None = None
-        for prepared in self.bound(server):
+        for prepared in self._bound(server):
             spec: VirtualService = prepared.resource.spec
             for index, rule in enumerate(spec.tcp):
                 path = f"spec.tcp[{index}]"
                 if not any_applies(rule.match, server, prepared.namespace):
                     continue
-                self.usage.note_conditions(prepared.resource, path, rule.match)
+                note_conditions(prepared.resource, path, rule.match, self._report)
                 if taker is not None:
-                    self.usage.hidden(prepared.resource, path, server, taker)
+                    usage.hide(prepared.resource, path, server, taker)
                     continue
-                chosen = self._route(prepared, "tcp", index, rule.route, server.spec.port.number)
+                chosen = self._route(usage, prepared, "tcp", index, rule.route, server.spec.port.number)
                 if chosen is not None:  # else it is skipped (7.7)
                     taker = prepared.resource, path
-                    self.usage.used(prepared.resource, path)
+                    usage.used.add((prepared.resource.full_name, path))
         return chosen
 
     def sni_routes(self, server: GatewayServer, taken: SniTaken) -> Iterable[SniRoute]:
@@ -102,29 +175,38 @@ class L4Compiler:
 
         ``taken``: of the port and address; a match with a name that is in it is skipped whole (7.4).
         """
-        for prepared in self.bound(server):
+        usage = self._begin(server)
+        for prepared in self._bound(server):
             spec: VirtualService = prepared.resource.spec
+            name = prepared.resource.full_name
             for index, rule in enumerate(spec.tls):
                 made: TcpRoute | None = None
                 for at, match in enumerate(rule.match):
                     path = f"spec.tls[{index}].match[{at}]"
                     if not applies(match, server, prepared.namespace):
                         continue
-                    self.usage.note_conditions(prepared.resource, f"spec.tls[{index}]", rule.match)
+                    note_conditions(prepared.resource, f"spec.tls[{index}]", rule.match, self._report)
                     names = self._sni_names(prepared.resource, path, match.sni_hosts)
                     if not names:
-                        self.usage.named(prepared.resource, path)
+                        usage.named.add((name, path))
                         continue
                     double = next((name for name in names if name in taken), None)
                     if double is not None:
-                        self.usage.double(prepared.resource, path, double, taken[double])
+                        usage.double(prepared.resource, path, double, taken[double])
                         continue
-                    made = made or self._route(prepared, "tls", index, rule.route, server.spec.port.number)
+                    made = made or self._route(
+                        usage, prepared, "tls", index, rule.route, server.spec.port.number
+                    )
                     if made is None:
                         break
                     taken.update(dict.fromkeys(names, (prepared.resource, path)))
-                    self.usage.used(prepared.resource, path)
+                    usage.used.add((name, path))
                     yield SniRoute(names, made)
+
+    def _begin(self, server: GatewayServer) -> Usage:
+        self._loose = True
+        usage = self.usages[server] = Usage()
+        return usage
 
     def _sni_names(self, resource: Resource[Any], path: str, written: Sequence[str]) -> tuple[str, ...]:
         """Lower case, each once, without what can be no server name: a wildcard that is not a whole label."""
@@ -139,9 +221,34 @@ class L4Compiler:
         return tuple(names)
 
     def _route(
-        self, prepared: Prepared, block: str, index: int, written: Sequence[RouteDestination], port: int
+        self,
+        usage: Usage,
+        prepared: Prepared,
+        block: str,
+        index: int,
+        written: Sequence[RouteDestination],
+        port: int,
     ) -> TcpRoute | None:
         """The route of a rule for a server of this port; None when it names no destination (7.7, 7.8)."""
+        single = len(written) == 1
+        if not single and all(share.weight <= 0 for share in written):
+            path = f"spec.{block}[{index}]"
+            usage.named.add((prepared.resource.full_name, path))
+            reason = "every weight is 0" if written else "it has no route"
+            message = f"{block}[{index}] is left out: {reason}"
+            self._report.say("error", "GWD0104", message, prepared.resource, path)
+            return None
+        key = (block, prepared, index, port)
+        usage.routes.add(key)
+        route = self._routes.get(key)
+        if route is None:
+            with self._clusters.asking(key):
+                route = self._routes[key] = self._make(prepared, block, index, written, port)
+        return route
+
+    def _make(
+        self, prepared: Prepared, block: str, index: int, written: Sequence[RouteDestination], port: int
+    ) -> TcpRoute:
         resource, path = prepared.resource, f"spec.{block}[{index}]"
         single = len(written) == 1
         made: list[Destination] = []
@@ -151,27 +258,14 @@ class L4Compiler:
                 continue
             asked = Place(resource, f"{path}.route[{at}].destination.host", raw=True)
             destination = self._with_port(share.destination, prepared.namespace, port)
-            target = self._clusters.target(destination, prepared.namespace, port, asked)
+            target = self._clusters.target(question(destination, prepared.namespace, port), asked)
             made.append(Destination(target.cluster, target.name, 1 if single else share.weight))
             hash_source_ip |= isinstance(target.hashing, SourceIpHash)
-        if not made:
-            reason = "every weight is 0" if written else "it has no route"
-            self.usage.left_out(resource, block, index, reason)
-            return None
         rule = self._rule(written[0].destination.host, prepared.namespace)
-        lines = resource.rule_lines.get(block, ())
         return tcp_route(
             made,
             _settings(rule),
-            RouteSource(
-                "VirtualService",
-                resource.namespace,
-                resource.name,
-                index,
-                resource.file,
-                lines[index][0] if index < len(lines) else resource.line,
-                block,
-            ),
+            RouteSource(resource, index, block),
             tunnel=self._tunnel(rule, written),
             hash_source_ip=hash_source_ip,
         )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from gatewayd.compiler.findings import Reporter, place
+from gatewayd.compiler.findings import Phrase, Reporter, Where
 from gatewayd.compiler.gateways import GatewayServer
 from gatewayd.compiler.names import MESH
 from gatewayd.compiler.prepared import Prepared
-from gatewayd.compiler.virtual_hosts import Matched
 from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import L4MatchAttributes, TLSMatchAttributes, VirtualService
 
 _Key = tuple[str, str]  # full name of a VirtualService, path of a rule or match
+#: block, VirtualService, index of the rule in the block, port of the server
+RouteKey = tuple[str, Prepared, int, int]
 
 #: What no gateway looks at (7.1), as it is written.
 _IGNORED: Final = {
@@ -32,104 +33,97 @@ _SERVERS: Final = {
 
 
 class Usage:
-    """Collects, and says in the end what had no effect."""
+    """What came of the rules on one server."""
 
-    def __init__(self, report: Reporter) -> None:
-        self._report = report
-        self._used: set[_Key] = set()
-        self._hidden: dict[_Key, str] = {}
-        self._named: set[_Key] = set()
+    def __init__(self) -> None:
+        self.used: set[_Key] = set()
+        self.hidden: dict[_Key, Phrase] = {}
+        #: why it has no effect is said elsewhere
+        self.named: set[_Key] = set()
+        #: what was made for it
+        self.routes: set[RouteKey] = set()
 
-    def used(self, resource: Resource[Any], path: str) -> None:
-        """The rule or match at ``path`` routes something."""
-        self._used.add((resource.full_name, path))
-
-    def named(self, resource: Resource[Any], path: str) -> None:
-        """Why the rule or match at ``path`` has no effect is said elsewhere."""
-        self._named.add((resource.full_name, path))
-
-    def left_out(self, resource: Resource[Any], block: str, index: int, reason: str) -> None:
-        """A rule names no destination (7.7)."""
-        path = f"spec.{block}[{index}]"
-        self.named(resource, path)
-        self._report.say("error", "GWD0104", f"{block}[{index}] is left out: {reason}", resource, path)
-
-    def hidden(
+    def hide(
         self, resource: Resource[Any], path: str, server: GatewayServer, taker: tuple[Resource[Any], str]
     ) -> None:
         """A server's only route is another rule (7.6)."""
-        self._hidden[(resource.full_name, path)] = (
-            f"{_rule(*taker)} takes every connection of {server.title} first"
-        )
+        template = "{} of VirtualService {} ({}) takes every connection of {} first"
+        self.hidden[resource.full_name, path] = Phrase(template, *_rule(*taker), server.title)
 
     def double(self, resource: Resource[Any], path: str, name: str, taker: tuple[Resource[Any], str]) -> None:
         """An SNI name has a route already, so this match is skipped whole (7.4)."""
         if taker == (resource, path):
             return  # the same match, through another server
-        self._hidden[(resource.full_name, path)] = f'{_rule(*taker)} takes SNI host "{name}" first'
-
-    def note_conditions(
-        self,
-        resource: Resource[Any],
-        path: str,
-        matches: Sequence[L4MatchAttributes | TLSMatchAttributes],
-    ) -> None:
-        """Conditions that only sidecars look at are left out of a gateway's routes (7.1, 7.12)."""
-        for at, match in enumerate(matches):
-            names = [name for field, name in _IGNORED.items() if getattr(match, field, None)]
-            if names:
-                verb = "is" if len(names) == 1 else "are"
-                self._report.say(
-                    "warning",
-                    "GWD0104",
-                    f"{', '.join(names)} {verb} not looked at on a gateway, as in Istio: connections match "
-                    "whatever they come from and go to",
-                    resource,
-                    f"{path}.match[{at}]",
-                )
-
-    def review(self, prepared: Iterable[Prepared], matched: Matched) -> None:
-        """Say which rules have no effect, and why. A VirtualService no server takes a host of has been named."""
-        for item in prepared:
-            blocks = matched.blocks.get(id(item))
-            if item.resource.kind == "VirtualService" and blocks is not None:
-                self._review(item, blocks)
-
-    def _review(self, item: Prepared, blocks: set[str]) -> None:
-        spec: VirtualService = item.resource.spec
-        for block in ("http", "tls", "tcp"):
-            if getattr(spec, block) and block not in blocks and MESH not in item.gateways:
-                self._report.say(
-                    "warning",
-                    "GWD0103",
-                    f"{block} of VirtualService {item.resource.full_name} has no effect on its gateways: "
-                    f"none of the servers that take its hosts {_SERVERS[block]}",
-                    item.resource,
-                    f"spec.{block}",
-                )
-        if "tcp" in blocks:
-            for index in range(len(spec.tcp)):
-                rule = f"spec.tcp[{index}]"
-                self._say_unused(item, rule, rule)
-        if "tls" in blocks:
-            for index, route in enumerate(spec.tls):
-                rule = f"spec.tls[{index}]"
-                for at in range(len(route.match)):
-                    self._say_unused(item, rule, f"{rule}.match[{at}]")
-
-    def _say_unused(self, item: Prepared, rule: str, path: str) -> None:
-        name = item.resource.full_name
-        if (name, path) in self._used or not self._named.isdisjoint(((name, rule), (name, path))):
-            return
-        title = path.removeprefix("spec.")
-        reason = self._hidden.get((name, path))
-        if reason is not None:
-            message = f"{title} can never match: {reason}"
-            self._report.say("warning", "IST0130", message, item.resource, path)
-        else:
-            message = f"{title} applies nowhere: its port and gateways fit no server this VirtualService is bound to"
-            self._report.say("info", "GWD0105", message, item.resource, path)
+        template = '{} of VirtualService {} ({}) takes SNI host "{}" first'
+        self.hidden[resource.full_name, path] = Phrase(template, *_rule(*taker), name)
 
 
-def _rule(resource: Resource[Any], path: str) -> str:
-    return f"{path.removeprefix('spec.')} of VirtualService {resource.full_name} ({place(resource, path)})"
+def note_conditions(
+    resource: Resource[Any],
+    path: str,
+    matches: Sequence[L4MatchAttributes | TLSMatchAttributes],
+    report: Reporter,
+) -> None:
+    """Conditions that only sidecars look at are left out of a gateway's routes (7.1, 7.12)."""
+    for at, match in enumerate(matches):
+        names = [name for field, name in _IGNORED.items() if getattr(match, field, None)]
+        if names:
+            verb = "is" if len(names) == 1 else "are"
+            report.say(
+                "warning",
+                "GWD0104",
+                f"{', '.join(names)} {verb} not looked at on a gateway, as in Istio: connections match "
+                "whatever they come from and go to",
+                resource,
+                f"{path}.match[{at}]",
+            )
+
+
+def review_blocks(item: Prepared, blocks: set[str], report: Reporter) -> None:
+    """Blocks that no server looks at."""
+    spec: VirtualService = item.resource.spec
+    for block in ("http", "tls", "tcp"):
+        if getattr(spec, block) and block not in blocks and MESH not in item.gateways:
+            report.say(
+                "warning",
+                "GWD0103",
+                f"{block} of VirtualService {item.resource.full_name} has no effect on its gateways: "
+                f"none of the servers that take its hosts {_SERVERS[block]}",
+                item.resource,
+                f"spec.{block}",
+            )
+
+
+def review_rules(item: Prepared, blocks: set[str], usages: Sequence[Usage], report: Reporter) -> None:
+    """``tcp`` and ``tls`` rules without effect, and why. ``usages``: of the servers ``item`` meets, in order."""
+    spec: VirtualService = item.resource.spec
+    if "tcp" in blocks:
+        for index in range(len(spec.tcp)):
+            rule = f"spec.tcp[{index}]"
+            _say_unused(item, rule, rule, usages, report)
+    if "tls" in blocks:
+        for index, route in enumerate(spec.tls):
+            rule = f"spec.tls[{index}]"
+            for at in range(len(route.match)):
+                _say_unused(item, rule, f"{rule}.match[{at}]", usages, report)
+
+
+def _say_unused(item: Prepared, rule: str, path: str, usages: Sequence[Usage], report: Reporter) -> None:
+    name = item.resource.full_name
+    if any((name, path) in usage.used for usage in usages):
+        return
+    if any(not usage.named.isdisjoint(((name, rule), (name, path))) for usage in usages):
+        return
+    title = path.removeprefix("spec.")
+    reasons = [usage.hidden[name, path] for usage in usages if (name, path) in usage.hidden]
+    if reasons:
+        reason = reasons[-1]
+        message = Phrase("{} can never match: " + reason.template, title, *reason.parts)
+        report.say("warning", "IST0130", message, item.resource, path)
+    else:
+        text = f"{title} applies nowhere: its port and gateways fit no server this VirtualService is bound to"
+        report.say("info", "GWD0105", text, item.resource, path)
+
+
+def _rule(resource: Resource[Any], path: str) -> tuple[str, str, Where]:
+    return path.removeprefix("spec."), resource.full_name, Where(resource, path)

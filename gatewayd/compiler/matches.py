@@ -13,6 +13,8 @@ from gatewayd.routing.conditions import Always, Condition
 from gatewayd.routing.matchers import MATCHERS
 from gatewayd.routing.route import PathMatched
 
+#: More shapes than this are not kept so that equal ones are one object: paths come and go for as long as we run.
+_MAX_SHARED: Final = 200_000
 _CLAIMS: Final = "@request.auth.claims"
 
 
@@ -143,6 +145,8 @@ class Shapes:
         key = (uri.exact, uri.prefix, uri.regex, match.ignore_uri_case)
         shape = self._known.get(key)
         if shape is None:
+            if len(self._known) > _MAX_SHARED:
+                self._known.clear()
             shape = self._known[key] = _shape(match)
         return shape
 

@@ -7,17 +7,19 @@ lone ``%``, for which Envoy would reject the routes of the whole port (6.2.3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gatewayd.compiler.actions import header_ops, redirect_action
 from gatewayd.compiler.defaults import retry_policy
 from gatewayd.compiler.delegates import made_whole, merge_rules
+from gatewayd.compiler.delegation import Delegation, delegates_of
+from gatewayd.compiler.delta import Delta
 from gatewayd.compiler.findings import Reporter, did_you_mean
 from gatewayd.compiler.matches import Shapes
-from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.names import full_name, gateway_names
 from gatewayd.compiler.options import CompileOptions
+from gatewayd.compiler.ordering import age_key, by_age
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule, Rewrite
 from gatewayd.compiler.visibility import visibility
 from gatewayd.policies.rewrite import compile_rewrite
@@ -39,48 +41,90 @@ class Unservable(Exception):
 
 
 class Preparer:
-    """Prepares VirtualServices; knows all of them, for delegation."""
+    """Prepares VirtualServices, and keeps them while their documents stay; knows all of them, for delegation."""
 
-    def __init__(
-        self,
-        virtual_services: Iterable[Resource[VirtualService]],
-        options: CompileOptions,
-        default_retry: RetryPolicy | None,
-        report: Reporter,
-        memory: CompileMemory,
-    ) -> None:
-        self._memory = memory
-        self._all = {vs.full_name: vs for vs in virtual_services}
+    def __init__(self, options: CompileOptions, default_retry: RetryPolicy | None, report: Reporter) -> None:
         self._options = options
         self._default_retry = default_retry
         self._report = report
         self._shapes = Shapes()
+        self._all: dict[str, Resource[VirtualService]] = {}
+        self._prepared: dict[str, Prepared] = {}
+        self._delegation = Delegation()
         self._unservable: set[str] = set()
-        #: delegates that some root pulls in
-        self.pulled_in: set[str] = set()
+        self._pulled_in: set[str] = set()
+        #: roots that name a delegate which does not exist
+        self._astray: set[str] = set()
+        #: VirtualServices that were prepared, in all
+        self.made = 0
 
-    def prepare(self, root: Resource[VirtualService]) -> Prepared | None:
-        """``root``, ready to be bound; None when it is set aside."""
-        known = self._memory.prepared(root)
-        if known is not None:
-            return known
+    def update(self, delta: Delta, gone: list[Prepared], come: list[Prepared]) -> None:
+        """Take the changes in; add what is not to be bound any more, and what is to be bound now."""
+        changes = delta.of("VirtualService")
+        if not changes:
+            return
+        names = dict.fromkeys(change.either.full_name for change in changes)
+        came_or_went = any(change.before is None or change.after is None for change in changes)
+        for change in changes:
+            name = change.either.full_name
+            if change.after is None:
+                del self._all[name]
+            else:
+                self._all[name] = change.after
+        links = {name: delegates_of(self._all.get(name)) for name in names}
+        together = self._delegation.update(links, self._astray if came_or_went else ())
+        affected = names | dict.fromkeys(sorted(together))
+        self._unservable.difference_update(affected)
+        self._astray.difference_update(affected)
+        gone += [self._prepared.pop(name) for name in affected if name in self._prepared]
+        roots = [self._all[name] for name in affected if name in self._all and self._all[name].spec.hosts]
+        for root in by_age(roots) if together else roots:
+            with self._report.by(("VirtualService", root.full_name)):
+                made = self._prepare(root)
+            if made is not None:
+                come.append(made)
+                self._prepared[root.full_name] = made
+        for name in affected:
+            if not (name in self._all and self._all[name].spec.hosts):
+                self._review_delegate(name)
+
+    def _review_delegate(self, name: str) -> None:
+        """A VirtualService without hosts that no rule delegates to does nothing (4.16)."""
+        with self._report.by(("VirtualService", name)):
+            if name in self._all and not self._delegation.is_pulled_in(name):
+                self._report.say(
+                    "info",
+                    "GWD0105",
+                    f"VirtualService {name} has no hosts and no rule delegates to it",
+                    self._all[name],
+                )
+
+    def _prepare(self, root: Resource[VirtualService]) -> Prepared | None:
+        """``root``, ready to be bound; None when it is set aside, or not for this proxy."""
+        self.made += 1
+        self._pulled_in = set()
         rules: list[PreparedRule] | None = None
         while rules is None and root.full_name not in self._unservable:
             rules = self._rules(root)
+        self._delegation.pulls_in(root.full_name, self._pulled_in)
         if rules is None:
             return None
-        namespace, domain = root.namespace, self._options.cluster_domain
-        made = Prepared(
+        namespace, options = root.namespace, self._options
+        export_to = root.spec.export_to or options.mesh.default_virtual_service_export_to
+        seen = visibility(export_to, namespace, options.namespace)
+        if seen is None:
+            message = f"VirtualService {root.full_name} is not exported to namespace {options.namespace}"
+            self._report.say("info", "GWD0105", message, root, "spec.exportTo")
+            return None
+        return Prepared(
             root,
             root.name,
             namespace,
-            tuple(full_name(host, namespace, domain) for host in root.spec.hosts),
+            tuple(full_name(host, namespace, options.cluster_domain) for host in root.spec.hosts),
             gateway_names(root.spec.gateways, namespace),
             rules,
+            (seen, age_key(root.metadata), False, 0),
         )
-        if all(rule.delegate is None for rule in root.spec.http):
-            self._memory.keep_prepared(root, made)
-        return made
 
     def _rules(self, root: Resource[VirtualService]) -> list[PreparedRule] | None:
         """The rules of ``root``; None when a document was found unservable and all must be begun anew."""
@@ -104,9 +148,7 @@ class Preparer:
     def _prepare_rule(
         self, resource: Resource[VirtualService], index: int, rule: HTTPRoute
     ) -> PreparedRule | None:
-        lines = resource.rule_lines.get("http", ())
-        line = lines[index][0] if index < len(lines) else resource.line
-        source = RouteSource("VirtualService", resource.namespace, resource.name, index, resource.file, line)
+        source = RouteSource(resource, index)
         path = f"spec.http[{index}]"
         shapes = self._shapes
         try:
@@ -137,6 +179,7 @@ class Preparer:
         delegate = self._all.get(name)
         reason = ""
         if delegate is None:
+            self._astray.add(root.full_name)
             reason = "does not exist" + did_you_mean(name, self._all)
         elif delegate.spec.hosts:
             reason = "has hosts, so it is no delegate"
@@ -147,7 +190,7 @@ class Preparer:
                 "error", "IST0101", f"delegate {name} {reason}: this rule is left out", root, path
             )
             return None
-        self.pulled_in.add(name)
+        self._pulled_in.add(name)
         if name in self._unservable:
             return None
         domain = self._options.cluster_domain

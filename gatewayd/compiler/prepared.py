@@ -12,6 +12,8 @@ from gatewayd.resources.meta import Resource
 from gatewayd.resources.virtual_service import HTTPMatchRequest, HTTPRoute
 from gatewayd.routing.route import RetryPolicy, RouteSource
 
+#: how it is seen, its age, whether it is made of an Ingress, and of which rule there
+Rank = tuple[int, tuple[str, str, str], bool, int]
 Rewrite = Callable[[bytes, bytes | None], bytes]
 
 
@@ -49,6 +51,14 @@ class Prepared:
     hosts: tuple[str, ...]  # in full (1.5)
     gateways: tuple[str, ...]  # namespace/name
     rules: list[PreparedRule]
+    #: which come first where several share a host (1.11): private ones, then those exported by name, then public
+    #: ones, each group by age
+    rank: Rank
+
+    @property
+    def is_ingress(self) -> bool:
+        """Whether it is made of Ingresses."""
+        return self.rank[2]
 
     @property
     def looks_at_gateway(self) -> bool:

@@ -1,86 +1,82 @@
-"""Findings about the whole: what is bound to nothing, what can never match, who shares a host."""
+"""Findings about the whole: what is bound to nothing, what can never match, who shares a host.
+
+Each says one thing about one VirtualService, host or Gateway, and is asked again when something it looks at changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Final
 
-from gatewayd.compiler.findings import Reporter, did_you_mean, place
+from gatewayd.compiler.findings import Phrase, Reporter, Where, did_you_mean
 from gatewayd.compiler.gateways import GatewayServer
+from gatewayd.compiler.meetings import Meetings
 from gatewayd.compiler.names import MESH
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
+from gatewayd.compiler.servers import Servers
 from gatewayd.compiler.shadows import shadowed, takes
-from gatewayd.compiler.virtual_hosts import BuiltTable, HostRoutes, Matched
-from gatewayd.compiler.virtual_services import Bound, RuleCompiler
+from gatewayd.compiler.virtual_hosts import Host, Spots, Table
+from gatewayd.compiler.virtual_services import Bound, Origin
 from gatewayd.resources.gateway import Gateway
 from gatewayd.resources.meta import Resource
 
-_Origin = tuple[PreparedRule, Alternative]
+#: an alternative that can never match, and the one that takes its requests
+Dead = Mapping[Origin, Origin]
+_NONE_DEAD: Final[Dead] = {}
 
 
-def review_bindings(
-    prepared: Iterable[Prepared],
-    gateways: Mapping[str, Resource[Gateway]],
-    servers: Sequence[GatewayServer],
-    matched: Matched,
-    report: Reporter,
-) -> None:
-    """Unknown Gateways, hosts no server takes, VirtualServices for sidecars only."""
-    hosts_of: dict[str, list[str]] = {}
-    for server in servers:
-        hosts_of.setdefault(server.name, []).extend(server.bare_hosts)
-    for item in prepared:
-        if item.resource.kind != "VirtualService":
-            continue
-        for index, reference in enumerate(item.gateways):
-            if reference != MESH and reference not in gateways:
-                report.say(
-                    "error",
-                    "IST0101",
-                    f"gateway {reference} does not exist{did_you_mean(reference, gateways)}",
-                    item.resource,
-                    f"spec.gateways[{index}]",
-                )
-        served = [reference for reference in item.gateways if reference in hosts_of]
-        if item.gateways == (MESH,):
+def review_bindings(item: Prepared, servers: Servers, meetings: Meetings, report: Reporter) -> None:
+    """Unknown Gateways, hosts no server takes, a VirtualService for sidecars only."""
+    for index, reference in enumerate(item.gateways):
+        if reference != MESH and reference not in servers.gateways:
             report.say(
-                "info",
-                "GWD0105",
-                f"VirtualService {item.resource.full_name} names no gateway, so it is for sidecars only",
+                "error",
+                "IST0101",
+                f"gateway {reference} does not exist{did_you_mean(reference, servers.gateways)}",
                 item.resource,
-                help="list a Gateway in spec.gateways to serve it here",
+                f"spec.gateways[{index}]",
             )
-        elif served:
-            _review_hosts(item, served, hosts_of, matched, report)
+    if item.gateways == (MESH,):
+        report.say(
+            "info",
+            "GWD0105",
+            f"VirtualService {item.resource.full_name} names no gateway, so it is for sidecars only",
+            item.resource,
+            help="list a Gateway in spec.gateways to serve it here",
+        )
+        return
+    served = [reference for reference in item.gateways if reference in servers.of_gateway]
+    if served:
+        _review_hosts(item, served, servers, meetings, report)
 
 
 def _review_hosts(
-    item: Prepared,
-    served: Sequence[str],
-    hosts_of: Mapping[str, list[str]],
-    matched: Matched,
-    report: Reporter,
+    item: Prepared, served: Sequence[str], servers: Servers, meetings: Meetings, report: Reporter
 ) -> None:
     """Gateways that take none of the hosts, as Istio's analyzer says it; then hosts that none takes."""
     useful = []
+    taken: set[str] = set()
     for reference in dict.fromkeys(served):
-        if any((id(item), reference, host) in matched.hosts for host in item.hosts):
+        some = meetings.taken(item, reference)
+        if some:
             useful.append(reference)
+            taken |= some
         else:
-            _say_not_among(item, range(len(item.hosts)), [reference], hosts_of, report)
+            _say_not_among(item, range(len(item.hosts)), [reference], servers, report)
     for index, host in enumerate(item.hosts):
-        if useful and not any((id(item), reference, host) in matched.hosts for reference in useful):
-            _say_not_among(item, [index], useful, hosts_of, report)
+        if useful and host not in taken:
+            _say_not_among(item, [index], useful, servers, report)
 
 
 def _say_not_among(
-    item: Prepared,
-    indexes: Sequence[int],
-    gateways: Sequence[str],
-    hosts_of: Mapping[str, list[str]],
-    report: Reporter,
+    item: Prepared, indexes: Sequence[int], gateways: Sequence[str], servers: Servers, report: Reporter
 ) -> None:
-    known = [known for reference in gateways for known in hosts_of[reference]]
+    known = [
+        host
+        for reference in gateways
+        for server, _ in servers.of_gateway[reference]
+        for host in server.bare_hosts
+    ]
     names = []
     for index in indexes:
         written, whole = item.resource.spec.hosts[index], item.hosts[index]
@@ -98,113 +94,78 @@ def _say_not_among(
     )
 
 
-def review_gateways(servers: Sequence[GatewayServer], bound: set[str], report: Reporter) -> None:
-    """Gateways no VirtualService is bound to: their HTTP ports answer 404 (2.5.1). Others have no route anyway,
-    which is said of each."""
-    done = set(bound)
-    for server in servers:
-        if server.name in done or server.routed_by != "http" or server.https_redirect:
-            continue
-        done.add(server.name)
+def review_gateway(gateway: Resource[Gateway], servers: Iterable[GatewayServer], report: Reporter) -> None:
+    """A Gateway no VirtualService is bound to: its HTTP ports answer 404 (2.5.1). Others have no route anyway, which
+    is said of each."""
+    if any(server.routed_by == "http" and not server.https_redirect for server in servers):
         report.say(
             "info",
             "GWD0105",
-            f"no VirtualService is bound to Gateway {server.name}: its ports answer 404",
-            server.gateway,
+            f"no VirtualService is bound to Gateway {gateway.full_name}: its ports answer 404",
+            gateway,
         )
 
 
-def review_rules(tables: Iterable[BuiltTable], compiler: RuleCompiler, report: Reporter) -> None:
-    """Rules and alternatives that can never match anywhere, and hosts several VirtualServices share."""
-    dead = _dead_within(compiler)
-    _Appearances(tables, dead, report).review()
-    for (item, option), taker in dead.items():
-        _say_dead(item, option, taker, report)
-    _say_unreached(compiler, report)
-
-
-def _dead_within(compiler: RuleCompiler) -> dict[_Origin, _Origin]:
+def dead_within(bounds: Iterable[Bound]) -> Dead:
     """Alternatives hidden by their own VirtualService wherever it is bound, with what hides them."""
-    alive: set[_Origin] = set()
-    dead: dict[_Origin, _Origin] = {}
-    for bound in compiler.bindings:
-        hidden = dict(shadowed([option.shape for _, option in bound.origins]))
-        if not hidden:
-            continue
+    hidden = [(bound, dict(shadowed([option.shape for _, option in bound.origins]))) for bound in bounds]
+    if not any(takers for _, takers in hidden):
+        return _NONE_DEAD
+    alive: set[Origin] = set()
+    dead: dict[Origin, Origin] = {}
+    for bound, takers in hidden:
         for index, origin in enumerate(bound.origins):
-            if index in hidden:
-                dead.setdefault(origin, bound.origins[hidden[index]])
+            if index in takers:
+                dead.setdefault(origin, bound.origins[takers[index]])
             else:
                 alive.add(origin)
     return {origin: taker for origin, taker in dead.items() if origin not in alive}
 
 
-class _Appearances:
-    """Virtual hosts several VirtualServices share: who is hidden by another in all of them (4.3)."""
+def hidden_by_others(item: Prepared, spots: Spots, dead: Dead) -> Dead:
+    """Alternatives of ``item`` that other VirtualServices hide on every host it has (4.3); not those of ``dead``."""
+    hosts = [table.hosts[host] for table, host in sorted(spots, key=_by_name)]
+    if not any(host.hidden for host in hosts):
+        return _NONE_DEAD
+    alive: set[Origin] = set()
+    hidden: dict[Origin, Origin] = {}
+    for host in hosts:
+        for bound in host.bounds:
+            if bound.prepared is item:
+                for origin in bound.origins:
+                    taker = host.hidden.get(origin)
+                    if taker is None:
+                        alive.add(origin)
+                    else:
+                        hidden.setdefault(origin, taker)
+    return {
+        origin: taker
+        for origin, taker in hidden.items()
+        if origin not in alive and origin not in dead and taker[0] is not origin[0]
+    }
 
-    def __init__(
-        self, tables: Iterable[BuiltTable], dead: Mapping[_Origin, _Origin], report: Reporter
-    ) -> None:
-        self._shared = [
-            (host, routes)
-            for built in tables
-            for host, routes in built.hosts.items()
-            if len(routes.bounds) > 1
-        ]
-        self._alone = {
-            id(next(iter(routes.bounds)))
-            for built in tables
-            for routes in built.hosts.values()
-            if len(routes.bounds) == 1
-        }
-        self._dead = dead
-        self._report = report
 
-    def review(self) -> None:
-        hidden: dict[_Origin, _Origin] = {}
-        alive: set[_Origin] = set()
-        for host, routes in self._shared:
-            self._say_shared(host, routes)
-            origins = _in_order(routes)
-            takers = dict(shadowed([option.shape for _, option in origins]))
-            for index, origin in enumerate(origins):
-                if index in takers:
-                    hidden.setdefault(origin, origins[takers[index]])
-                else:
-                    alive.add(origin)
-        if not hidden:
-            return
-        for _, routes in self._shared:
-            for bound in routes.bounds:
-                if id(bound) in self._alone:
-                    alive.update(bound.origins)
-        for origin, taker in hidden.items():
-            if origin not in alive and origin not in self._dead and taker[0] is not origin[0]:
-                _say_dead(*origin, taker, self._report)
+def _by_name(spot: tuple[Table, str]) -> tuple[str, str]:
+    return spot[0].name, spot[1]
 
-    def _say_shared(self, host: str, routes: HostRoutes) -> None:
-        resources = list(dict.fromkeys(bound.prepared.resource for bound in routes.bounds))
-        if len(resources) < 2:
-            return
+
+def review_host(name: str, host: Host, report: Reporter) -> None:
+    """A host several VirtualServices share."""
+    resources = list(dict.fromkeys(bound.prepared.resource for bound in host.bounds))
+    for other in resources[1:]:
         first = resources[0]
-        for other in resources[1:]:
-            self._report.say(
-                "info",
-                "GWD0103",
-                f'host "{host}" is shared with {first.kind} {first.full_name} ({place(first)}), whose rules '
-                "are tried before these; catch-alls of both come last",
-                other,
-            )
-
-
-def _in_order(routes: HostRoutes) -> list[_Origin]:
-    """What the rules of a virtual host were made of, in their final order."""
-    plain: list[_Origin] = []
-    last: list[_Origin] = []
-    for bound in routes.bounds:
-        plain += bound.origins[: len(bound.rules)]
-        last += bound.origins[len(bound.rules) :]
-    return plain + last
+        report.say(
+            "info",
+            "GWD0103",
+            Phrase(
+                'host "{}" is shared with {} {} ({}), whose rules are tried before these; catch-alls of both come last',
+                name,
+                first.kind,
+                first.full_name,
+                Where(first),
+            ),
+            other,
+        )
 
 
 def _title(item: PreparedRule) -> str:
@@ -213,69 +174,50 @@ def _title(item: PreparedRule) -> str:
     return f"http[{index}]{name}" if item.resource.kind == "VirtualService" else f"path {item.path}"
 
 
-def _say_dead(item: PreparedRule, option: Alternative | None, taker: _Origin, report: Reporter) -> None:
+def say_dead(item: PreparedRule, option: Alternative | None, taker: Origin, report: Reporter) -> None:
     """A rule, or one alternative of several, that an earlier one hides; None: all of the rule."""
     first, by = taker
-    where = f"{first.source.file}:{first.source.line}" if first.source.file else first.resource.full_name
     owner = "" if first.resource is item.resource else f" of {first.resource.kind} {first.resource.full_name}"
-    reason = f"http[{first.source.rule}]{owner} ({where}) takes {takes(by.shape)} first"
+    reason = (first.source.rule, owner, Where(first.resource, first.path), takes(by.shape))
     if option is None or len(item.alternatives) == 1:
-        message = f"rule {_title(item)} can never match: {reason}"
-        report.say("warning", "IST0130", message, item.resource, item.path)
+        template = "rule {} can never match: http[{}]{} ({}) takes {} first"
+        report.say("warning", "IST0130", Phrase(template, _title(item), *reason), item.resource, item.path)
         return
     index = item.alternatives.index(option)
-    message = f"match[{index}] of rule {_title(item)} can never match: {reason}"
+    template = "match[{}] of rule {} can never match: http[{}]{} ({}) takes {} first"
+    message = Phrase(template, index, _title(item), *reason)
     report.say("info", "IST0131", message, item.resource, f"{item.path}.match[{index}]")
 
 
-def _say_unreached(compiler: RuleCompiler, report: Reporter) -> None:
+def review_reach(item: Prepared, bounds: Sequence[Bound], report: Reporter) -> None:
     """Rules that made no route at all: behind a catch-all of their own, or for no server here (4.5, 5.15)."""
-    seen: dict[Prepared, list[Bound]] = {}
-    for bound in compiler.bindings:
-        seen.setdefault(bound.prepared, []).append(bound)
-    for prepared, bounds in seen.items():
-        total = sum(len(item.alternatives) for item in prepared.rules)
-        if any(len(bound.origins) < total for bound in bounds):
-            _say_missing(prepared, bounds, report)
-
-
-def _say_missing(prepared: Prepared, bounds: Sequence[Bound], report: Reporter) -> None:
+    total = sum(len(rule.alternatives) for rule in item.rules)
+    if all(len(bound.origins) == total for bound in bounds):
+        return
     reached = {origin for bound in bounds for origin in bound.origins}
     ends = {bound.origins[-1] for bound in bounds if bound.catch_all is not None}
-    end: _Origin | None = None  # the first catch-all passed on the way down
-    for item in prepared.rules:
+    end: Origin | None = None  # the first catch-all passed on the way down
+    for rule in item.rules:
         hidden: list[Alternative] = []
         elsewhere = 0
-        for option in item.alternatives:
-            if (item, option) in reached:
-                if end is None and (item, option) in ends:
-                    end = (item, option)
+        for option in rule.alternatives:
+            if (rule, option) in reached:
+                if end is None and (rule, option) in ends:
+                    end = (rule, option)
             elif end is not None:
                 hidden.append(option)
             else:
                 elsewhere += 1
         if end is not None and hidden:
-            whole = len(hidden) == len(item.alternatives)
+            whole = len(hidden) == len(rule.alternatives)
             for each in [None] if whole else hidden:
-                _say_dead(item, each, end, report)
-        elif elsewhere == len(item.alternatives):
+                say_dead(rule, each, end, report)
+        elif elsewhere == len(rule.alternatives):
             report.say(
                 "info",
                 "GWD0105",
-                f"rule {_title(item)} applies nowhere: its port, gateways or source conditions fit no "
+                f"rule {_title(rule)} applies nowhere: its port, gateways or source conditions fit no "
                 "server this VirtualService is bound to",
-                item.resource,
-                item.path,
-            )
-
-
-def unused_delegates(delegates: Iterable[Resource[Any]], pulled_in: set[str], report: Reporter) -> None:
-    """VirtualServices without hosts that no rule delegates to: they do nothing (4.16)."""
-    for resource in delegates:
-        if resource.full_name not in pulled_in:
-            report.say(
-                "info",
-                "GWD0105",
-                f"VirtualService {resource.full_name} has no hosts and no rule delegates to it",
-                resource,
+                rule.resource,
+                rule.path,
             )

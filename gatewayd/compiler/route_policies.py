@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gatewayd.compiler.destinations import Clusters, Place
+from gatewayd.compiler.clusters import Clusters
+from gatewayd.compiler.complaints import Place
+from gatewayd.compiler.destinations import question
 from gatewayd.compiler.matches import kind_and_value
 from gatewayd.compiler.prepared import PreparedRule
 from gatewayd.policies.cors import CorsPolicy
@@ -80,7 +82,7 @@ def _mirrors(item: PreparedRule, listener_port: int, clusters: Clusters) -> Iter
     for destination, percentage, path in asked:
         share = millionths(100.0 if percentage is None else percentage.value)
         place = Place(item.resource, f"{item.path}.{path}.host")
-        target = clusters.target(destination, item.namespace, listener_port, place)
+        target = clusters.target(question(destination, item.namespace, listener_port), place)
         if share and target.cluster is not None:
             yield Mirror(target.cluster, share)
 
@@ -90,7 +92,7 @@ def _hashes(item: PreparedRule, listener_port: int, clusters: Clusters) -> Itera
     shares = item.rule.route
     for share in shares:
         if len(shares) == 1 or share.weight > 0:
-            hashing = clusters.hashing(share.destination, item.namespace, listener_port)
+            hashing = clusters.hashing(question(share.destination, item.namespace, listener_port))
             if hashing is not None:
                 yield hashing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from gatewayd.compiler.credentials import (
@@ -49,9 +49,10 @@ class ServerTlsCompiler:
         self._options = options
         self._load = load
         self._report = report
-        self._now_s = time.time()
+        self._held: dict[GatewayServer, Any] = {}
         self._defaults = options.mesh.tls_defaults
-        _check_defaults(self._defaults, report)
+        with report.by("tlsDefaults"):
+            _check_defaults(self._defaults, report)
 
     def holder(self, server: GatewayServer) -> Any:
         """What ``FilterChain.tls`` holds for a terminating server. A broken one hurts only itself (3.13)."""
@@ -59,6 +60,20 @@ class ServerTlsCompiler:
             holder = self._load(self.spec(server))
         except CredentialError as error:
             holder = Held(None, str(error))
+        self._held[server] = holder
+        return holder
+
+    def review(self, servers: Container[GatewayServer]) -> None:
+        """Say what is wrong now with TLS on each of ``servers``: credentials change by themselves."""
+        now_s = time.time()
+        for server in [server for server in self._held if server not in servers]:
+            del self._held[server]
+            self._report.forget(("tls of", server))
+        for server, holder in self._held.items():
+            with self._report.by(("tls of", server)):
+                self._review(server, holder, now_s)
+
+    def _review(self, server: GatewayServer, holder: Any, now_s: float) -> None:
         tls = server.spec.tls
         assert tls is not None
         self._check_versions(server, tls)
@@ -71,11 +86,10 @@ class ServerTlsCompiler:
             code = "IST0101" if _MISSING in holder.problem else "GWD0106"
             self._report.say("warning", code, f"{server.title} {effect}: {holder.problem}", *where)
         for leaf in getattr(holder, "leaves", ()):
-            remark = expiry(leaf, self._now_s)
+            remark = expiry(leaf, now_s)
             if remark is not None:
                 message = f"{server.title}: {remark.message}"
                 self._report.say(remark.level, remark.code, message, *where, remark.help)
-        return holder
 
     def _check_versions(self, server: GatewayServer, tls: ServerTLS) -> None:
         """The mesh may leave none of a server's versions; what one Gateway says has been checked before."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gatewayd.compiler.delta import Delta
 from gatewayd.compiler.endpoints import has_labels
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.ordering import by_age
@@ -46,18 +47,43 @@ class TelemetrySpec:
 NOTHING = TelemetrySpec()
 
 
-def telemetry_of(
-    resources: Iterable[Resource[Telemetry]],
-    *,
-    viewer: str,
-    labels: Mapping[str, str] | None,
-    root: str,
-    report: Reporter,
-) -> TelemetrySpec:
-    """What speaks for a proxy of namespace ``viewer`` with ``labels``; ``root``: the mesh's root namespace."""
+class TelemetryBook:
+    """The Telemetry resources, and what they say for a proxy of namespace ``viewer`` with ``labels``.
+
+    ``root``: the mesh's root namespace.
+    """
+
+    def __init__(self, viewer: str, labels: Mapping[str, str] | None, root: str, report: Reporter) -> None:
+        self._viewer = viewer
+        self._labels = labels
+        self._root = root
+        self._report = report
+        self._resources: dict[str, Resource[Telemetry]] = {}
+        self.spec = NOTHING
+
+    def update(self, delta: Delta) -> bool:
+        """Take what has changed; whether they say something else now."""
+        changes = delta.of("Telemetry")
+        if not changes:
+            return False
+        for before, after in changes:
+            if before is not None:
+                del self._resources[before.full_name]
+            if after is not None:
+                self._resources[after.full_name] = after
+        former = self.spec
+        with self._report.by("Telemetry"):
+            self.spec = _merge(
+                _levels(by_age(self._resources.values()), self._viewer, self._labels, self._root),
+                self._report,
+            )
+        return self.spec != former
+
+
+def _merge(levels: Iterable[Resource[Telemetry]], report: Reporter) -> TelemetrySpec:
     tracing: TracingSpec | None = None
     access_log = True
-    for resource in _levels(by_age(resources), viewer, labels, root):
+    for resource in levels:
         for index, each in enumerate(resource.spec.tracing):
             if each.match is not None and each.match.mode == "SERVER":
                 continue

@@ -6,7 +6,6 @@ identities, and a gateway of its own has none (10.1).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -48,19 +47,22 @@ _BYTES_ONLY: Final = frozenset({"TCP", "MONGO", "REDIS", "MYSQL"})
 
 
 class UpstreamTls(NamedTuple):
-    """What goes into a ClusterSpec."""
+    """What goes into a ClusterSpec, and the field that asks for it."""
 
     spec: ClientTlsSpec | None = None
     holder: Any = None
     #: for HTTP/2 connections of a cluster that has both kinds
     http2_holder: Any = None
+    resource: Resource[DestinationRule] | None = None
+    path: str = ""
+    by_name: bool = False
 
 
 NO_TLS: Final = UpstreamTls()
 
 
 class UpstreamTlsCompiler:
-    """Makes what begins TLS towards a cluster; says what is wrong with it, at the field that asks for it."""
+    """Makes what begins TLS towards a cluster, and says what is wrong with it, at the field that asks for it."""
 
     def __init__(
         self, options: CompileOptions, load: Callable[[ClientTlsSpec], Any], report: Reporter
@@ -69,7 +71,6 @@ class UpstreamTlsCompiler:
         self._options = options
         self._load = load
         self._report = report
-        self._now_s = time.time()
 
     def of(
         self,
@@ -83,29 +84,33 @@ class UpstreamTlsCompiler:
         if tls is None or rule is None or tls.mode == _PLAIN or carries == TLS:
             return NO_TLS
         resource, path = _place(tls, rule)
-        found: UpstreamTls
+        by_name = bool(tls.credential_name)
         try:
             spec = self._spec(cluster, tls, f"DestinationRule {resource.full_name}", service, carries)
         except CredentialError as error:
-            found = UpstreamTls(None, Held(None, str(error)))
-        else:
-            found = UpstreamTls(spec, self._load(spec), self._http2_holder(cluster, spec))
-        if found.holder.problem:
-            field = path + (".credentialName" if tls.credential_name else "")
+            return UpstreamTls(None, Held(None, str(error)), None, resource, path, by_name)
+        return UpstreamTls(spec, self._load(spec), self._http2_holder(cluster, spec), resource, path, by_name)
+
+    def review(self, cluster: ClusterSpec, made: UpstreamTls, now_s: float) -> None:
+        """Say what is wrong now with the TLS that was made for ``cluster``: credentials change by themselves."""
+        resource, path, holder = made.resource, made.path, made.holder
+        if resource is None:
+            return
+        if holder.problem:
+            field = path + (".credentialName" if made.by_name else "")
             self._report.say(
                 "warning",
                 "GWD0104",
                 f"TLS towards {cluster.host}:{cluster.port} cannot be had, so what is sent there fails until it can: "
-                f"{found.holder.problem}",
+                f"{holder.problem}",
                 resource,
                 field,
             )
-        for leaf in getattr(found.holder, "leaves", ()):
-            remark = expiry(leaf, self._now_s)
+        for leaf in getattr(holder, "leaves", ()):
+            remark = expiry(leaf, now_s)
             if remark is not None:
                 message = f"TLS towards {cluster.host}:{cluster.port}: {remark.message}"
                 self._report.say(remark.level, remark.code, message, resource, path, remark.help)
-        return found
 
     def _http2_holder(self, cluster: ClusterSpec, spec: ClientTlsSpec) -> Any:
         if cluster.protocol != AS_CLIENT or spec.alpn != _HTTP_ALPN:

@@ -1,86 +1,44 @@
-"""The route table of one listener: its hosts, and whose rules in which order (semantics 2.3.9, 2.6, 4.3)."""
+"""Route tables: their hosts, and whose rules in which order (semantics 2.3.9, 2.6, 4.3).
+
+Tables are kept from one compilation to the next. A VirtualService that changed is taken out of the hosts it had and put
+into those it has; only these hosts are made anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gatewayd.compiler.gateways import GatewayServer
-from gatewayd.compiler.host_index import HostIndex
+from gatewayd.compiler.gateways import GatewayServer, ServerGroup
 from gatewayd.compiler.matches import Vantage
-from gatewayd.compiler.memory import CompileMemory
-from gatewayd.compiler.names import HostSet, hosts_open_to
-from gatewayd.compiler.ordering import age_key
+from gatewayd.compiler.meetings import Meeting
+from gatewayd.compiler.names import bare_host
 from gatewayd.compiler.prepared import Prepared
-from gatewayd.compiler.virtual_services import Bound, RuleCompiler
-from gatewayd.compiler.visibility import visibility
+from gatewayd.compiler.shadows import shadowed
+from gatewayd.compiler.virtual_services import Bound, Origin, RuleCompiler
 from gatewayd.routing.index import Rule
 from gatewayd.routing.table import RouteTable, VirtualHost
 
-#: So many VirtualServices are looked at one by one.
-_FEW: Final = 8
+_NOTHING_HIDDEN: Final[dict[Origin, Origin]] = {}
 
 
 @dataclass(slots=True, eq=False)
-class Matched:
-    """Which servers take what of which VirtualService, for the findings."""
+class Host:
+    """One host of a table: whose rules it has."""
 
-    #: (id of a prepared VirtualService, Gateway, host): some server of that Gateway takes the host
-    hosts: set[tuple[int, str, str]] = field(default_factory=set)
-    #: id of a prepared VirtualService -> which of its blocks some server that takes its hosts looks at
-    blocks: dict[int, set[str]] = field(default_factory=dict)
+    #: who is bound here, through which server
+    entries: list[tuple[GatewayServer, Bound]] = field(default_factory=list)
+    #: in the order in which their rules are tried, each once (4.9)
+    bounds: tuple[Bound, ...] = ()
+    served: VirtualHost | None = None
+    #: of several that share the host: alternatives that an earlier one takes all requests of, with that one
+    hidden: dict[Origin, Origin] = field(default_factory=lambda: _NOTHING_HIDDEN)
 
-    def note(self, server: GatewayServer, prepared: Prepared, own: HostSet) -> None:
-        """``server``, whose hosts are ``own``, takes some host of ``prepared``."""
-        blocks = self.blocks.setdefault(id(prepared), set())
-        if not server.routes_itself:
-            blocks.add(server.routed_by)
-        for host in prepared.hosts:
-            if len(prepared.hosts) == 1 or own.meet((host,)):
-                self.hosts.add((id(prepared), server.name, host))
-
-
-class BindingIndex:
-    """VirtualServices by the Gateways they name, in the order of 1.11."""
-
-    def __init__(self) -> None:
-        self._by_gateway: dict[str, list[tuple[tuple[int, tuple[str, str, str]], Prepared]]] = {}
-        self._hosts: dict[str, HostIndex] = {}
-
-    def add(self, prepared: Prepared, export_to: Sequence[str], viewer: str, gateways: Iterable[str]) -> bool:
-        """File ``prepared`` under ``gateways``; False when it is not exported to the viewer (1.10)."""
-        seen = visibility(export_to, prepared.namespace, viewer)
-        if seen is None:
-            return False
-        rank = (seen, age_key(prepared.resource.metadata))
-        for gateway in dict.fromkeys(gateways):
-            self._by_gateway.setdefault(gateway, []).append((rank, prepared))
-        return True
-
-    def sort(self) -> None:
-        """Private ones, then those exported by name, then public ones, each group by age (1.11)."""
-        for entries in self._by_gateway.values():
-            entries.sort(key=lambda entry: entry[0])
-
-    def near(self, server: GatewayServer) -> list[Prepared]:
-        """What is bound to the Gateway of a server and may have a host in common with the server."""
-        entries = self._by_gateway.get(server.name, [])
-        if len(entries) <= _FEW:
-            return [prepared for _, prepared in entries]
-        hosts = self._hosts.get(server.name)
-        if hosts is None:
-            hosts = self._hosts[server.name] = HostIndex(prepared.hosts for _, prepared in entries)
-        return [entries[at][1] for at in hosts.near(server.bare_hosts)]
-
-
-@dataclass(slots=True, eq=False)
-class HostRoutes:
-    """One virtual host while it is put together."""
-
-    #: in order, each once (4.9)
-    bounds: dict[Bound, None] = field(default_factory=dict)
-    require_tls: bool = False
+    @property
+    def shared(self) -> bool:
+        """Whether several have rules here."""
+        return len(self.bounds) > 1
 
     def rules(self) -> list[Rule]:
         """Everybody's rules in turn, then all catch-alls in the same order (4.3)."""
@@ -88,76 +46,203 @@ class HostRoutes:
         rules += [bound.catch_all for bound in self.bounds if bound.catch_all is not None]
         return rules
 
+    def origins(self) -> list[Origin]:
+        """What the rules were made of, in the same order."""
+        plain: list[Origin] = []
+        last: list[Origin] = []
+        for bound in self.bounds:
+            plain += bound.origins[: len(bound.rules)]
+            last += bound.origins[len(bound.rules) :]
+        return plain + last
 
-@dataclass(slots=True, eq=False)
-class BuiltTable:
-    """A route table with what its hosts were made of, for the findings."""
 
-    table: RouteTable
-    hosts: dict[str, HostRoutes]
+class Table:
+    """The table that all servers of one filter chain share."""
+
+    def __init__(self, name: str) -> None:
+        #: its filter chain's
+        self.name = name
+        self.servers: list[GatewayServer] = []
+        self.hosts: dict[str, Host] = {}
+        self.routes = RouteTable(())
+        #: hosts of servers with ``httpsRedirect``, also without any VirtualService (2.6.3, 2.6.4)
+        self._redirected: frozenset[str] = frozenset()
+        self.touched: set[str] = set()
+
+    def serve(self, servers: list[GatewayServer]) -> None:
+        """The servers are these from now on."""
+        if servers == self.servers:
+            return
+        self.servers = list(servers)
+        before = self._redirected
+        self._redirected = frozenset(
+            bare_host(host).lower() for server in servers if server.https_redirect for host in server.hosts
+        )
+        self.touched |= before ^ self._redirected
+
+    def add(self, host: str, server: GatewayServer, bound: Bound) -> None:
+        """``bound`` has rules for ``host``, through ``server``."""
+        known = self.hosts.get(host)
+        if known is None:
+            known = self.hosts[host] = Host()
+        known.entries.append((server, bound))
+        self.touched.add(host)
+
+    def remove(self, host: str, prepared: Prepared) -> None:
+        """``prepared`` has no rules for ``host`` any more."""
+        known = self.hosts[host]
+        known.entries = [entry for entry in known.entries if entry[1].prepared is not prepared]
+        self.touched.add(host)
+
+    def renew(self, places: Mapping[GatewayServer, int]) -> list[str]:
+        """Make anew what was touched; the hosts of which others have the rules now, or in another order."""
+        gone: list[str] = []
+        come: list[VirtualHost] = []
+        changed: list[str] = []
+        for name in sorted(self.touched, key=_names_first):
+            host = self.hosts.get(name)
+            if host is None:
+                if name not in self._redirected:
+                    gone.append(name)
+                    continue
+                host = self.hosts[name] = Host()
+            if self._arrange(host, places):
+                changed.append(name)
+                host.served = None
+            require_tls = name in self._redirected or any(server.https_redirect for server, _ in host.entries)
+            if not host.bounds and not require_tls:
+                del self.hosts[name]
+                gone.append(name)
+            elif host.served is None or host.served.require_tls != require_tls:
+                host.served = VirtualHost(name, (name,), host.rules(), require_tls)
+                come.append(host.served)
+        self.touched.clear()
+        if gone or come:
+            self.routes = self.routes.changed(gone, come)
+        return changed
+
+    def _arrange(self, host: Host, places: Mapping[GatewayServer, int]) -> bool:
+        """Put the entries of a host in order; whether its bindings are others now."""
+        if len(host.entries) > 1:
+            host.entries.sort(key=lambda entry: (places[entry[0]], entry[1].prepared.rank))
+        bounds = tuple(dict.fromkeys(bound for _, bound in host.entries))
+        if bounds == host.bounds:
+            return False
+        host.bounds = bounds
+        host.hidden = _NOTHING_HIDDEN
+        if len(bounds) > 1:
+            origins = host.origins()
+            hidden = shadowed([option.shape for _, option in origins])
+            if hidden:
+                host.hidden = {origins[at]: origins[taker] for at, taker in hidden}
+        return True
 
 
-def build_table(
-    servers: Iterable[GatewayServer],
-    index: BindingIndex,
-    compiler: RuleCompiler,
-    namespace: str,
-    labels: Mapping[str, str],
-    matched: Matched,
-    memory: CompileMemory,
-    name: str,
-) -> BuiltTable:
-    """The table all ``servers`` of one port and bind share; ``name``: its filter chain's.
+def _names_first(host: str) -> tuple[bool, str]:
+    return host.startswith("*"), host
 
-    ``matched`` collects which hosts are taken, for the findings.
-    """
-    hosts: dict[str, HostRoutes] = {}
-    for server in servers:
-        seen = Vantage(server.name, server.spec.port.number, namespace, labels)
-        for prepared, met in meetings(server, index.near(server), matched):
-            bound = compiler.bind(prepared, seen)
+
+#: Which hosts of which tables a VirtualService has rules for.
+Spots = set[tuple[Table, str]]
+
+
+class Tables:
+    """All route tables, and who is in them."""
+
+    def __init__(self, compiler: RuleCompiler, namespace: str, labels: Mapping[str, str]) -> None:
+        self._compiler = compiler
+        self._namespace = namespace
+        self._labels = labels
+        self._of_server: dict[GatewayServer, Table] = {}
+        self._by_name: dict[str, Table] = {}
+        self._dropped: list[Table] = []
+        self._spots: dict[Prepared, Spots] = {}
+        self._bounds: dict[Prepared, list[Bound]] = {}
+
+    def of(self, server: GatewayServer) -> Table:
+        """The table of a server that speaks HTTP."""
+        return self._of_server[server]
+
+    def bounds(self, prepared: Prepared) -> list[Bound]:
+        """How ``prepared`` is bound, also where none of its rules applies."""
+        return self._bounds.get(prepared, [])
+
+    def spots(self, prepared: Prepared) -> Spots:
+        """Where ``prepared`` has rules."""
+        return self._spots.get(prepared, set())
+
+    def arrange(self, groups: Iterable[ServerGroup]) -> None:
+        """There is a table for each HTTP port, and for each HTTPS server."""
+        before, self._by_name = self._by_name, {}
+        self._of_server = {}
+        for name, servers in _chains(groups):
+            table = self._by_name[name] = before.get(name) or Table(name)
+            table.serve(servers)
+            for server in servers:
+                self._of_server[server] = table
+        self._dropped += [table for name, table in before.items() if name not in self._by_name]
+
+    def remove(self, prepared: Prepared) -> None:
+        """``prepared`` has no rules anywhere any more."""
+        for table, host in self._spots.pop(prepared, ()):
+            table.remove(host, prepared)
+        for bound in self._bounds.pop(prepared, ()):
+            self._compiler.forget(bound)
+
+    def place(self, prepared: Prepared, meetings: Iterable[Meeting]) -> None:
+        """Put the rules of ``prepared`` where it meets a server that speaks HTTP, and nowhere else."""
+        for table, host in self._spots.pop(prepared, ()):
+            table.remove(host, prepared)
+        spots: Spots = set()
+        used: dict[Bound, None] = {}
+        for server, hosts in meetings:
+            if server not in self._of_server:
+                continue
+            table = self._of_server[server]
+            seen = Vantage(server.name, server.spec.port.number, self._namespace, self._labels)
+            bound = self._compiler.bind(prepared, seen)
+            used[bound] = None
             if not bound.origins:
                 continue  # nothing applies here: its hosts are not declared by it (4.8)
-            for host in met:
-                routes = _at(hosts, host)
-                routes.bounds[bound] = None
-                routes.require_tls |= server.https_redirect
-        if server.https_redirect:
-            # Also without any VirtualService, and for routes bound through other servers (2.6.3, 2.6.4).
-            for host in server.bare_hosts:
-                _at(hosts, host).require_tls = True
-    virtual_hosts = [_virtual_host(memory, name, host, routes) for host, routes in hosts.items()]
-    return BuiltTable(RouteTable(virtual_hosts), hosts)
+            for name in hosts:
+                host = name.lower()  # only here, after they met as written (2.2.4)
+                table.add(host, server, bound)
+                spots.add((table, host))
+        for bound in self._bounds.pop(prepared, ()):
+            if bound not in used:
+                self._compiler.forget(bound)
+        if spots:
+            self._spots[prepared] = spots
+        if used:
+            self._bounds[prepared] = list(used)
+
+    def renew(self, places: Mapping[GatewayServer, int]) -> tuple[set[Table], Spots]:
+        """Make anew what was touched: the tables with other routes, and the hosts with other bindings."""
+        tables: set[Table] = set()
+        spots: Spots = set()
+        for table in self._dropped:
+            spots.update((table, host) for host in table.hosts)
+            table.hosts.clear()
+        self._dropped.clear()
+        for table in self._by_name.values():
+            if table.touched:
+                before = table.routes
+                spots.update((table, host) for host in table.renew(places))
+                if table.routes is not before:
+                    tables.add(table)
+        return tables, spots
 
 
-def _virtual_host(memory: CompileMemory, table: str, name: str, routes: HostRoutes) -> VirtualHost:
-    bounds = tuple(routes.bounds)
-    host = memory.virtual_host(table, name, bounds, routes.require_tls)
-    if host is None:
-        host = VirtualHost(name, (name,), routes.rules(), routes.require_tls)
-        memory.keep_virtual_host(table, bounds, host)
-    return host
+def chain_name(group: ServerGroup) -> str:
+    """The name of the one chain of a plain HTTP port, as Istio names its routes (2.3.9)."""
+    return f"http.{group.port}" + (f".{group.bind}" if group.bind else "")
 
 
-def _at(hosts: dict[str, HostRoutes], host: str) -> HostRoutes:
-    """Names are lower-cased only here, after they met as written (2.2.4)."""
-    host = host.lower()
-    routes = hosts.get(host)
-    if routes is None:
-        routes = hosts[host] = HostRoutes()
-    return routes
-
-
-def meetings(
-    server: GatewayServer, bound: Iterable[Prepared], matched: Matched
-) -> Iterable[tuple[Prepared, list[str]]]:
-    """Each VirtualService with the hosts it shares with the server (2.2.2, 2.2.3)."""
-    open_to: dict[str, HostSet] = {}
-    for prepared in bound:
-        own = open_to.get(prepared.namespace)
-        if own is None:
-            own = open_to[prepared.namespace] = HostSet(hosts_open_to(server.hosts, prepared.namespace))
-        met = own.meet(prepared.hosts)
-        if met:
-            matched.note(server, prepared, own)
-            yield prepared, met
+def _chains(groups: Iterable[ServerGroup]) -> Iterable[tuple[str, list[GatewayServer]]]:
+    for group in groups:
+        if group.kind == "http":
+            yield chain_name(group), group.servers
+        elif group.kind == "tls":
+            for server in group.servers:
+                if server.routed_by == "http":
+                    yield server.route_name, [server]

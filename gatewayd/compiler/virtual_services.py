@@ -7,15 +7,15 @@ Gateway server, drops what does not apply there, and makes the routes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.compiler.actions import destinations, direct_action, redirect_action
-from gatewayd.compiler.destinations import Asked, Clusters
+from gatewayd.compiler.clusters import Asker, Clusters
+from gatewayd.compiler.destinations import question
 from gatewayd.compiler.headers import NO_OPS
 from gatewayd.compiler.matches import Vantage, applies
-from gatewayd.compiler.memory import CompileMemory
 from gatewayd.compiler.prepared import Alternative, Prepared, PreparedRule
 from gatewayd.compiler.route_policies import route_policies
 from gatewayd.routing.index import Rule
@@ -33,16 +33,30 @@ from gatewayd.routing.route import (
 )
 from gatewayd.routing.weights import WeightedPick
 
+#: More names than this are not kept so that equal ones are one object: names come and go for as long as we run.
+_MAX_SHARED: Final = 200_000
+
+
+#: A VirtualService, the server's port, and its Gateway where that makes a difference.
+BindingKey = tuple[Prepared, int, str]
+#: A rule and one of its alternatives: what a route is made of.
+Origin = tuple[PreparedRule, Alternative]
+
 
 @dataclass(slots=True, eq=False)
 class Bound:
     """The rules of a VirtualService on one server. Only the last can be a catch-all (4.5)."""
 
-    prepared: Prepared
+    key: BindingKey
     rules: tuple[Rule, ...]
     catch_all: Rule | None
     #: what each rule was made of, the catch-all's last; for the findings
-    origins: tuple[tuple[PreparedRule, Alternative], ...]
+    origins: tuple[Origin, ...]
+
+    @property
+    def prepared(self) -> Prepared:
+        """The VirtualService."""
+        return self.key[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -63,54 +77,46 @@ class _Action:
 
 
 class RuleCompiler:
-    """Makes routes. One per compilation: equal things are shared between routes."""
+    """Makes routes, and keeps them while nothing they depend on changes. Equal things are shared between routes."""
 
-    def __init__(self, clusters: Clusters, memory: CompileMemory) -> None:
+    def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
-        self._memory = memory
-        self._plain: dict[
-            tuple[str, str, int, str, int], tuple[tuple[Destination, ...], str, tuple[Asked, ...]]
-        ] = {}
         self._decorators: dict[tuple[str, str], bytes] = {}
-        self._bound: dict[tuple[int, int, str], Bound] = {}
-        #: every binding made, for the findings
-        self.bindings: list[Bound] = []
+        self._bound: dict[BindingKey, Bound] = {}
+        #: bindings that were made, in all
+        self.made = 0
 
     def bind(self, prepared: Prepared, seen: Vantage) -> Bound:
         """The rules of ``prepared`` as ``seen``; the same object where nothing would differ (4.9)."""
-        key = (id(prepared), seen.port, seen.gateway if prepared.looks_at_gateway else "")
+        key = (prepared, seen.port, seen.gateway if prepared.looks_at_gateway else "")
         bound = self._bound.get(key)
         if bound is None:
-            bound = self._bound[key] = self._remembered(key) or self._bind_noting(key, prepared, seen)
-            self.bindings.append(bound)
+            self.made += 1
+            with self._clusters.asking(key):
+                bound = self._bound[key] = self._bind(key, seen)
         return bound
 
-    def _remembered(self, key: tuple[int, int, str]) -> Bound | None:
-        """The binding of an earlier compilation, if every cluster it asked for is the same one."""
-        known = self._memory.bound(key)
-        if known is None:
-            return None
-        bound, asked = known
-        good = True
-        for each in asked:  # also behind one that is not: what there is to say is said at each
-            good &= self._clusters.still(each)
-        if not good:
-            return None
-        self._memory.keep_bound(key, bound, asked)
-        found: Bound = bound
-        return found
+    def forget(self, bound: Bound) -> None:
+        """The binding is used nowhere any more, or is to be made anew."""
+        if self._bound.get(bound.key) is bound:  # not one that was made in its place
+            del self._bound[bound.key]
+            self._clusters.forget(bound.key)
 
-    def _bind_noting(self, key: tuple[int, int, str], prepared: Prepared, seen: Vantage) -> Bound:
-        asked = self._clusters.asked = []
-        bound = self._bind(prepared, seen)
-        self._clusters.asked = None
-        self._memory.keep_bound(key, bound, asked)
-        return bound
+    def void(self, askers: Iterable[Asker]) -> dict[Prepared, None]:
+        """These got other answers: what they made of them is to be made anew; the VirtualServices that were bound."""
+        prepared: dict[Prepared, None] = {}
+        for asker in askers:
+            bound = self._bound.get(asker) if isinstance(asker, tuple) else None
+            if bound is not None:
+                self.forget(bound)
+                prepared[bound.prepared] = None
+        return prepared
 
-    def _bind(self, prepared: Prepared, seen: Vantage) -> Bound:
+    def _bind(self, key: BindingKey, seen: Vantage) -> Bound:
         """Generation stops at the first catch-all that applies here (4.5, 4.6)."""
+        prepared = key[0]
         rules: list[Rule] = []
-        origins: list[tuple[PreparedRule, Alternative]] = []
+        origins: list[Origin] = []
         for item in prepared.rules:
             action: _Action | None = None
             for option in item.alternatives:
@@ -122,9 +128,9 @@ class RuleCompiler:
                 made = Rule(option.shape.conditions, self._route(action, option))
                 origins.append((item, option))
                 if option.shape.catch_all:
-                    return Bound(prepared, tuple(rules), made, tuple(origins))
+                    return Bound(key, tuple(rules), made, tuple(origins))
                 rules.append(made)
-        return Bound(prepared, tuple(rules), None, tuple(origins))
+        return Bound(key, tuple(rules), None, tuple(origins))
 
     def _action(self, prepared: Prepared, item: PreparedRule, seen: Vantage) -> _Action:
         rule = item.rule
@@ -160,23 +166,13 @@ class RuleCompiler:
         if item.ops is not NO_OPS or rule.rewrite is not None:
             made, target = destinations(item, seen.port, self._clusters)
             return made, f"{target.host}:{target.port}"
-        wanted = rule.route[0].destination
-        port = wanted.port.number if wanted.port is not None else 0
-        key = (wanted.host, wanted.subset, port, item.namespace, seen.port)
-        plain = self._plain.get(key)
-        asked = self._clusters.asked
-        if plain is not None:
-            made, operation, questions = plain
-            if asked is not None:
-                asked += questions
-            return made, operation
-        before = len(asked) if asked is not None else 0
-        made, target = destinations(item, seen.port, self._clusters)
-        operation = f"{target.host}:{target.port}"
-        if target.problem is None or target.problem.level != "error":
-            questions = tuple(asked[before:]) if asked is not None else ()
-            self._plain[key] = made, operation, questions  # else every rule that asks shall be told
-        return made, operation
+        asked = question(rule.route[0].destination, item.namespace, seen.port)
+        plain: tuple[tuple[Destination, ...], str] | None = self._clusters.shared(asked)
+        if plain is None:
+            made, target = destinations(item, seen.port, self._clusters)
+            plain = made, f"{target.host}:{target.port}"
+            self._clusters.share(asked, plain)
+        return plain
 
     def _route(self, action: _Action, option: Alternative) -> Route:
         shape = option.shape
@@ -193,6 +189,8 @@ class RuleCompiler:
         operation = (action.operation, shape.operation_path)
         decorator = self._decorators.get(operation)
         if decorator is None:
+            if len(self._decorators) > _MAX_SHARED:
+                self._decorators.clear()
             decorator = self._decorators[operation] = "".join(operation).encode()
         return Route(
             option.name,

@@ -66,6 +66,10 @@ class Desk:
         self.index = ChainIndex(chains)
         self.factories = factories
 
+    def replace(self, old: Any, new: Any) -> None:
+        """One chain in the place of another that takes the same connections; ``factories`` has it already."""
+        self.index.replace(old, new)
+
 
 class Arrival(asyncio.Protocol):
     """A connection of which nothing is known yet."""

@@ -23,13 +23,15 @@ TLS: Final = "TLS"
 class Entrance:
     """Makes the connections of a listener; its chains are changed in place by :meth:`use`."""
 
-    __slots__ = ("_desk", "_listener", "_make", "_one_address", "_ports", "_proxy")
+    __slots__ = ("_desk", "_listener", "_make", "_of_chain", "_one_address", "_ports", "_proxy", "_spec")
 
     def __init__(self, proxy: Proxy, listener: Listener) -> None:
         self._proxy = proxy
         self._listener = listener
         self._one_address = False
         self._ports: dict[tuple[Any, ...], Port | TcpPort] = {}
+        self._of_chain: dict[Any, Port | TcpPort] = {}
+        self._spec: Any = None
         self._desk: Any = None
         self._make: Callable[[], asyncio.Protocol]
         proxy.watch(listener.connections)
@@ -46,9 +48,15 @@ class Entrance:
         request. One whose TLS is another does not stay: who was let in by the old rules is not asked for a
         certificate again. A connection of which nothing is known yet meets the new chains.
         """
+        known, self._spec = self._spec, spec
+        replaced = _replaced(known, spec) if known is not None else None
+        if replaced is not None:
+            for old, new in replaced:
+                self._replace(old, new)
+            return []
         self._one_address = len(spec.bind) == 1 and spec.bind[0][0] not in _WILDCARDS
         before, self._ports = self._ports, {}
-        ports: dict[Any, Port | TcpPort] = {}
+        ports = self._of_chain = {}
         for chain in spec.chains:
             key = (*_key(chain), self._one_address)
             port = before.pop(key, None)
@@ -59,6 +67,14 @@ class Entrance:
             self._ports[key] = ports[chain] = port
         self._let_in(spec, ports)
         return _retire(before)
+
+    def _replace(self, old: Any, new: Any) -> None:
+        """``new`` takes the same connections as ``old``, and routes them otherwise."""
+        port = self._of_chain.pop(old)
+        self._of_chain[new] = port
+        port.use(new)
+        if self._desk is not None:
+            self._desk.replace(old, new)
 
     @property
     def refused(self) -> dict[str, int]:
@@ -94,6 +110,23 @@ class Entrance:
                 log=self._proxy.log,
             )
         self._make = lambda: Arrival(desk)
+
+
+def _replaced(before: Any, after: Any) -> list[tuple[Any, Any]] | None:
+    """The chains of a listener that have others in their place; None: more than that has changed.
+
+    A listener may have ten thousand chains, and mostly one of them changes.
+    """
+    if (before.bind, before.protocol, before.proxy_protocol, len(before.chains)) != (
+        after.bind,
+        after.protocol,
+        after.proxy_protocol,
+        len(after.chains),
+    ):
+        return None
+    pairs = [(old, new) for old, new in zip(before.chains, after.chains, strict=True) if old is not new]
+    same = all(_key(old) == _key(new) and old.server_names == new.server_names for old, new in pairs)
+    return pairs if same else None
 
 
 def _retire(ports: dict[Any, Port | TcpPort]) -> list[Port]:

@@ -29,6 +29,14 @@ class ChainIndex:
                 else:
                     self._exact.setdefault(name, []).append(chain)
 
+    def replace(self, old: Any, new: Any) -> None:
+        """``new``, with the same names and ALPN, takes the place of ``old``."""
+        lists = [self._any] if not new.server_names else []
+        for name in new.server_names:
+            lists.append(self._suffix[name[1:]] if name.startswith("*.") else self._exact[name])
+        for chains in lists:
+            chains[:] = [new if chain is old else chain for chain in chains]
+
     def choose(self, server_name: str, alpn: tuple[str, ...] = ()) -> Any:
         """The chain, or None. ``server_name``: lower case, ``""`` without SNI or without TLS."""
         return _by_alpn(self._by_name(server_name), alpn)

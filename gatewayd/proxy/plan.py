@@ -1,8 +1,8 @@
 """HOT: what can be worked out about a request from its head alone, under one listener configuration.
 
 A plan is chosen when a head is first seen and kept beside the parsed head (``ParsedRequest.plan``), so a
-repeated head goes straight to its cluster. Most heads need nothing of their own and share their route's. Plans
-die with the listener's spec.
+repeated head goes straight to its cluster. Most heads need nothing of their own and share their route's plan, which
+stays with the route; other plans die with the listener's spec.
 """
 
 from __future__ import annotations
@@ -83,15 +83,13 @@ class Plan:
 class Planner:
     """Makes the plans of a listener under one configuration."""
 
-    __slots__ = ("_options", "_plans", "_server_names", "_table")
+    __slots__ = ("_options", "_server_names", "_table")
 
     def __init__(self, table: RouteTable, options: HttpOptions, server_names: Sequence[str] = ()) -> None:
         """``server_names``: whom the TLS server of the connections serves, lower case; none: everybody."""
         self._table = table
         self._options = options
         self._server_names = [name.encode() for name in server_names] if options.misdirected_request else []
-        #: of the routes met so far, for requests that need nothing of their own
-        self._plans: dict[Route, Plan] = {}
 
     def plan(self, request: ParsedRequest) -> Plan:
         """Route ``request`` and prepare what every request with this head has in common."""
@@ -113,10 +111,11 @@ class Planner:
         ):
             plan = _make_plan(route, options, request)
         else:
-            known = self._plans.get(route)
-            if known is None:
-                known = self._plans[route] = _make_plan(route, options, request)
-            plan = known
+            # Kept with its route, which outlives this table when only others change.
+            if route.planned_for is not options:
+                route.plan = _make_plan(route, options, request)
+                route.planned_for = options
+            plan = route.plan
         if plan.prepared and not block.prefix and not (plan.plain and plan.cluster.is_http2):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,

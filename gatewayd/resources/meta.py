@@ -33,7 +33,15 @@ class Position(NamedTuple):
 
 
 class Locator(Protocol):
-    """What a source gives with a resource, to find places in it later without keeping its text."""
+    """What a source gives with a resource, to find places in it later without keeping its text.
+
+    A document that did not change may move in its file, because another one did: then `first_line` is another.
+    """
+
+    @property
+    def first_line(self) -> int:
+        """Lines of the file before the document."""
+        ...
 
     def locate(self, path: Sequence[PathItem], *, key: bool) -> tuple[int, int, int, str] | None:
         """Return line, column, width and the text of the line of the node at `path`, or of its key.
@@ -47,11 +55,23 @@ class Locator(Protocol):
 class Resource(Generic[SpecT_co]):
     """One document, decoded and free of errors.
 
-    `spec` is the typed model of the kind (see `kinds.py`); `rule_lines` gives the place of each item of the
-    lists directly below `spec` (`http`, `tls`, `tcp`, `servers`, ...) without reading anything again.
+    `spec` is the typed model of the kind (see `kinds.py`). Lines are kept relative to the document, which may move:
+    `line` and `rule_lines` are given as the locator counts them, from 1, and said by the properties and methods as
+    the file does. `rule_lines` has the place of each item of the lists directly below `spec` (`http`, `tls`, `tcp`,
+    `servers`, ...), so that those are known without reading anything again.
     """
 
-    __slots__ = ("api_version", "column", "file", "kind", "line", "locator", "metadata", "rule_lines", "spec")
+    __slots__ = (
+        "_line",
+        "_rule_lines",
+        "api_version",
+        "column",
+        "file",
+        "kind",
+        "locator",
+        "metadata",
+        "spec",
+    )
 
     def __init__(
         self,
@@ -71,10 +91,15 @@ class Resource(Generic[SpecT_co]):
         self.metadata = metadata
         self.spec: SpecT_co = spec
         self.file = file
-        self.line = line
+        self._line = line
         self.column = column
-        self.rule_lines: dict[str, tuple[tuple[int, int], ...]] = rule_lines or EMPTY
+        self._rule_lines: dict[str, tuple[tuple[int, int], ...]] = rule_lines or EMPTY
         self.locator = locator
+
+    @property
+    def line(self) -> int:
+        """The line of the file on which the resource begins."""
+        return self._line + (self.locator.first_line if self.locator is not None else 0)
 
     @property
     def name(self) -> str:
@@ -94,6 +119,35 @@ class Resource(Generic[SpecT_co]):
     def __repr__(self) -> str:
         return f"<{self.kind} {self.full_name} {self.file}:{self.line}>"
 
+    def rule_position(self, block: str, index: int) -> Position | None:
+        """Return where item `index` of the list `spec.<block>` begins, if that is known without reading."""
+        known = self._rule_lines.get(block, ())
+        if index >= len(known):
+            return None
+        line, column = known[index]
+        return Position(
+            self.file, line + (self.locator.first_line if self.locator is not None else 0), column
+        )
+
+    def nearest(self, path: str = "") -> Position:
+        """Return the nearest place on the way to the node at `path` that is known without reading."""
+        return self._listed(parse_path(path)) or Position(self.file, self.line, self.column)
+
+    def _listed(self, parts: Sequence[PathItem]) -> Position | None:
+        if len(parts) >= 3 and parts[0] == "spec" and isinstance(parts[2], int):
+            return self.rule_position(str(parts[1]), parts[2])
+        return None
+
+    def says_the_same(self, other: "Resource[Any]") -> bool:
+        """Whether `other` has the same content, on the same lines of its document."""
+        return (
+            (self.file, self._line, self.column, self.api_version)
+            == (other.file, other._line, other.column, other.api_version)
+            and self.spec == other.spec
+            and self.metadata == other.metadata
+            and self._rule_lines == other._rule_lines
+        )
+
     def position(self, path: str = "") -> Position:
         """Return where the node at `path` (such as `spec.http[3]`) is written.
 
@@ -101,16 +155,11 @@ class Resource(Generic[SpecT_co]):
         found (the file has changed, or the field is not written) the nearest known place is returned.
         """
         parts = parse_path(path)
-        if len(parts) >= 3 and parts[0] == "spec":
-            known = self.rule_lines.get(str(parts[1]), ())
-            index = parts[2]
-            if isinstance(index, int) and index < len(known):
-                if len(parts) > 3 and (found := self._located(parts)):
-                    return found
-                line, column = known[index]
-                return Position(self.file, line, column)
+        listed = self._listed(parts)
+        if listed is not None and len(parts) == 3:
+            return listed
         found = self._located(parts) if parts else None
-        return found or Position(self.file, self.line, self.column)
+        return found or listed or Position(self.file, self.line, self.column)
 
     def _located(self, parts: Sequence[PathItem]) -> Position | None:
         found = self.locator.locate(parts, key=False) if self.locator is not None else None

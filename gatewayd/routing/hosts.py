@@ -47,6 +47,24 @@ class HostIndex(Generic[T]):
         self._any: T | None = None
         for domain, value in domains:
             self._add(domain.lower().encode(), value)
+        self._measure()
+
+    def changed(self, gone: Iterable[str], come: Iterable[tuple[str, T]]) -> HostIndex[T]:
+        """Another index: without the domains ``gone``, and with ``come``."""
+        made: HostIndex[T] = HostIndex()
+        made.exact = self.exact.copy()
+        made._dotted = self._dotted.copy()
+        made._suffixes = self._suffixes.copy()
+        made._prefixes = self._prefixes.copy()
+        made._any = self._any
+        for domain in gone:
+            made._remove(domain.lower().encode())
+        for domain, value in come:
+            made._add(domain.lower().encode(), value)
+        made._measure()
+        return made
+
+    def _measure(self) -> None:
         self._dotted_longest = max(map(len, self._dotted), default=0)
         self._suffix_lengths = tuple(sorted({len(s) for s in self._suffixes}, reverse=True))
         self._prefix_lengths = tuple(sorted({len(p) for p in self._prefixes}, reverse=True))
@@ -63,6 +81,18 @@ class HostIndex(Generic[T]):
             self._prefixes.setdefault(domain[:-1], value)
         else:
             self.exact.setdefault(domain, value)
+
+    def _remove(self, domain: bytes) -> None:
+        if domain == b"*":
+            self._any = None
+        elif domain.startswith(b"*."):
+            self._dotted.pop(domain[1:], None)
+        elif domain.startswith(b"*"):
+            self._suffixes.pop(domain[1:], None)
+        elif domain.endswith(b"*"):
+            self._prefixes.pop(domain[:-1], None)
+        else:
+            self.exact.pop(domain, None)
 
     def find(self, host: bytes) -> T | None:
         """What serves ``host`` (lower-case, without port), or None."""

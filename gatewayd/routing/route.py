@@ -17,17 +17,51 @@ REDIRECT: Final = 1
 DIRECT_RESPONSE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
 class RouteSource:
-    """Where a route was written, for the log, ``explain`` and findings."""
+    """Where a route was written, for the log, ``explain`` and findings.
 
-    kind: str  # "VirtualService" or "Ingress"
-    namespace: str
-    name: str
-    rule: int  # index in its block (or of the Ingress path)
-    file: str = ""
-    line: int = 0
-    block: str = "http"  # of the VirtualService: http, tls or tcp
+    ``owner`` is the document (resources stand below, and are known by their shape): its line may move while the route
+    stays, when something else in its file changes.
+    """
+
+    __slots__ = ("_entry", "block", "owner", "rule")
+
+    def __init__(
+        self, owner: Any, rule: int, block: str = "http", entry: tuple[str, int] | None = None
+    ) -> None:
+        """``entry``: the list of the document's spec and the index there that have the line, if not the rule's own."""
+        self.owner = owner
+        #: index in its block (or of the Ingress path)
+        self.rule = rule
+        #: of the VirtualService: http, tls or tcp
+        self.block = block
+        self._entry = entry
+
+    @property
+    def kind(self) -> str:
+        """``VirtualService`` or ``Ingress``."""
+        return str(self.owner.kind)
+
+    @property
+    def namespace(self) -> str:
+        """Of the document."""
+        return str(self.owner.namespace)
+
+    @property
+    def name(self) -> str:
+        """Of the document."""
+        return str(self.owner.name)
+
+    @property
+    def file(self) -> str:
+        """Where the document is."""
+        return str(self.owner.file)
+
+    @property
+    def line(self) -> int:
+        """Where the rule begins; the document, if that is not known."""
+        known = self.owner.rule_position(*(self._entry or (self.block, self.rule)))
+        return int(known.line if known is not None else self.owner.line)
 
 
 class Destination:
@@ -193,6 +227,9 @@ class Route:
     prepared: bool = False
     #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
     policed: bool = False
+    #: what the proxy has worked out for requests here that need nothing of their own, under these options
+    plan: Any = None
+    planned_for: Any = None
 
     def seal(self) -> Route:
         """Work out ``plain``, ``prepared`` and ``policed``; the compiler calls it last."""

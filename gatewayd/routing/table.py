@@ -45,16 +45,36 @@ class VirtualHost:
 
 
 class RouteTable:
-    """The virtual hosts of one listener."""
+    """The virtual hosts of one listener, each with its own name and domains."""
 
-    __slots__ = ("_exact", "_hosts", "virtual_hosts")
+    __slots__ = ("_exact", "_hosts", "by_name")
 
     def __init__(self, virtual_hosts: Iterable[VirtualHost]) -> None:
-        self.virtual_hosts = tuple(virtual_hosts)
+        self.by_name = {host.name: host for host in virtual_hosts}
         self._hosts: HostIndex[VirtualHost] = HostIndex(
-            (domain, host) for host in self.virtual_hosts for domain in host.domains
+            (domain, host) for host in self.by_name.values() for domain in host.domains
         )
         self._exact = self._hosts.exact
+
+    @property
+    def virtual_hosts(self) -> tuple[VirtualHost, ...]:
+        """All of them."""
+        return tuple(self.by_name.values())
+
+    def changed(self, gone: Iterable[str], come: Iterable[VirtualHost]) -> RouteTable:
+        """Another table: without the hosts of these names, and with these, in the place of any of the same name."""
+        made = RouteTable(())
+        made.by_name = self.by_name.copy()
+        leaving = [made.by_name.pop(name) for name in gone if name in made.by_name]
+        coming = list(come)
+        leaving += [made.by_name[host.name] for host in coming if host.name in made.by_name]
+        made.by_name.update((host.name, host) for host in coming)
+        made._hosts = self._hosts.changed(
+            [domain for host in leaving for domain in host.domains],
+            [(domain, host) for host in coming for domain in host.domains],
+        )
+        made._exact = made._hosts.exact
+        return made
 
     def find_virtual_host(self, host: bytes) -> VirtualHost | None:
         """The virtual host of ``host``, lower-case and without port; see :func:`host_key`."""

@@ -41,9 +41,9 @@ class Certificates:
         """Read all credentials again and use what is new; may take long with thousands of them."""
         return self.store.refresh()
 
-    def retain(self, snapshot: Snapshot) -> None:
-        """Forget what ``snapshot`` does not use."""
-        self.store.retain(_holders(snapshot))
+    def retain(self, *snapshots: Snapshot) -> None:
+        """Forget what none of ``snapshots`` uses."""
+        self.store.retain(holder for snapshot in snapshots for holder in _holders(snapshot))
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Paths of credentials to watch; all files of such a folder count."""
@@ -56,8 +56,7 @@ def _holders(snapshot: Snapshot) -> Iterator[ServerTls | ClientTls]:
             if chain.tls is not None:
                 yield chain.tls
     for spec in snapshot.clusters.values():
-        if spec.tls is not None:
-            yield spec.tls
+        yield from (holder for holder in (spec.tls, spec.tls_http2) if holder is not None)
 
 
 class Reminder:

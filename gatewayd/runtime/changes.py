@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final
 
-from gatewayd.resources.meta import Resource
+from gatewayd.routing.table import VirtualHost
 from gatewayd.runtime.configuration import Configuration
-from gatewayd.runtime.last_good import key_of
 from gatewayd.snapshot import ListenerSpec, Snapshot
+from gatewayd.sources import Key
 
 _NAMED: Final = 4
 
@@ -23,16 +25,35 @@ class Difference:
     changed: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
-        """Between two mappings whose values are compared."""
+    def of(
+        cls,
+        before: Mapping[Any, Any],
+        after: Mapping[Any, Any],
+        title: Callable[[Any], str] = str,
+        differ: Callable[[Any, Any], bool] = operator.ne,
+    ) -> Difference:
+        """Between two mappings; ``title`` names a key, ``differ`` compares values that are not the same object."""
+        # In C: there may be tens of thousands, of which one has changed.
+        other = compress(after, map(operator.is_not, after.values(), map(before.get, after)))
         return cls(
-            tuple(sorted(after.keys() - before.keys())),
-            tuple(sorted(before.keys() - after.keys())),
-            tuple(sorted(name for name, value in after.items() if name in before and before[name] != value)),
+            tuple(sorted(map(title, after.keys() - before.keys()))),
+            tuple(sorted(map(title, before.keys() - after.keys()))),
+            tuple(sorted(title(key) for key in other if key in before and differ(before[key], after[key]))),
         )
 
+    def and_then(self, other: Difference) -> Difference:
+        """Both together."""
+        return Difference(
+            (*self.added, *other.added), (*self.removed, *other.removed), (*self.changed, *other.changed)
+        )
+
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """What was added, removed and changed."""
+        return self.added, self.removed, self.changed
+
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+        return any(self.parts)
 
     def words(self, noun: str) -> str:
         """``clusters +1 -2 ~3``."""
@@ -72,22 +93,25 @@ def changes(before: Configuration, after: Configuration) -> Changes:
     """What ``after`` changes. Takes time with many resources: call it in a thread."""
     if after.snapshot is before.snapshot:
         return Changes(*[Difference()] * 4)
-    resources = Difference.of(_by_title(before.compiled.used), _by_title(after.compiled.used))
     return Changes(
         Difference.of(_addresses(before.snapshot.listeners), _addresses(after.snapshot.listeners)),
-        Difference.of(before.snapshot.clusters, after.snapshot.clusters),
-        Difference.of(_hosts(before.snapshot), _hosts(after.snapshot)),
-        resources,
+        Difference.of(before.snapshot.adopted, after.snapshot.adopted),
+        _hosts(before.snapshot, after.snapshot),
+        _resources(before.compiled.used, after.compiled.used),
     )
 
 
-def _by_title(resources: Iterable[Resource[Any]]) -> dict[str, tuple[Any, Any]]:
-    return {
-        " ".join((each.kind, each.full_name)): (each.spec, each.metadata)
-        for each in resources
-        if key_of(each)[0]
-        != "Secret"  # their values are nobody's business; what they came to is said elsewhere
-    }
+def _resources(before: Mapping[Key, Any], after: Mapping[Key, Any]) -> Difference:
+    """Secrets are left out: their values are nobody's business, and what they came to is said elsewhere."""
+    found = Difference.of(before, after, _title, operator.is_not)
+    return Difference(
+        *(tuple(name for name in names if not name.startswith("Secret ")) for names in found.parts)
+    )
+
+
+def _title(key: Key) -> str:
+    kind, namespace, name = key
+    return f"{kind} {namespace}/{name}"
 
 
 def _addresses(listeners: Sequence[ListenerSpec]) -> dict[str, Any]:
@@ -103,14 +127,31 @@ def _addresses(listeners: Sequence[ListenerSpec]) -> dict[str, Any]:
     }
 
 
-def _hosts(snapshot: Snapshot) -> dict[str, int]:
-    """Virtual hosts and SNI names, by filter chain; what they do is compared by their resources."""
-    found: dict[str, int] = {}
+def _hosts(before: Snapshot, after: Snapshot) -> Difference:
+    """Virtual hosts and SNI names, by filter chain; what they do is compared by their rules."""
+    known, found = _served(before), _served(after)
+    difference = Difference()
+    for chain in sorted(known.keys() | found.keys()):
+        old, new = known.get(chain, {}), found.get(chain, {})
+        if old is not new:
+            difference = difference.and_then(
+                Difference.of(old, new, f"{chain} {{}}".format, _has_other_rules)
+            )
+    return difference
+
+
+def _has_other_rules(before: VirtualHost | None, after: VirtualHost | None) -> bool:
+    return (before and len(before.rules)) != (after and len(after.rules))
+
+
+def _served(snapshot: Snapshot) -> dict[str, Mapping[str, VirtualHost | None]]:
+    """What answers under each name, by filter chain; None where bytes go on."""
+    found: dict[str, Mapping[str, VirtualHost | None]] = {}
     for listener in snapshot.listeners:
         for chain in listener.chains:
             if chain.routes is not None:
-                for host in chain.routes.virtual_hosts:
-                    found[f"{chain.name} {host.name}"] = len(host.rules)
+                found[chain.name] = chain.routes.by_name
             else:
-                found.update((f"{chain.name} {name}", 0) for name in chain.server_names or ("*",))
+                names = dict.fromkeys(chain.server_names or ("*",))
+                found[chain.name] = {**found.get(chain.name, {}), **names}
     return found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
 from typing import Any, Final
 
-from gatewayd.compiler import CompileMemory, CompileOptions, compile_snapshot
+from gatewayd.compiler import CompileOptions, Compiler
 from gatewayd.compiler.tracing import observing_faults
 from gatewayd.exit_codes import EXIT_INPUT, EXIT_REFUSED
 from gatewayd.findings import Finding, render, summary
@@ -17,12 +19,23 @@ from gatewayd.observe.logs import FACTS, structured
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.meta import Resource
 from gatewayd.runtime.certificates import Certificates
-from gatewayd.runtime.last_good import Good, Kept, Key, keep_last_good, key_of, reason_for
+from gatewayd.runtime.last_good import Good, Kept, keep_last_good, reason_for
 from gatewayd.runtime.options import RunOptions
 from gatewayd.snapshot import Snapshot
-from gatewayd.sources import FileMemory, LoadResult, load, load_mesh_config, release_texts
+from gatewayd.sources import (
+    Disk,
+    FileSource,
+    Inventory,
+    Key,
+    LoadResult,
+    collector_off,
+    key_of,
+    load_mesh_config,
+    release_texts,
+)
 from gatewayd.upstream.spec import ClusterSpec
 
+Resources = Mapping[Key, Resource[Any]]
 _log = logging.getLogger("gatewayd.runtime")
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
@@ -49,10 +62,10 @@ class Compiled:
 
     snapshot: Snapshot
     mesh: MeshConfig
-    #: all documents free of errors, in order, and those kept because of errors
-    given: list[Resource[Any]]
+    #: all documents free of errors, and those kept because of errors
+    given: Resources
     #: the same, but with the last good version of what could not be compiled
-    used: list[Resource[Any]]
+    used: Resources
     #: those
     spoiled: tuple[Kept, ...] = ()
     #: what was wrong with the newer versions of them
@@ -60,8 +73,10 @@ class Compiled:
 
     def good(self) -> Good:
         """The resources that are served."""
-        bad = set(self.snapshot.set_aside)
-        return {key_of(each): each for each in self.used if _title(each) not in bad}
+        good = dict(self.used)
+        for title in self.snapshot.set_aside:
+            good.pop(_key(title), None)
+        return good
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +89,6 @@ class Configuration:
     files: int
     #: files that could not be read or parsed
     unreadable: int
-    resources: int
-    #: kinds of the resources that are free of errors
-    kinds: frozenset[str]
     #: documents that are not served, printable
     set_aside: tuple[str, ...]
     #: the mesh configuration has an error; at the start Istio's defaults stand in its place
@@ -90,6 +102,25 @@ class Configuration:
     renewed: bool = False
 
     @property
+    def resources(self) -> int:
+        """How many resources are free of errors."""
+        return len(self.compiled.given)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Theirs."""
+        return frozenset(kind for kind, _, _ in self.compiled.given)
+
+    def not_in(self, other: Configuration) -> list[Any]:
+        """What is big in this one and not in ``other``, piece by piece."""
+        pieces: list[Any] = _others(self.compiled.used, other.compiled.used)
+        pieces += _others(self.snapshot.adopted, other.snapshot.adopted)
+        known = other.snapshot.tables()
+        for name, table in self.snapshot.tables().items():
+            pieces += _others(table.by_name, known[name].by_name if name in known else {})
+        return pieces
+
+    @property
     def report_end(self) -> str:
         """``2 files, 7 resources, 1 error, 1 warning, 41 ms``."""
         return summary(self.findings, self.files, self.resources, self.elapsed_s)
@@ -99,17 +130,23 @@ class ConfigurationReader:
     """Reads the files of one process, again and again; what did not change is not parsed again.
 
     A configuration that was read is in force when :meth:`put_in_force` says so. Later ones keep the last good
-    version of what has an error in them. May be used in a thread, one call at a time.
+    version of what has an error in them. May be used in a thread, one call at a time. ``files``: where texts come
+    from, if not from the disk.
     """
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, files: FileSource | None = None) -> None:
         self._options = options
-        self._memory = FileMemory()
-        self._compile_memory = CompileMemory()
+        # None: started with it closed
+        self._files = files or Disk(getattr(sys.stdin, "buffer", None))
+        self._inventory: Inventory | None = None
+        self._compiler: Compiler | None = None
         self.certificates = Certificates(options)
+        self._mesh: tuple[MeshConfig, tuple[Finding, ...]] | None = None
+        self._secrets: list[Resource[Any]] = []
         self._in_force: Configuration | None = None
+        #: what was compiled last, perhaps not to be put in force
+        self._last: Snapshot | None = None
         self._good: Good = {}
-        self._former: Good = {}
 
     @property
     def in_force(self) -> Configuration | None:
@@ -120,37 +157,46 @@ class ConfigurationReader:
         """``configuration`` is what is served from now on."""
         self._in_force = configuration
         self._good = configuration.compiled.good()
-        self._former = {key_of(resource): resource for resource in configuration.compiled.given}
         self.certificates.retain(configuration.snapshot)
 
     def fall_back(self) -> None:
-        """What was read last is not put in force: the Secrets are again those of what is."""
-        if self._in_force is not None:
-            if self.certificates.take(self._in_force.compiled.used):
-                self.certificates.renew()
-            self.certificates.retain(self._in_force.snapshot)
+        """What was read last is not put in force: the Secrets are again those of what is, and so are the clusters."""
+        in_force, last = self._in_force, self._last
+        if in_force is None:
+            return
+        if self.certificates.take(in_force.compiled.used.values()):
+            self.certificates.renew()
+        if last is None or last is in_force.snapshot:
+            self.certificates.retain(in_force.snapshot)
+            return
+        # The compiler goes on from what it compiled last.
+        self.certificates.retain(in_force.snapshot, last)
+        served = in_force.snapshot.adopted
+        if self._compiler is not None:
+            self._compiler.void(
+                name for name, cluster in last.adopted.items() if served.get(name) is not cluster
+            )
 
-    def read(self, begin: Begin, *, renew: bool = False) -> Configuration:
+    def read(
+        self, begin: Begin, *, renew: bool = False, changed: frozenset[str] | None = None
+    ) -> Configuration:
         """Load and compile; never raises for what stands in the files.
 
-        ``begin`` is called before each compilation; a second one may be needed to keep what was good. Where nothing
-        has changed there is none, and the snapshot is the one in force. ``renew``: credentials may have changed.
+        ``begin`` is called before a compilation. Where nothing has changed there is none, and the snapshot is the one
+        in force. ``renew``: credentials may have changed. ``changed``: the files that may be others since they were
+        read; None: any.
         """
         began = time.monotonic()
         before = self._in_force.compiled if self._in_force is not None else None
-        mesh = MeshConfig()
-        mesh_findings: tuple[Finding, ...] = ()
-        if self._options.mesh_config is not None:
-            mesh, mesh_findings = load_mesh_config(self._options.mesh_config, check=observing_faults)
+        mesh, mesh_findings = self._read_mesh(changed)
         mesh_refused = any(finding.level == "error" for finding in mesh_findings)
         if mesh_refused and before is not None:
             mesh = before.mesh
-        # None: started with it closed
-        loaded = load(self._options.paths, getattr(sys.stdin, "buffer", None), memory=self._memory)
+        loaded = self._load(changed)
         kept = keep_last_good(self._good, loaded)
-        given = [*map(self._as_before, loaded.resources), *(each.resource for each in kept)]
+        given = loaded.declared | {key_of(each.resource): each.resource for each in kept}
         renewed = False
-        if (self.certificates.take(given) or renew) and before is not None:
+        if (self._take_secrets(given) or renew) and before is not None:
             renewed = bool(self.certificates.renew())
         if before is not None and mesh == before.mesh and given == before.given:
             compiled = before
@@ -163,8 +209,6 @@ class ConfigurationReader:
             findings=(*mesh_findings, *loaded.findings, *compiled.errors, *compiled.snapshot.findings),
             files=loaded.files,
             unreadable=loaded.unreadable,
-            resources=len(given),
-            kinds=frozenset(resource.kind for resource in given),
             set_aside=(*_not_served(loaded, kept), *compiled.snapshot.set_aside),
             mesh_refused=mesh_refused,
             certificates=self.certificates,
@@ -174,18 +218,37 @@ class ConfigurationReader:
             renewed=renewed,
         )
 
-    def _as_before(self, resource: Resource[Any]) -> Resource[Any]:
-        """The former object of a resource that says the same in the same place: much hangs on it."""
-        former = self._former.get(key_of(resource))
-        if former is None or former is resource or not _alike(former, resource):
-            return resource
-        former.locator = resource.locator
-        return former
+    def _load(self, changed: frozenset[str] | None) -> LoadResult:
+        # As with the compiler: only what ends well is gone on from.
+        inventory, self._inventory = self._inventory, None
+        if inventory is None:
+            inventory, changed = Inventory(self._options.paths, self._files), None
+        with collector_off():
+            loaded = inventory.load(changed)
+        self._inventory = inventory
+        return loaded
 
-    def _compile(self, given: list[Resource[Any]], mesh: MeshConfig, begin: Begin) -> Compiled:
+    def _read_mesh(self, changed: frozenset[str] | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
+        path = self._options.mesh_config
+        if path is None:
+            return MeshConfig(), ()
+        if self._mesh is None or changed is None or path in changed:
+            self._mesh = load_mesh_config(path, files=self._files, check=observing_faults)
+        return self._mesh
+
+    def _take_secrets(self, given: Resources) -> bool:
+        """Use the Secrets of ``given`` from now on; whether they are others than before."""
+        secrets = [resource for key, resource in given.items() if key[0] == "Secret"]
+        if secrets == self._secrets:
+            return False
+        self._secrets = secrets
+        return self.certificates.take(secrets)
+
+    def _compile(self, given: Resources, mesh: MeshConfig, begin: Begin) -> Compiled:
         used, spoiled, errors = given, list[Kept](), list[Finding]()
+        adopt = begin()
         while True:
-            snapshot = self._compile_once(used, mesh, begin())
+            snapshot = self._compile_once(used, mesh, adopt)
             bad = self._spoiled(used, snapshot)
             if not bad:
                 return Compiled(snapshot, mesh, given, used, tuple(spoiled), tuple(errors))
@@ -193,48 +256,41 @@ class ConfigurationReader:
             for key, former in bad.items():
                 spoiled.append(Kept(former, reason_for(key, found)))
                 errors += [each for each in found if (each.kind, each.namespace, each.name) == key]
-            used = [bad.get(key_of(resource), resource) for resource in used]
+            used = {**used, **bad}
 
     def _compile_once(
-        self, resources: list[Resource[Any]], mesh: MeshConfig, adopt: Callable[[ClusterSpec], Any]
+        self, resources: Resources, mesh: MeshConfig, adopt: Callable[[ClusterSpec], Any]
     ) -> Snapshot:
         store = self.certificates.store
         options = compile_options(self._options, mesh)
-        return compile_snapshot(
-            resources,
-            options,
-            adopt,
-            server_tls=store.server,
-            client_tls=store.client,
-            memory=self._compile_memory,
-        )
+        # Only what ends well is gone on from.
+        compiler, self._compiler = self._compiler, None
+        if compiler is None or compiler.options != options:
+            compiler = Compiler(options, server_tls=store.server, client_tls=store.client)
+        snapshot = compiler.compile(resources, adopt)
+        self._compiler, self._last = compiler, snapshot
+        return snapshot
 
-    def _spoiled(self, used: list[Resource[Any]], snapshot: Snapshot) -> dict[Key, Resource[Any]]:
+    def _spoiled(self, used: Resources, snapshot: Snapshot) -> dict[Key, Resource[Any]]:
         """The last good versions of what the compiler has set aside, where they are others."""
-        if not snapshot.set_aside or not self._good:
-            return {}
-        bad = set(snapshot.set_aside)
-        keys = ((key_of(resource), resource) for resource in used if _title(resource) in bad)
+        keys = (_key(title) for title in snapshot.set_aside)
         return {
             key: former
-            for key, resource in keys
-            if (former := self._good.get(key)) is not None and former is not resource
+            for key in keys
+            if key in used and (former := self._good.get(key)) is not None and former is not used[key]
         }
 
 
-def _alike(one: Resource[Any], other: Resource[Any]) -> bool:
-    return (
-        (one.file, one.line, one.column, one.api_version)
-        == (other.file, other.line, other.column, other.api_version)
-        and one.spec == other.spec
-        and one.metadata == other.metadata
-        and one.rule_lines == other.rule_lines
-    )
+def _others(mapping: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+    """Values that are not the same object in another mapping."""
+    return list(compress(mapping.values(), map(is_not, mapping.values(), map(other.get, mapping))))
 
 
-def _title(resource: Resource[Any]) -> str:
-    """As ``Snapshot.set_aside`` names it."""
-    return f"{resource.kind} {resource.full_name}"
+def _key(title: str) -> Key:
+    """Of a resource as ``Snapshot.set_aside`` names it."""
+    kind, _, full_name = title.partition(" ")
+    namespace, _, name = full_name.partition("/")
+    return kind, namespace, name
 
 
 def _not_served(loaded: LoadResult, kept: Iterable[Kept]) -> list[str]:

@@ -111,7 +111,8 @@ class Deployment:
                 opening.append(self.add(spec, bound))
             else:
                 self.listeners.append(listener)
-                self._later(self._entrances[id(listener)].use(spec))
+                if listener.spec is not spec:
+                    self._later(self._entrances[id(listener)].use(spec))
                 opening.append(listener.use(spec, bound))
         kept = {address for spec in snapshot.listeners for address in spec.bind}
         for listener in gone:

@@ -12,10 +12,8 @@ from typing import Any
 
 from gatewayd.findings import Finding
 from gatewayd.resources.meta import Resource
-from gatewayd.sources import LoadResult
+from gatewayd.sources import Key, LoadResult, key_of
 
-#: kind, namespace, name
-Key = tuple[str, str, str]
 Good = Mapping[Key, Resource[Any]]
 
 
@@ -32,31 +30,27 @@ class Kept:
         return f"{resource.kind} {resource.full_name} stays as it was{because}"
 
 
-def key_of(resource: Resource[Any]) -> Key:
-    """What makes two resources the same one."""
-    return resource.kind, resource.namespace, resource.name
-
-
 def keep_last_good(before: Good, loaded: LoadResult) -> list[Kept]:
     """Which resources of ``before`` stay because their new version could not be loaded."""
     if not before or not (loaded.unreadable or loaded.set_aside):
         return []
-    present = {key_of(resource) for resource in loaded.resources}
-    aside = {(each.kind, each.namespace, each.name) for each in loaded.set_aside}
+    present = loaded.declared
+    errors = [finding for finding in loaded.findings if finding.level == "error"]
+    kept: list[Kept] = []
+    for key in dict.fromkeys((each.kind, each.namespace, each.name) for each in loaded.set_aside):
+        if key in before and key not in present:
+            kept.append(Kept(before[key], reason_for(key, errors)))
     # Documents of which not even the name is known: any of the file's may be meant.
     unclear = {each.file for each in loaded.set_aside if not each.kind or not each.name}
     unclear.update(loaded.unreadable_names)
-    errors = [finding for finding in loaded.findings if finding.level == "error"]
-    kept: list[Kept] = []
-    for key, resource in before.items():
-        if key in present:
-            continue
-        if key in aside:
-            kept.append(Kept(resource, reason_for(key, errors)))
-            continue
-        place = next((name for name in unclear if _is_in(resource.file, name)), None)
-        if place is not None:
-            kept.append(Kept(resource, next((each for each in errors if each.file == place), None)))
+    if unclear:
+        known = {key_of(each.resource) for each in kept}
+        for key, resource in before.items():
+            if key not in present and key not in known:
+                place = next((name for name in unclear if _is_in(resource.file, name)), None)
+                if place is not None:
+                    reason = next((each for each in errors if each.file == place), None)
+                    kept.append(Kept(resource, reason))
     return kept
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gatewayd.findings import Finding
+from gatewayd.release import release
 from gatewayd.runtime.changes import Changes, changes
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader
 from gatewayd.runtime.deployment import Deployment, NotBound
@@ -68,6 +69,22 @@ class Outcome:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of reading."""
+
+    after: Configuration
+    #: it is what is in force
+    same: bool
+    changes: Changes
+    #: errors and warnings
+    said: tuple[Finding, ...]
+    #: they are not those of what is in force
+    says_other: bool
+    #: those of them that were not there before
+    fresh: tuple[Finding, ...]
+
+
 class Reloader:
     """Reloads while a worker serves: when told to, and when a watched file changes."""
 
@@ -90,9 +107,13 @@ class Reloader:
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
         self._pending: frozenset[str] | None = frozenset()
+        #: was to be read by a round that failed
+        self._unread: frozenset[str] | None = frozenset()
         self._asked = False
         self._round: asyncio.Task[None] | None = None
         self._second_look: asyncio.TimerHandle | None = None
+        #: what to read once more then; None: everything
+        self._moved: frozenset[str] | None = frozenset()
         self._closed = False
         self._number = 0
         self.last: Outcome | None = None
@@ -133,22 +154,27 @@ class Reloader:
         self._begin()
 
     def _changed(self, paths: frozenset[str]) -> None:
-        if self._pending is not None:
-            self._pending |= paths
+        self._pending = _with(self._pending, paths)
         self._begin()
 
     def _begin(self) -> None:
         if self._round is None and not self._closed:
             self._round = self._loop.create_task(self._rounds())
 
-    def _look_again(self) -> None:
-        """Files moved: what was read may have been the middle of a change, and the end of it no news to the watch."""
+    def _look_again(self, paths: frozenset[str] | None) -> None:
+        """Files moved: what was read may have been the middle of a change, and the end of it no news to the watch.
+
+        None: any file may have.
+        """
+        self._moved = _with(self._moved, paths)
         if self._second_look is None and not self._closed:
             self._second_look = self._loop.call_later(SECOND_LOOK_S, self._on_second_look)
 
     def _on_second_look(self) -> None:
         self._second_look = None
-        self._watching()
+        moved, self._moved = self._moved, frozenset()
+        self._pending = _with(self._pending, moved)
+        self._begin()
 
     def _follow(self) -> None:
         paths = watched(self._options, self._reader.certificates)
@@ -161,77 +187,87 @@ class Reloader:
     async def _rounds(self) -> None:
         try:
             while self._pending != frozenset() and not self._closed:
-                pending, self._pending = self._pending, frozenset()
+                pending, self._pending = _with(self._pending, self._unread), frozenset()
                 asked, self._asked = self._asked, False
                 try:
                     news = await self._round_of(pending, asked=asked)
                 except Exception:
                     _log.exception("a reload failed; the configuration of before stays in force")
+                    # What was to be read may not have been.
+                    self._unread = _with(self._unread, pending)
                     continue
+                self._unread = frozenset()
                 if news and not self._closed and self._watched:
-                    self._look_again()
+                    self._look_again(pending)
         finally:
             self._round = None
 
     async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
         """Whether anything was new."""
-        if pending is not None and not any(is_configuration(path, self._options) for path in pending):
-            return bool(await asyncio.to_thread(self._renew))
-        renew = pending is None or any(not is_configuration(path, self._options) for path in pending)
-        before = self._reader.in_force
-        assert before is not None
+        changed: frozenset[str] | None = None
+        renew = True
+        if pending is not None:
+            changed = frozenset(path for path in pending if is_configuration(path, self._options))
+            renew = changed != pending
+            if not changed:
+                return bool(await asyncio.to_thread(self._renew))
         began = time.monotonic()
-        drafts: list[Draft] = []
-
-        def begin() -> Callable[[Any], Any]:
-            drafts.append(Draft(self._registry))
-            return drafts[-1].adopt
-
-        after, found = await asyncio.to_thread(self._read, before, begin, renew)
+        draft = Draft(self._registry)
+        found = await asyncio.to_thread(self._read, draft, changed, renew)
+        after = found.after
         reason = _refusal(after)
-        if not reason and after.snapshot is not before.snapshot:
+        if not reason and not found.same:
             try:
-                if not await self._deployment.swap(after.snapshot, drafts[-1]):
+                if not await self._deployment.swap(after.snapshot, draft):
                     return False
             except NotBound as error:
                 reason = str(error).replace("\n", "; ")
         elapsed_s = time.monotonic() - began
         if reason:
+            draft.discard()
             await asyncio.to_thread(self._reader.fall_back)
         else:
             await asyncio.to_thread(self._put_in_force, after)
             if self._watched:
                 self._follow()
-        same = after.snapshot is before.snapshot
-        result = REFUSED if reason else UNCHANGED if same else IN_FORCE
-        told = _said(after) != _said(before) or (
-            bool(reason) and (self.last is None or self.last.reason != reason)
-        )
+        result = REFUSED if reason else UNCHANGED if found.same else IN_FORCE
+        told = found.says_other or (bool(reason) and (self.last is None or self.last.reason != reason))
         if result == IN_FORCE or told or asked:
             self._number += 1
-            self._tell(
-                Outcome(self._number, result, found, reason, after.kept, _said(after), elapsed_s), before
-            )
+            outcome = Outcome(self._number, result, found.changes, reason, after.kept, found.said, elapsed_s)
+            self._tell(outcome, found.fresh)
         return result == IN_FORCE or told or after.renewed
 
-    def _read(
-        self, before: Configuration, begin: Callable[[], Callable[[Any], Any]], renew: bool
-    ) -> tuple[Configuration, Changes]:
+    def _read(self, draft: Draft, changed: frozenset[str] | None, renew: bool) -> _Found:
         with beside_traffic():
-            after = self._reader.read(begin, renew=renew)
-            return after, changes(before, after)
+            before = self._reader.in_force
+            assert before is not None
+            after = self._reader.read(lambda: draft.adopt, renew=renew, changed=changed)
+            draft.complete(after.snapshot.adopted)
+            said_before, said = _said(before), _said(after)
+            return _Found(
+                after,
+                after.snapshot is before.snapshot,
+                changes(before, after),
+                said,
+                said != said_before,
+                _not_among(said, said_before),
+            )
 
     def _put_in_force(self, after: Configuration) -> None:
         with beside_traffic():
+            before = self._reader.in_force
             self._reader.put_in_force(after)
+            assert before is not None
+            pieces = before.not_in(after)
+            del before
+            release(pieces)
 
     def _renew(self) -> Refreshed:
         return self._reader.certificates.renew()
 
-    def _tell(self, outcome: Outcome, before: Configuration) -> None:
+    def _tell(self, outcome: Outcome, fresh: Sequence[Finding]) -> None:
         """To the log: what is wrong that was not before, what is kept, and the line of the reload."""
-        known = set(_said(before))
-        fresh = [finding for finding in outcome.findings if finding not in known]
         for finding in fresh[:_MAX_LOGGED]:
             level = logging.ERROR if finding.level == "error" else logging.WARNING
             _log.log(level, "[%s] %s: %s", finding.code, finding.place or "mesh", finding.message)
@@ -249,6 +285,11 @@ class Reloader:
         self._on_outcome(outcome)
 
 
+def _with(paths: frozenset[str] | None, more: frozenset[str] | None) -> frozenset[str] | None:
+    """Both; None is everything."""
+    return None if paths is None or more is None else paths | more
+
+
 def _refusal(after: Configuration) -> str:
     """Why ``after`` cannot take the place of what is in force; empty when it can."""
     if not after.files:
@@ -259,3 +300,10 @@ def _refusal(after: Configuration) -> str:
 
 def _said(configuration: Configuration) -> tuple[Finding, ...]:
     return tuple(finding for finding in configuration.findings if finding.level != "info")
+
+
+def _not_among(said: Sequence[Finding], before: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those of ``said`` that are not among ``before``, most of which are the very same objects."""
+    here, there = set(map(id, said)), set(map(id, before))
+    known = {finding for finding in before if id(finding) not in here}
+    return tuple(finding for finding in said if id(finding) not in there and finding not in known)

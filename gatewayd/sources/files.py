@@ -3,8 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from gatewayd.sources.limits import Limits
@@ -26,42 +25,19 @@ class FoundFile(NamedTuple):
     """A file to read; `path` is None for stdin. `problem` is set when it cannot even be found."""
 
     name: str
-    path: Path | None
+    path: str | os.PathLike[str] | None
     problem: str = ""
 
 
-def find_files(paths: Sequence[str]) -> Iterator[FoundFile]:
-    """Yield the files of `paths` in order: a named file whatever its suffix, the files of a folder sorted.
-
-    A file reached twice (named and in a folder, or through a link) is read once.
-    """
-    seen: set[tuple[int, int]] = set()
-    for name in paths:
-        if name == STDIN:
-            yield FoundFile(STDIN_NAME, None)
-            continue
-        for found in _walk(name):
-            if found.path is not None and not found.problem:
-                try:
-                    status = found.path.stat()
-                except OSError as error:
-                    yield found._replace(problem=_reason(error))
-                    continue
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-            yield found
-
-
-def _walk(name: str) -> Iterator[FoundFile]:
-    path = Path(name)
+def walk(name: str) -> Iterator[FoundFile]:
+    """Yield the files of a path: itself whatever its suffix, or those of a folder, sorted."""
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        is_folder = stat.S_ISDIR(os.stat(name).st_mode)
     except (OSError, ValueError) as error:
-        yield FoundFile(name, path, _reason(error))
+        yield FoundFile(name, name, reason_of(error))
         return
     if not is_folder:
-        yield FoundFile(name, path)
+        yield FoundFile(name, name)
         return
     failed: list[OSError] = []
     for folder, folders, files in os.walk(name, onerror=failed.append):
@@ -70,9 +46,9 @@ def _walk(name: str) -> Iterator[FoundFile]:
         for entry in sorted(files):
             if entry.endswith(SUFFIXES) and not entry.startswith("."):
                 shown = os.path.join(folder, entry)
-                yield FoundFile(shown, Path(shown))
+                yield FoundFile(shown, shown)
     for failure in failed:
-        yield FoundFile(str(failure.filename or name), Path(name), _reason(failure))
+        yield FoundFile(str(failure.filename or name), name, reason_of(failure))
 
 
 def read_bytes(found: FoundFile, stdin: BinaryIO | None, limits: Limits) -> bytes:
@@ -86,16 +62,28 @@ def read_bytes(found: FoundFile, stdin: BinaryIO | None, limits: Limits) -> byte
                 raise Unreadable("GWD0001", "cannot read: no standard input here")
             data = stdin.read(limit + 1)
         else:
-            # A FIFO or a device would block or never end.
-            if not stat.S_ISREG(found.path.stat().st_mode):
-                raise Unreadable("GWD0001", "cannot read: not a regular file")
-            with found.path.open("rb") as stream:
-                data = stream.read(limit + 1)
+            data = _read_regular(found.path, limit + 1)
     except OSError as error:
-        raise Unreadable("GWD0001", f"cannot read: {_reason(error)}") from None
+        raise Unreadable("GWD0001", f"cannot read: {reason_of(error)}") from None
     if len(data) > limit:
         raise Unreadable("GWD0006", f"larger than {limit:,} bytes; split it into several files")
     return data
+
+
+def _read_regular(path: str | os.PathLike[str], size: int) -> bytes:
+    """Up to ``size`` bytes of a file. A FIFO or a device would block or never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("GWD0001", "cannot read: not a regular file")
+        pieces: list[bytes] = []
+        while size > 0 and (piece := os.read(descriptor, min(size, status.st_size + 1))):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 def decode_text(data: bytes) -> str:
@@ -103,7 +91,8 @@ def decode_text(data: bytes) -> str:
     return data.decode("utf-8-sig")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why something cannot be read, in the words of the system."""
     if isinstance(error, OSError) and error.errno is not None:
         if error.errno == errno.ELOOP:
             return "too many links"

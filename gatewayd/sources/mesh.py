@@ -9,10 +9,11 @@ from gatewayd.resources.envelope import Identity
 from gatewayd.resources.faults import Fault
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.resources.unsupported import find_unsupported
-from gatewayd.sources.files import FoundFile, Unreadable, find_files, read_bytes
+from gatewayd.sources.files import FoundFile, Unreadable
 from gatewayd.sources.limits import Limits
-from gatewayd.sources.load import fault_finding, not_text_finding, text_finding
-from gatewayd.sources.text import Place, SourceText
+from gatewayd.sources.origin import Disk, FileSource
+from gatewayd.sources.remarks import fault_finding, not_text_finding, text_finding
+from gatewayd.sources.text import Anchor, Place, SourceText, digest_of
 from gatewayd.sources.yaml_tree import SyntaxProblem, documents
 
 _NOBODY = Identity(kind="MeshConfig")
@@ -21,18 +22,20 @@ _NOBODY = Identity(kind="MeshConfig")
 def load_mesh_config(
     path: str,
     limits: Limits | None = None,
+    files: FileSource | None = None,
     check: Callable[[MeshConfig], list[Fault]] = lambda settings: [],
 ) -> tuple[MeshConfig, tuple[Finding, ...]]:
     """Read the file at `path` and return the settings with what there is to say about it.
 
     A field that is not supported is a warning. With an error among the findings the settings returned are
-    Istio's defaults. `check` finds what no type can say.
+    Istio's defaults. `files`: where texts come from, if not from the disk. `check` finds what no type can say.
     """
     limits = limits or Limits()
-    found = next(iter(find_files([path])), FoundFile(path, None, "no such file"))
+    files = files or Disk()
+    found = next(iter(files.find([path])), FoundFile(path, None, "no such file"))
     try:
-        data = read_bytes(found, None, limits)
-        source = SourceText(found.name, found.path, data, data.decode("utf-8-sig"), limits)
+        data = files.read(found, limits)
+        source = SourceText(found.name, found.path, digest_of(data), data.decode("utf-8-sig"), limits)
     except Unreadable as problem:
         finding = Finding(code=problem.code, level="error", message=str(problem), file=path)
         return MeshConfig(), (finding,)
@@ -47,7 +50,7 @@ def load_mesh_config(
     if not written:
         return MeshConfig(), ()
     document = written[0]
-    place = Place(source, document.start, document.end, document.start_line, ())
+    place = Place(Anchor(source, document.start, document.end, document.start_line))
     if document.problems:
         return MeshConfig(), tuple(text_finding(source, problem, _NOBODY) for problem in document.problems)
     settings, faults = decode(document.value, MeshConfig)

@@ -1,15 +1,16 @@
-"""A quick reader for the plain block style in which nearly all configuration is written.
+"""A quick reader for the plain style in which nearly all configuration is written.
 
-It reads documents of nothing but indented `key: value` and `- item` lines whose values are plain or quoted
-on one line: one regular expression per line, some three times as fast as libyaml's events. It decides
-nothing: whatever it is not sure of (flow mappings, block scalars, anchors, tags, escapes, odd indentation,
-duplicate keys, a character outside of ASCII, and every error) it declines, and `yaml_tree.py` reads the
-document instead. What it does read, both read alike; random tests compare them.
+It reads documents of nothing but indented `key: value` and `- item` lines whose values are plain, quoted, or a
+simple flow collection (`flow_yaml.py`), each on one line: one regular expression per line, some three times as
+fast as libyaml's events. It decides nothing: whatever it is not sure of (block scalars, anchors, tags, escapes,
+odd indentation, duplicate keys, a character outside of ASCII, and every error) it declines, and `yaml_tree.py`
+reads the document instead. What it does read, both read alike; random tests compare them.
 """
 
 import re
 from typing import Any
 
+from gatewayd.sources.flow_yaml import Declined, Flow, read_flow
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.scalars import resolve_plain
 from gatewayd.sources.yaml_tree import LIST_RULE_DEPTH, RULE_DEPTH, Document
@@ -21,28 +22,23 @@ _PLAIN = r"(?:[A-Za-z0-9_/.+~(\\^$;]|-(?=[^\s-]))[^:#\n]*(?::[^\s:#][^:#\n]*)*"
 #: Indentation, dashes, key, value; then perhaps a comment, which begins a line or follows a space.
 _LINE = re.compile(
     rf"^( *+)((?:- ++)*+)(?:({_KEY}):(?: ++|$))?"
-    rf"({_PLAIN}|{_QUOTED}|\[[^][{{}}#\n]*+\]|\{{\}})?"
+    rf"({_PLAIN}|{_QUOTED}|[\[{{][^#\n]*[\]}}])?"
     r" *+(?:(?<![^ \n])#.*)?$",
     re.MULTILINE,
 )
-_FLOW_ITEM = re.compile(r" *(?:\"([^\"\\\n,]*)\"|'([^',\n]*)'|([A-Za-z0-9_./][A-Za-z0-9_./*-]*)) *")
-
 #: Values seen before, so that equal ones are one object: configuration repeats itself.
 _MEMO_MAX = 100_000
-
-
-class Declined(Exception):
-    """This document is for the other reader."""
 
 
 class PlainReader:
     """Reads documents; keeps the values it has seen, so use one for all files of a load."""
 
-    __slots__ = ("_limits", "_memo")
+    __slots__ = ("_flows", "_limits", "_memo")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._memo: dict[str, Any] = {}
+        self._flows: dict[str, Flow] = {}
 
     def read(self, text: str) -> Document | None:
         """Return the document in `text` (without its `---` line); None if it is not for this reader."""
@@ -53,12 +49,14 @@ class PlainReader:
             return None  # some line did not match
         if len(self._memo) > _MEMO_MAX:
             self._memo.clear()
+        if len(self._flows) > _MEMO_MAX:
+            self._flows.clear()
         try:
-            return self._build(lines)
+            return self._build(lines, text)
         except Declined:
             return None
 
-    def _build(self, lines: list[tuple[str, str, str, str]]) -> Document:
+    def _build(self, lines: list[tuple[str, str, str, str]], text: str) -> Document:
         memo = self._memo
         max_depth = self._limits.max_depth - 1  # a value such as {} or [a] is a level of its own
         document = Document()
@@ -155,41 +153,49 @@ class PlainReader:
                 if raw:
                     pending = None
                     value = memo.get(raw, memo)
-                    container[key] = value if value is not memo else self._value(raw)
+                    if value is memo:
+                        value = self._value(raw)
+                        if value.__class__ is Flow:
+                            value = self._flow(value, raw, document, text, number, len(containers))
+                    container[key] = value
                 else:
                     pending = key
                     container[key] = None
             else:
                 value = memo.get(raw, memo)
-                container.append(value if value is not memo else self._value(raw))
+                if value is memo:
+                    value = self._value(raw)
+                    if value.__class__ is Flow:
+                        value = self._flow(value, raw, document, text, number, len(containers))
+                container.append(value)
         document.value = root[0] if root else None
         return document
 
     def _value(self, raw: str) -> Any:
-        """Return what a value means, and remember it if it cannot change."""
+        """Return what a value means, and remember it if it cannot change; a Flow for a collection."""
         first = raw[0]
-        if first == '"' or first == "'":
-            value: Any = raw[1:-1]
-        elif first == "[":
-            return _flow_list(raw)
-        elif first == "{":
-            return {}
-        else:
-            value = resolve_plain(raw.rstrip(" "))
+        if first == "[" or first == "{":
+            flow = self._flows.get(raw)
+            if flow is None:
+                flow = self._flows[raw] = read_flow(raw)
+            return flow
+        value: Any = raw[1:-1] if first == '"' or first == "'" else resolve_plain(raw.rstrip(" "))
         self._memo[raw] = value
         return value
 
-
-def _flow_list(raw: str) -> list[Any]:
-    """Read `["*", a.b]`: quoted or simple items without commas in them."""
-    inner = raw[1:-1]
-    if not inner.strip(" "):
-        return []
-    values: list[Any] = []
-    for item in inner.split(","):
-        match = _FLOW_ITEM.fullmatch(item)
-        if match is None:
+    def _flow(self, flow: Flow, raw: str, document: Document, text: str, number: int, depth: int) -> Any:
+        """Return the value of a collection that stands `depth` containers deep in line `number`."""
+        if depth + flow.height > self._limits.max_depth:
             raise Declined
-        double, single, plain = match.groups()
-        values.append(resolve_plain(plain) if plain is not None else double if double is not None else single)
-    return values
+        if not flow.lists:
+            return flow.value
+        wanted = (RULE_DEPTH - depth, LIST_RULE_DEPTH - depth)
+        if not any(spots.level in wanted for spots in flow.lists):
+            return flow.value
+        # The places of items are kept by the identity of their list, which must be this document's own.
+        own = read_flow(raw)
+        begin = text.split("\n", number)[number - 1].index(raw)
+        for spots in own.lists:
+            if spots.level in wanted:
+                document.rules[id(spots.items)] = [(number, begin + offset + 1) for offset in spots.offsets]
+        return own.value

@@ -1,4 +1,4 @@
-"""Text to documents: cut at the `---` lines, each document read by whichever reader can.
+"""Text to documents: cut into parts at the `---` lines, each document read by whichever reader can.
 
 `---` at the beginning of a line is a separator wherever it stands, also in quoted or block text, so the cut
 is safe; and a document with a syntax error does not take the ones after it along. Texts with directives or
@@ -8,7 +8,7 @@ is safe; and a document with a syntax error does not take the ones after it alon
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.plain_yaml import PlainReader
@@ -20,77 +20,73 @@ _BARE_SEPARATOR = re.compile(r"---[ ]*(?:#.*)?(?:\n|\Z)")
 _OTHER_LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
 
-def read_documents(text: str, limits: Limits, plain: PlainReader) -> Iterator[Document | Problem]:
-    """Yield the documents of `text` in order, and in place of one that cannot be read the reason."""
+class Part(NamedTuple):
+    """A piece of a text with one document in it, or none; or all of a text that must not be cut."""
+
+    text: str
+    start: int  # characters before it
+    line: int  # lines before it
+    whole: bool = False
+
+
+def parts_of(text: str) -> Iterator[Part]:
+    """Yield the pieces of `text`. What is in one does not depend on the others."""
+    if may_be_cut(text):
+        yield from cut(text, 0, len(text), 0)
+    else:
+        yield Part(text, 0, 0, whole=True)
+
+
+def may_be_cut(text: str) -> bool:
+    """Whether a text, or one that begins and ends at a separator, has nothing that goes beyond one document."""
     odd_lines = ("\r" in text or not text.isascii()) and _OTHER_LINE_ENDS.search(text) is not None
-    if odd_lines or "\n%" in text or "\n..." in text or text.startswith(("%", "...")):
-        yield from _by_libyaml(text, limits, 0, 0)
-        return
-    count = 0
-    start = line = 0
-    for end in _ends(text):
-        part = text[start:end]
-        lines = part.count("\n")
-        for found in _read_part(part, limits, plain, start, line):
-            if isinstance(found, Document):
-                count += 1
-                if count > limits.max_documents:
-                    message = f"more than {limits.max_documents:,} documents in one file"
-                    yield Problem("GWD0006", message, found.line, found.column)
-                    return
-            yield found
-        start = end
-        line += lines
+    return not (odd_lines or "\n%" in text or "\n..." in text or text.startswith(("%", "...")))
 
 
-def _ends(text: str) -> Iterator[int]:
+def cut(text: str, start: int, end: int, line: int) -> Iterator[Part]:
+    """Yield the pieces from `start` to `end`, where documents begin and end; `line`: lines before them."""
+    for at in _ends(text, start, end):
+        part = text[start:at]
+        if part:
+            yield Part(part, start, line)
+        start = at
+        line += part.count("\n")
+
+
+def read_part(part: Part, limits: Limits, plain: PlainReader) -> Iterator[Document | Problem]:
+    """Yield the documents of a part, and in place of one that cannot be read the reason; places count from it."""
+    text = part.text
+    separator = None if part.whole else _BARE_SEPARATOR.match(text)
+    skip = separator.end() if separator is not None else 0
+    if not part.whole and (skip or not text.startswith("---")):
+        document = plain.read(text[skip:])
+        if document is not None:
+            if document.value is not None:
+                document.end = len(text)
+                if skip:
+                    _skip_line(document)
+                yield document
+            return
+    try:
+        yield from documents(text, limits)
+    except SyntaxProblem as error:
+        yield error.problem
+
+
+def _ends(text: str, start: int, end: int) -> Iterator[int]:
     """Yield the offsets where documents end. Searching for text is ten times as fast as for a pattern."""
-    at = text.find("\n---")
+    at = text.find("\n---", start, end)
     while at >= 0:
         if text[at + 4 : at + 5] in _AFTER_SEPARATOR:
             yield at + 1
-        at = text.find("\n---", at + 4)
-    yield len(text)
+        at = text.find("\n---", at + 4, end)
+    yield end
 
 
-def _read_part(
-    part: str, limits: Limits, plain: PlainReader, start: int, line: int
-) -> Iterator[Document | Problem]:
-    """Read one document, which begins `start` characters and `line` lines into the text."""
-    separator = _BARE_SEPARATOR.match(part)
-    skip = separator.end() if separator is not None else 0
-    if skip or not part.startswith("---"):
-        document = plain.read(part[skip:])
-        if document is not None:
-            if document.value is not None:
-                document.end = len(part)
-                _move(document, start, line, 1 if skip else 0)
-                yield document
-            return
-    yield from _by_libyaml(part, limits, start, line)
-
-
-def _by_libyaml(text: str, limits: Limits, start: int, line: int) -> Iterator[Document | Problem]:
-    try:
-        for document in documents(text, limits):
-            _move(document, start, line, 0)
-            yield document
-    except SyntaxProblem as error:
-        problem = error.problem
-        yield problem._replace(line=problem.line + line)
-
-
-def _move(document: Document, start: int, line: int, skipped: int) -> None:
-    """Make places count from the beginning of the text; `skipped` lines of the document were not read."""
-    document.start += start
-    document.end += start
-    document.start_line += line
-    moved = line + skipped
-    if not moved:
-        return
-    document.line += moved
-    document.rules_line = moved
-    document.problems = [problem._replace(line=problem.line + moved) for problem in document.problems]
+def _skip_line(document: Document) -> None:
+    """Make places count the separator that was not read."""
+    document.line += 1
+    document.rules_line = 1
 
 
 def read_json(text: str, limits: Limits) -> Document | None:

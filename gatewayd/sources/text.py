@@ -1,6 +1,7 @@
 """The text of one file: its lines for quoting, and the place of any node in it, found when asked for."""
 
 import hashlib
+import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,16 @@ _SEPARATOR = re.compile(r"^---", re.MULTILINE)
 Located = tuple[int, int, int, str]  # line, column, width, text of the line
 
 
+def digest_of(data: bytes) -> bytes:
+    """What tells one text from another."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
 class SourceText:
-    """One file's text, kept while loading; read again (and compared) when a place is asked for later."""
+    """One file's text, kept while loading; read again (and compared) when a place is asked for later.
+
+    That of standard input is kept, because nobody can read it twice, and that of a file with many documents.
+    """
 
     __slots__ = (
         "_digest",
@@ -31,18 +40,26 @@ class SourceText:
         "_marked_start",
         "_sealed",
         "_starts",
+        "kept",
         "limits",
         "name",
         "path",
         "text",
     )
 
-    def __init__(self, name: str, path: Path | None, raw: bytes, text: str, limits: Limits) -> None:
+    def __init__(
+        self, name: str, path: str | os.PathLike[str] | None, digest: bytes, text: str, limits: Limits
+    ) -> None:
         self.name = name
-        self.path = path  # None for stdin, whose text is kept because nobody can read it twice
-        self.text: str | None = text
+        self.path = path  # None for stdin
         self.limits = limits
-        self._digest = hashlib.blake2b(raw, digest_size=16).digest()
+        self.kept = path is None
+        self.renew(digest, text)
+
+    def renew(self, digest: bytes, text: str) -> None:
+        """The file has another text now; `digest`: of its bytes."""
+        self.text: str | None = text
+        self._digest = digest
         self._starts: array[int] | None = None  # offset of each line
         self._sealed: tuple[tuple[int, int], ...] | None = None  # offsets of documents with Secrets
         self._marked: Document | None = None
@@ -52,7 +69,7 @@ class SourceText:
         """Let go of what can be read again."""
         self._starts = self._marked = None
         self._marked_start = -1
-        if self.path is not None:
+        if not self.kept:
             self.text = None
 
     def line(self, number: int) -> str:
@@ -94,10 +111,10 @@ class SourceText:
         release_texts()
         assert self.path is not None
         try:
-            raw = self.path.read_bytes()
+            raw = Path(self.path).read_bytes()
         except OSError:
             return False
-        if hashlib.blake2b(raw, digest_size=16).digest() != self._digest:
+        if digest_of(raw) != self._digest:
             return False
         self.text = raw.decode("utf-8-sig")
         _recalled.append(self)
@@ -135,30 +152,48 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
             yield first, end
 
 
-class Place:
-    """Where one resource is in a file; a `gatewayd.resources.meta.Locator`."""
+class Anchor:
+    """Where one document is in its file. It moves when the file changes elsewhere, with all that hangs on it."""
 
-    __slots__ = ("end", "prefix", "source", "start", "start_line")
+    __slots__ = ("end", "line", "source", "start")
 
-    def __init__(
-        self, source: SourceText, start: int, end: int, start_line: int, prefix: tuple[PathItem, ...]
-    ) -> None:
+    def __init__(self, source: SourceText, start: int, end: int, line: int) -> None:
+        """The document is the text of `source` from `start` to `end`, after `line` lines."""
         self.source = source
         self.start = start
         self.end = end
-        self.start_line = start_line
+        self.line = line
+
+    def text(self) -> str:
+        """The document's, while that of the file is there."""
+        return (self.source.text or "")[self.start : self.end]
+
+
+class Place:
+    """Where one resource is in a file; a `gatewayd.resources.meta.Locator`."""
+
+    __slots__ = ("anchor", "prefix")
+
+    def __init__(self, anchor: Anchor, prefix: tuple[PathItem, ...] = ()) -> None:
+        self.anchor = anchor
         self.prefix = prefix  # path from the top of the document to the resource: items of a List have one
+
+    @property
+    def first_line(self) -> int:
+        """Lines of the file before the document."""
+        return self.anchor.line
 
     def locate(self, path: Sequence[PathItem], *, key: bool) -> Located | None:
         """Return line, column, width and line text of the node at `path`, or of its key; see `Locator`."""
-        if not self.source.recall():
+        anchor = self.anchor
+        if not anchor.source.recall():
             return None
-        document = self.source.marked(self.start, self.end)
+        document = anchor.source.marked(anchor.start, anchor.end)
         mark = _find(document, (*self.prefix, *path), key) if document is not None else None
         if mark is None:
             return None
-        line = mark.line + self.start_line
-        return line, mark.column, mark.width, self.source.line(line)
+        line = mark.line + anchor.line
+        return line, mark.column, mark.width, anchor.source.line(line)
 
 
 def _find(document: Document, path: Sequence[PathItem], key: bool) -> Mark:

@@ -1,17 +1,18 @@
 """Notice when files change: by event, by a look at their times every second or so, and by what they hold.
 
 Events alone miss bind mounts, network file systems and links put in a file's place; times alone move without a change.
-So an event only makes the next look come sooner, and only another content counts. One thread does it all; the loop
-hears of it in a callback.
+So an event only says what to look at and when, everything is looked at every now and then, and only another content
+counts. One thread does it all; the loop hears of it in a callback.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gatewayd.sources.fingerprints import Fingerprints
@@ -23,10 +24,13 @@ _MAX_UNREST_S: Final = 2.0
 #: Looking without a reason may take one part in so many of a core: without events, and with them.
 _LOOK_SHARE: Final = 20
 _LOOK_SHARE_WITH_EVENTS: Final = 100
-#: Looking because of an event may take one part in so many.
+#: Looking at everything because of an event may take one part in so many.
 _EVENT_SHARE: Final = 5
-#: How often the thread that waits for events sees that it shall end.
-_STEP_MS: Final = 50
+#: Events that come so soon after another are heard with it; and for how long at most.
+_STEP_MS: Final = 20
+_BATCH_MS: Final = 100
+#: With more events than this at once some may have been lost: everything is looked at.
+_MAX_EVENTS: Final = 1000
 #: While folders keep coming and going, each look may be followed by so many more.
 _MAX_LOOKS: Final = 3
 #: More folders than this are looked at without events: the user's share of inotify is for others as well.
@@ -38,8 +42,8 @@ class Watch:
 
     ``on_change(paths)`` is called on ``loop`` with the files whose content changed, appeared or vanished, once they
     have been at rest for ``settle_s``. Whoever reads them then may still meet the middle of another change, even one
-    that is undone before the next look. So ``on_moved()`` is called after every look that saw anything written or
-    put in place, be it with the content of before: who reads again after that has what stands in the end.
+    that is undone before the next look. So ``on_moved(paths)`` is called after every look that saw anything written or
+    put in place, be it with the content of before: who reads those again after that has what stands in the end.
 
     ``on_watching()`` is called each time :meth:`follow` is in force: what was read before that may have changed
     unseen. ``poll_s``: seconds between two looks without an event.
@@ -50,10 +54,10 @@ class Watch:
         loop: asyncio.AbstractEventLoop,
         on_change: Callable[[frozenset[str]], Any],
         on_watching: Callable[[], Any] | None = None,
-        on_moved: Callable[[], Any] | None = None,
+        on_moved: Callable[[frozenset[str]], Any] | None = None,
         *,
         poll_s: float = 1.0,
-        settle_s: float = 0.1,
+        settle_s: float = 0.06,
         events: bool = True,
     ) -> None:
         self._loop = loop
@@ -122,21 +126,29 @@ class Watch:
 
     def _watch(self, prints: Fingerprints, events: _Events | None) -> None:
         took_s = 0.0
+        next_look = time.monotonic() + self._poll_s
         while not self._stirred.is_set():
+            heard: set[str] = set()
             if events is None:
                 self._stirred.wait(max(self._poll_s, took_s * _LOOK_SHARE))
             else:
-                share = _LOOK_SHARE_WITH_EVENTS if events.heard else _LOOK_SHARE
-                events.wait(max(self._poll_s, took_s * share))
-                self._stirred.wait(max(self._settle_s / 2, took_s * _EVENT_SHARE))
-            began = time.monotonic()
-            changed = self._look(prints, events)
-            took_s = time.monotonic() - began
+                heard = events.wait(max(next_look - time.monotonic(), 0.0))
+            changed = prints.look_at(heard) if heard and len(heard) <= _MAX_EVENTS else None
+            if changed is None:
+                if heard:
+                    self._stirred.wait(max(self._settle_s / 2, took_s * _EVENT_SHARE))
+                began = time.monotonic()
+                changed = self._look(prints, events)
+                took_s = time.monotonic() - began
+                share = _LOOK_SHARE_WITH_EVENTS if events is not None and events.heard else _LOOK_SHARE
+                next_look = time.monotonic() + max(self._poll_s, took_s * share)
             moved = prints.moved
             if changed:
-                self._tell_changes(self._at_rest(prints, changed, events))
+                changed, more = self._at_rest(prints, changed, events)
+                moved |= more
+                self._tell_changes(changed)
             if moved and self._on_moved is not None:
-                self._tell(self._on_moved)
+                self._tell(self._on_moved, frozenset(moved))
 
     def _look(self, prints: Fingerprints, events: _Events | None) -> set[str]:
         """What has changed; where folders are new, events come from them before the last look at them."""
@@ -150,18 +162,32 @@ class Watch:
         prints.moved = moved
         return changed
 
-    def _at_rest(self, prints: Fingerprints, changed: set[str], events: _Events | None) -> set[str]:
-        """Wait until nothing moves; the files that have moved.
+    def _at_rest(
+        self, prints: Fingerprints, changed: set[str], events: _Events | None
+    ) -> tuple[set[str], set[str]]:
+        """Wait until nothing moves; the files that have changed, and those that were put in place anew.
 
         Also those that are again as they were at first: somebody may have read them in between.
         """
         limit = time.monotonic() + _MAX_UNREST_S
-        while time.monotonic() < limit and not self._stirred.wait(self._settle_s):
-            more = self._look(prints, events)
+        moved: set[str] = set()
+        while time.monotonic() < limit:
+            if events is not None and events.heard:
+                heard = events.wait(self._settle_s)
+                # What is known to change is looked at without an event as well: some are late.
+                more = prints.look_at(heard | {os.path.abspath(path) for path in changed})
+            else:
+                self._stirred.wait(self._settle_s)
+                more = None
+            if self._stirred.is_set():
+                break
+            if more is None:
+                more = self._look(prints, events)
+            moved |= prints.moved
             if not more:
                 break
             changed |= more
-        return changed
+        return changed, moved
 
     def _tell_changes(self, changed: set[str]) -> None:
         if changed:
@@ -179,13 +205,12 @@ class Watch:
 
 
 class _Events:
-    """Events of the operating system in some folders; they say when, not what."""
+    """Events of the operating system in some folders."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._folders: frozenset[str] = frozenset()
-        self._source: Generator[Any, None, None] | None = None
-        self._pending = False
+        self._folders: Mapping[str, Any] = {}
+        self._source: Any = None
         self._complained = False
 
     @property
@@ -193,8 +218,11 @@ class _Events:
         """Whether events come at all."""
         return self._source is not None
 
-    def follow(self, folders: frozenset[str]) -> bool:
-        """Have events of ``folders`` and no others from now on; whether that is new."""
+    def follow(self, folders: Mapping[str, Any]) -> bool:
+        """Have events of ``folders`` and no others from now on; whether that is new.
+
+        Their values tell a folder from another one that has come in its place.
+        """
         if folders == self._folders:
             return False
         self.close()
@@ -203,55 +231,39 @@ class _Events:
             self._complain(f"{len(folders):,} folders are too many for events")
             return True
         # Imported here: it takes a while, and only a process that serves watches.
-        import watchfiles
+        from watchfiles._rust_notify import RustNotify
 
-        logging.getLogger("watchfiles").setLevel(logging.WARNING)
-        self._source = watchfiles.watch(
-            *sorted(folders),
-            watch_filter=None,
-            debounce=2 * _STEP_MS,
-            step=_STEP_MS,
-            stop_event=self._stop,
-            rust_timeout=_STEP_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-            recursive=False,
-            ignore_permission_denied=True,
-        )
-        # It begins to listen when it is first asked.
-        self._pending = self._next()
+        try:
+            # Listens from now on: paths, debug, polling and its delay in ms, recursive, without permission too.
+            self._source = RustNotify(sorted(folders), False, False, 0, False, True)
+        except FileNotFoundError:
+            # A folder has just gone: the next look finds which ones are left.
+            self._folders = {}
+        except Exception as error:  # the limits of inotify are said in many ways
+            self._complain(str(error))
         return True
 
-    def wait(self, limit_s: float) -> None:
-        """Return at the next event, after ``limit_s``, or when told to stop."""
-        limit = time.monotonic() + limit_s
-        while not self._pending and not self._stop.is_set() and (left_s := limit - time.monotonic()) > 0:
-            if self._source is None:
-                self._stop.wait(left_s)
-            else:
-                self._pending = self._next()
-        self._pending = False
+    def wait(self, limit_s: float) -> set[str]:
+        """Paths of the next events; none after ``limit_s``, or when told to stop."""
+        if self._source is None:
+            self._stop.wait(limit_s)
+            return set()
+        limit_ms = max(1, round(limit_s * 1000))
+        try:
+            found = self._source.watch(
+                min(_BATCH_MS, limit_ms), min(_STEP_MS, limit_ms), limit_ms, self._stop
+            )
+        except Exception as error:
+            self.close()
+            self._complain(str(error))
+            return set()
+        return {path for _, path in found} if isinstance(found, set) else set()
 
     def close(self) -> None:
         """No more events."""
         if self._source is not None:
             self._source.close()
         self._source = None
-
-    def _next(self) -> bool:
-        """Whether something has happened, within a short time."""
-        assert self._source is not None
-        try:
-            return bool(next(self._source, ()))
-        except FileNotFoundError:
-            # A folder has just gone: the next look finds which ones are left.
-            self._source = None
-            self._folders = frozenset()
-            return True
-        except Exception as error:  # the limits of inotify are said in many ways
-            self._source = None
-            self._complain(str(error))
-            return False
 
     def _complain(self, reason: str) -> None:
         if not self._complained:

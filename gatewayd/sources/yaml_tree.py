@@ -129,7 +129,7 @@ def documents(text: str, limits: Limits, *, marked: bool = False) -> Iterator[Do
             _Builder(document, limits).build(next_event)
             yield document
     except YAMLError as error:
-        raise SyntaxProblem(_syntax_problem(error, text)) from None
+        raise SyntaxProblem(_syntax_problem(error, text, limits)) from None
 
 
 class _Builder:
@@ -328,7 +328,7 @@ def _at(code: str, message: str, event: Any, document: Document) -> Problem:
     return Problem(code, message, mark.line, mark.column, mark.width)
 
 
-def _syntax_problem(error: YAMLError, text: str) -> Problem:
+def _syntax_problem(error: YAMLError, text: str, limits: Limits) -> Problem:
     if isinstance(error, ReaderError):
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
@@ -337,6 +337,10 @@ def _syntax_problem(error: YAMLError, text: str) -> Problem:
     problem = getattr(error, "problem", None) or "the text is not well-formed"
     context = getattr(error, "context", None)
     message = f"{problem} ({context})" if context else str(problem)
+    if "nesting depth" in message and mark is not None:
+        # A limit of libyaml's own, which it may meet while it looks ahead of the event that is over ours.
+        message = f"nested deeper than {limits.max_depth} levels"
+        return Problem("GWD0006", message, mark.line + 1, mark.column + 1)
     if mark is None:
         return Problem("GWD0003", message, 1, 1)
     return Problem("GWD0003", message, mark.line + 1, mark.column + 1)

@@ -8,7 +8,7 @@ in force before :meth:`Registry.commit`, which drops what the new snapshot does 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -119,6 +119,14 @@ class Draft:
                 self.fresh.append(cluster)
             self.clusters[spec.name] = cluster
         return cluster
+
+    def complete(self, adopted: Mapping[str, Any]) -> None:
+        """All clusters of the snapshot are these, by name: some adopted here, others in force."""
+        self.clusters = dict(adopted)
+        for cluster in self.fresh:
+            if adopted.get(cluster.name) is not cluster:
+                cluster.close()
+        self.fresh = [cluster for cluster in self.fresh if adopted.get(cluster.name) is cluster]
 
     def discard(self) -> None:
         """It will not be put in force."""

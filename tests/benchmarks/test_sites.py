@@ -1,5 +1,6 @@
 """The same routing table in three spellings, and requests that meet the rule they are made for."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.macro import envoy, istio, nginx, site
+from benchmarks.macro import editor, envoy, istio, nginx, site
 from benchmarks.macro.site import Rule
 
 
@@ -49,6 +50,29 @@ def test_istio_files_stay_under_the_cap_and_hold_every_host(tmp_path: Path) -> N
     assert all(file.stat().st_size < 4 * 1024 * 1024 for file in files)
     hosts = [line for file in files for line in file.read_text().splitlines() if line.startswith('  - "h')]
     assert len(set(hosts)) == 4_000
+
+
+@pytest.mark.parametrize(("layout", "files"), [("each", 13), ("one", 2)])
+def test_documents_may_have_files_of_their_own_or_share_one(
+    tmp_path: Path, layout: site.Layout, files: int
+) -> None:
+    made = dataclasses.replace(site.many_hosts_site(12, 8080), layout=layout)
+    istio.write_site(made, tmp_path)
+    assert len(list(tmp_path.iterdir())) == files
+    documents = [each for file in tmp_path.iterdir() for each in yaml.safe_load_all(file.read_text())]
+    assert [each["kind"] for each in documents].count("VirtualService") == 12
+    assert len(documents) == 14
+
+
+def test_the_editor_changes_one_document(tmp_path: Path) -> None:
+    hosts = [site.VirtualHost(site.host_name(0), site.HOST_RULES)]
+    hosts.append(site.VirtualHost(site.host_name(1), (Rule("exact", "/version-9"),)))
+    istio.write_site(site.Site(tuple(hosts), 8080, layout="one"), tmp_path)
+    file = tmp_path / "site.yaml"
+    before = file.read_text()
+    assert editor.change(file) == 10
+    assert file.read_text() == before.replace("/version-9", "/version-10")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_istio_documents_are_the_rules_in_order() -> None:

@@ -70,3 +70,15 @@ def test_the_index_agrees_with_looking_at_every_name(
     ]
     found = ChainIndex(chains).choose(sni)
     assert (found.server_names[0] if found else None) == (max(fitting)[2] if fitting else None)
+
+
+def test_a_chain_takes_the_place_of_another() -> None:
+    any_name, wild, exact = chain(name="any"), chain("*.test", "a.b"), chain("a.test", alpn=("istio",))
+    both = chain("a.test", name="both")
+    index = ChainIndex([any_name, wild, exact, both])
+    for old in (any_name, wild, exact):
+        index.replace(old, FilterChain(f"new {old.name}", 443, old.server_names, old.alpn))
+    assert index.choose("").name == "new any"
+    assert [index.choose(name).name for name in ("x.test", "a.b")] == ["new *.test a.b"] * 2
+    assert index.choose("a.test", ("istio",)).name == "new a.test"
+    assert index.choose("a.test") is both

@@ -59,3 +59,22 @@ async def test_what_is_written_about_the_client_follows_the_options() -> None:
                 assert any(line.startswith(b"x-request-id") for line in lines) is options.request_id
                 upstream.send(answer())
                 await client.receive(b"ok")
+
+
+async def test_a_route_that_stays_keeps_its_plan_until_the_options_are_others() -> None:
+    """What was worked out for it outlives the table it was first found in."""
+    options = HttpOptions()
+    route = Route("here", DIRECT_RESPONSE, direct=DirectResponseAction(200, b"hi"))
+    plans = []
+    with Net() as net:
+        async with InProcess([net.port]) as proxy:
+            client = await net.connect(proxy.port)
+            for number, used in enumerate((options, options, HttpOptions(server_header=b"x"))):
+                table = RouteTable([VirtualHost("all", ["*"], [Rule((), route)])])
+                proxy.chain_port.use(FilterChain("http.80", 80, routes=table, options=used))
+                client.send(request(path=f"/{number}"))
+                await client.receive(b"\r\n\r\nhi")
+                plans.append(route.plan)
+    assert plans[0] is not None
+    assert plans[1] is plans[0]
+    assert plans[2] is not plans[0]

@@ -97,3 +97,23 @@ def test_agrees_with_trying_every_domain(domains: list[str], host: str) -> None:
     # "**" is no domain: a prefix of nothing
     domains = [d for d in domains if d.count("*") < 2]
     assert index(*domains).find(host.encode()) == find_domain(domains, host)
+
+
+@given(
+    st.lists(_DOMAIN.filter(bool), max_size=8, unique=True),
+    st.lists(_DOMAIN.filter(bool), max_size=4, unique=True),
+    st.sets(st.integers(0, 7)),
+    _HOST,
+)
+def test_a_changed_index_is_the_one_made_of_what_there_is_then(
+    before: list[str], more: list[str], leaving: set[int], host: str
+) -> None:
+    before = [d for d in before if d.count("*") < 2]
+    gone = [domain for at, domain in enumerate(before) if at in leaving]
+    come = [d for d in more if d.count("*") < 2 and (d not in before or d in gone)]
+    old = index(*before)
+    expected = find_domain(before, host)
+    made = old.changed(gone, [(domain, domain) for domain in come])
+    left = [domain for domain in before if domain not in gone]
+    assert made.find(host.encode()) == find_domain([*left, *come], host)
+    assert old.find(host.encode()) == expected, "the one before stays as it is"

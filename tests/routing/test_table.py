@@ -66,3 +66,29 @@ def test_https_redirect_leaves_https_alone() -> None:
     _, route = table().lookup(request(b"/s", host=b"secure.test", scheme=b"https"))
     assert route is not None
     assert route.name == "secure"
+
+
+def test_a_table_with_other_hosts_shares_those_that_stay() -> None:
+    before = table()
+    fresh = VirtualHost("wide", ["*.shop.test"], [rule("wider")])
+    added = VirtualHost("new", ["new.test"], [rule("new")])
+    after = before.changed(["a", "gone"], [fresh, added])
+
+    def met(routes: RouteTable, host: bytes) -> str | None:
+        found = routes.lookup(request(b"/other", host=host))[1]
+        return None if found is None else found.name
+
+    assert [met(before, host) for host in (b"a.shop.test", b"b.shop.test", b"new.test")] == [
+        None,
+        "wide",
+        "rest",
+    ]
+    assert [met(after, host) for host in (b"a.shop.test", b"b.shop.test", b"new.test")] == [
+        "wider",
+        "wider",
+        "new",
+    ]
+    assert before.by_name.keys() == {"a", "wide", "secure", "six", "rest"}
+    assert after.by_name.keys() == {"wide", "secure", "six", "rest", "new"}
+    assert after.by_name["rest"] is before.by_name["rest"]
+    assert after.virtual_hosts == tuple(after.by_name.values())

@@ -1,19 +1,25 @@
 """Which files are read, and what is said of those that cannot be."""
 
 import os
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from gatewayd.sources.files import FoundFile, Unreadable, find_files, read_bytes
+from gatewayd.sources.files import FoundFile, Unreadable, read_bytes
 from gatewayd.sources.limits import Limits
+from gatewayd.sources.origin import Disk
 
 LIMITS = Limits()
 
 
+def find(paths: list[str]) -> Sequence[FoundFile]:
+    return Disk().find(paths)
+
+
 def names(*paths: str | Path) -> list[str]:
-    return [found.name for found in find_files([str(path) for path in paths])]
+    return [found.name for found in find([str(path) for path in paths])]
 
 
 def test_a_folder_gives_its_files_sorted_and_recursive(tmp_path: Path) -> None:
@@ -45,12 +51,12 @@ def test_a_named_file_needs_no_suffix(tmp_path: Path) -> None:
 
 
 def test_what_does_not_exist_is_a_problem_not_an_exception(tmp_path: Path) -> None:
-    (found,) = find_files([str(tmp_path / "nope")])
+    (found,) = find([str(tmp_path / "nope")])
     assert found.problem == "no such file or directory"
-    (found,) = find_files(["nul\0byte"])
+    (found,) = find(["nul\0byte"])
     assert found.problem
     (tmp_path / "dangling.yaml").symlink_to("nowhere")
-    (found,) = find_files([str(tmp_path)])
+    (found,) = find([str(tmp_path)])
     assert found.problem == "no such file or directory"
 
 
@@ -58,7 +64,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "a.yaml").write_text("")
     (tmp_path / "self.yaml").symlink_to("self.yaml")
-    found = list(find_files([str(tmp_path)]))
+    found = list(find([str(tmp_path)]))
     assert [(Path(file.name).name, file.problem) for file in found] == [
         ("a.yaml", ""),
         ("self.yaml", "too many links"),

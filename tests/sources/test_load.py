@@ -156,7 +156,11 @@ def test_resources_are_found_by_kind() -> None:
 def test_rules_know_their_line_without_reading_again() -> None:
     (resource,) = load_text(f"{SERVICE}---\n{VIRTUAL_SERVICE}").of_kind(VirtualService)
     assert (resource.file, resource.line, resource.column) == ("<stdin>", 9, 1)
-    assert resource.rule_lines["http"] == ((17, 5), (23, 5))
+    assert [resource.rule_position("http", at) for at in range(3)] == [
+        ("<stdin>", 17, 5),
+        ("<stdin>", 23, 5),
+        None,
+    ]
     assert str(resource.position("spec.http[1]")) == "<stdin>:23"
 
 
@@ -200,7 +204,7 @@ def test_lists_are_unpacked_and_items_have_their_own_place(tmp_path: Path) -> No
     file.write_text(f"apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems:\n{items}")
     result = load([str(file)])
     assert [(resource.name, resource.line) for resource in result.resources] == [("a", 5), ("b", 11)]
-    assert result.resources[1].rule_lines["ports"] == ((16, 7),)
+    assert result.resources[1].rule_position("ports", 0) == (str(file), 16, 7)
     assert result.resources[1].position("metadata.name") == (str(file), 13, 20)
 
 

@@ -43,6 +43,7 @@ spec:
   - name: last
     route:
     - destination: {}
+  tls: [{match: [{port: 443, sniHosts: [a.test]}], route: [{destination: {host: a}}]},   {"x y": 'z', n: []}]
 """
 
 
@@ -112,6 +113,10 @@ def test_items_of_a_list_document_keep_their_place() -> None:
         "# nothing\n\n",
         "a: ''\nb: \"\"\nc: 'x y'\n",
         "a: [1, 2.5, true, ~, '']\nb: []\n",
+        "a: {b: c}\n",
+        "a: [b, [c]]\n",
+        "- {a: {b: [c, {d: e f}]}, g: 1}  # h\n- [{}, {}]\n",
+        "a: {'b': c-d,  \"e f\": g h , i: ''}\n",
     ],
 )
 def test_plain_block_style_is_read_alike(text: str) -> None:
@@ -121,7 +126,24 @@ def test_plain_block_style_is_read_alike(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a: {b: c}\n",
+        "a: {b: c,}\n",
+        "a: {b}\n",
+        "a: {b: }\n",
+        "a: {b:c}\n",
+        "a: {b: 1, b: 2}\n",
+        "a: {b: *c}\n",
+        "a: {b: c: d}\n",
+        "a: {b: [c}]\n",
+        "a: {b: c}}\n",
+        "a: {b: c} {d: e}\n",
+        "a: [, b]\n",
+        "a: [b c: d]\n",
+        "a: [{b: c}, d]\n",
+        "a: [-1, ?x]\n",
+        "a: {b: 'it''s'}\n",
+        "a: {<<: b}\n",
+        'a: {b: "\\n"}\n',
+        "a: {b: {c: d}\n",
         "a: |\n  x\n",
         "a: >-\n  x\n",
         "a: &x b\n",
@@ -148,7 +170,6 @@ def test_plain_block_style_is_read_alike(text: str) -> None:
         "-\n  a: 1\n",
         "spec:\n  http:\n  - - a: 1\n",
         "- a: 1\n- b\nc: d\n",
-        "a: [b, [c]]\n",
         "a: [b\n",
         "a: %x\n",
         "a: @x\n",
@@ -162,9 +183,21 @@ def test_anything_unusual_is_declined(text: str) -> None:
     assert PlainReader(LIMITS).read(text) is None
 
 
-def test_depth_is_left_to_the_strict_reader() -> None:
-    deep = "\n".join("  " * depth + f"k{depth}:" for depth in range(80)) + "\n"
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "\n".join("  " * depth + f"k{depth}:" for depth in range(80)) + "\n",
+        "a: " + "[" * 64 + "]" * 64 + "\n",
+        "\n".join("  " * depth + f"k{depth}:" for depth in range(60)) + " {a: {b: {c: {d: {}}}}}\n",
+    ],
+)
+def test_depth_is_left_to_the_strict_reader(deep: str) -> None:
     assert PlainReader(LIMITS).read(deep) is None
+
+
+def test_a_collection_that_is_written_twice_has_the_places_of_each() -> None:
+    rules = "[{a: 1}, {a: 2}]"
+    assert check(f"kind: X\nspec:\n  http: {rules}\n  tls:   {rules}\n")
 
 
 _PIECES = """\
@@ -184,6 +217,35 @@ def test_random_lines_are_read_alike_or_declined(lines: list[tuple[int, str]]) -
     text = "".join(f"{' ' * (2 * indent)}{piece}\n" for indent, piece in lines)
     if "\n..." not in f"\n{text}" and "\n---" not in f"\n{text}":
         check(text)
+
+
+FLOW = st.lists(
+    st.sampled_from([*"[]{},", ": ", ":", " ", "a", "b c", "1", "'d'", '"e"', "-", "?", "*"]), max_size=14
+)
+
+
+@settings(max_examples=600)
+@given(FLOW, FLOW)
+def test_random_collections_are_read_alike_or_declined(first: list[str], second: list[str]) -> None:
+    check(f"spec:\n  http: [{''.join(first)}]\n  tls: {{a: {''.join(second)}}}\n")
+
+
+TREES = st.recursive(
+    st.sampled_from(["a", "b c", "1", "'d'", '"e, f"', "~", "^/x.*$", "[]", "{}", "a\\b"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+        st.lists(inner, max_size=3).map(
+            lambda items: "{" + ", ".join(f"k{at}: {item}" for at, item in enumerate(items)) + "}"
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300)
+@given(TREES, TREES, TREES)
+def test_random_trees_in_flow_style_are_read_alike_or_declined(one: str, two: str, three: str) -> None:
+    check(f"spec:\n  http: [{one}, {two}]\n  tls: {{z: {three}}}\nitems: [{{spec: {{http: {three}}}}}]\n")
 
 
 @settings(max_examples=300)

@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 
 from gatewayd.sources.limits import Limits
 from gatewayd.sources.plain_yaml import PlainReader
-from gatewayd.sources.reader import read_documents, read_json
+from gatewayd.sources.reader import Part, parts_of, read_json, read_part
 from gatewayd.sources.yaml_tree import Document, Problem, SyntaxProblem, documents
 
 LIMITS = Limits()
 
 
-def read(text: str, limits: Limits = LIMITS) -> list[Document | Problem]:
-    return list(read_documents(text, limits, PlainReader(limits)))
+def pieces(text: str) -> list[tuple[Part, list[Document | Problem]]]:
+    return [(part, list(read_part(part, LIMITS, PlainReader(LIMITS)))) for part in parts_of(text)]
+
+
+def read(text: str) -> list[Document | Problem]:
+    return [item for _, found in pieces(text) for item in found]
 
 
 def values(text: str) -> list[Any]:
@@ -23,28 +27,35 @@ def values(text: str) -> list[Any]:
     return [item.value for item in found if isinstance(item, Document) and item.value is not None]
 
 
-def test_documents_of_both_readers_know_their_lines() -> None:
+def test_documents_of_both_readers_count_lines_from_their_part() -> None:
     text = "# first\na: 1\n---\n\nb: {c: 2}\n--- # third\nspec:\n  http:\n  - d: 3\n--- {e: 4}\n"
-    found = [item for item in read(text) if isinstance(item, Document)]
-    assert [item.value for item in found] == [
+    found = [(part, item) for part, items in pieces(text) for item in items if isinstance(item, Document)]
+    assert [item.value for _, item in found] == [
         {"a": 1},
         {"b": {"c": 2}},
         {"spec": {"http": [{"d": 3}]}},
         {"e": 4},
     ]
-    assert [(item.line, item.column) for item in found] == [(2, 1), (5, 1), (7, 1), (10, 5)]
-    third = found[2]
+    assert [(part.line, item.line, item.column) for part, item in found] == [
+        (0, 2, 1),
+        (2, 3, 1),
+        (5, 2, 1),
+        (9, 1, 5),
+    ]
+    third = found[2][1]
     rules = third.rules[id(third.value["spec"]["http"])]
-    assert [(line + third.rules_line, column) for line, column in rules] == [(9, 5)]
+    assert [(line + third.rules_line, column) for line, column in rules] == [(4, 5)]
 
 
-def test_each_document_can_be_cut_out_of_the_text_again() -> None:
+def test_the_parts_are_the_text() -> None:
     text = "a: 1\n---\nb: {c: 2}\n---\n  d: |\n    ---x\n"
-    for item in read(text):
+    assert "".join(part.text for part in parts_of(text)) == text
+    for part, (item,) in pieces(text):
         assert isinstance(item, Document)
-        (again,) = documents(text[item.start : item.end], LIMITS)
+        (again,) = documents(part.text, LIMITS)
         assert again.value == item.value
-        assert text.count("\n", 0, item.start) == item.start_line
+        assert text[part.start :].startswith(part.text)
+        assert text.count("\n", 0, part.start) == part.line
 
 
 def test_a_broken_document_leaves_those_around_it() -> None:
@@ -53,13 +64,13 @@ def test_a_broken_document_leaves_those_around_it() -> None:
     assert isinstance(broken, Problem)
     assert isinstance(last, Document)
     assert (first.value, last.value) == ({"a": 1}, {"c": 3})
-    assert (broken.code, broken.line) == ("GWD0003", 4)
+    assert (broken.code, broken.line) == ("GWD0003", 3)
 
 
 def test_problems_inside_a_document_know_their_line() -> None:
     _, second = read("a: 1\n---\nb: 1\nb: 2\n")
     assert isinstance(second, Document)
-    assert [(problem.line, problem.column) for problem in second.problems] == [(4, 1)]
+    assert [(problem.line, problem.column) for problem in second.problems] == [(3, 1)]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +107,6 @@ def test_cutting_changes_nothing_in_a_good_text(lines: list[str]) -> None:
         assert any(isinstance(item, Problem) for item in read(text))
         return
     assert values(text) == expected
-
-
-def test_too_many_documents_end_the_file() -> None:
-    found = read("---\na: 1\n" * 5, Limits(max_documents=3))
-    assert [type(item) for item in found] == [Document, Document, Document, Problem]
 
 
 def test_json_that_is_not_yaml() -> None:

@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gatewayd.sources import fingerprints, watch
 from gatewayd.sources.fingerprints import Fingerprints
 from gatewayd.sources.watch import Watch
 
@@ -23,7 +25,8 @@ class Seen:
 
     def __init__(self, watch_events: bool, poll_s: float) -> None:
         self.changes: list[frozenset[str]] = []
-        self.began = self.moved = 0
+        self.began = 0
+        self.moved: frozenset[str] = frozenset()
         self._news = asyncio.Event()
         self.watch = Watch(
             asyncio.get_running_loop(), self._changed, self._watching, self._moved,
@@ -38,8 +41,8 @@ class Seen:
         self.began += 1
         self._news.set()
 
-    def _moved(self) -> None:
-        self.moved += 1
+    def _moved(self, paths: frozenset[str]) -> None:
+        self.moved |= paths
         self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -168,7 +171,7 @@ async def test_the_same_content_in_a_file_of_its_own_is_no_change_but_something_
     await seen.follow(tmp_path)
     (tmp_path / "new").write_text("one")
     (tmp_path / "new").rename(tmp_path / "a.yaml")
-    await seen.until(lambda: seen.moved)
+    await seen.until(lambda: str(tmp_path / "a.yaml") in seen.moved)
     (tmp_path / "b.yaml").write_text("two")
     await seen.until(lambda: str(tmp_path / "b.yaml") in set().union(*seen.changes))
     assert str(tmp_path / "a.yaml") not in set().union(*seen.changes)
@@ -235,13 +238,12 @@ async def test_nothing_is_told_after_closing_and_no_thread_is_left(tmp_path: Pat
 async def test_without_events_looking_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import watchfiles
+    from watchfiles import _rust_notify
 
-    def refuse(*_: object, **__: object) -> object:
+    def refuse(*_: object) -> object:
         raise OSError("OS file watch limit reached")
-        yield
 
-    monkeypatch.setattr(watchfiles, "watch", refuse)
+    monkeypatch.setattr(_rust_notify, "RustNotify", refuse)
     seen = Seen(True, 0.02)
     await seen.follow(tmp_path)
     for text in ("one", "two"):
@@ -250,6 +252,77 @@ async def test_without_events_looking_goes_on(
     seen.watch.close()
     await seen.watch.wait_closed()
     assert caplog.text.count("by looking alone: OS file watch limit reached") == 1
+
+
+async def test_an_event_has_nothing_looked_at_but_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        (tmp_path / f"{number}.yaml").write_text("one")
+    seen = Seen(True, NEVER_S)
+    await seen.follow(tmp_path, suffixes=(".yaml",))
+    looked: list[str] = []
+    fingerprint = fingerprints._fingerprint
+
+    def counted(path: str, before: Any) -> Any:
+        looked.append(path)
+        return fingerprint(path, before)
+
+    monkeypatch.setattr(fingerprints, "_fingerprint", counted)
+    (tmp_path / "7.yaml").write_text("two")
+    await seen.told(tmp_path / "7.yaml")
+    (tmp_path / "new").write_text("three")
+    os.replace(tmp_path / "new", tmp_path / "8.yaml")
+    await seen.told(tmp_path / "8.yaml")
+    (tmp_path / "new.yaml").write_text("four")
+    await seen.told(tmp_path / "new.yaml")
+    (tmp_path / "9.yaml").unlink()
+    await seen.told(tmp_path / "9.yaml")
+    assert {Path(path).name for path in looked} == {"7.yaml", "8.yaml", "new.yaml", "9.yaml"}
+    seen.watch.close()
+    await seen.watch.wait_closed()
+
+
+async def test_with_very_many_events_everything_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_MAX_EVENTS", 0)
+    seen = Seen(True, NEVER_S)
+    await seen.follow(tmp_path)
+    for text in ("one", "two"):
+        (tmp_path / "a").write_text(text)
+        await seen.told(tmp_path / "a")
+    seen.watch.close()
+    await seen.watch.wait_closed()
+
+
+async def test_what_no_event_tells_of_is_found_by_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change behind a bind mount, or on another machine."""
+    monkeypatch.setattr(Fingerprints, "look_at", lambda *_: set())
+    monkeypatch.setattr(watch, "_LOOK_SHARE_WITH_EVENTS", 0)
+    file = tmp_path / "a"
+    file.write_text("one")
+    seen = Seen(True, 0.02)
+    await seen.follow(file)
+    file.write_text("two")
+    await seen.told(file)
+    seen.watch.close()
+    await seen.watch.wait_closed()
+
+
+async def test_a_folder_that_is_replaced_by_another_one_is_followed_on(seen: Seen, tmp_path: Path) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    for each in (folder, other):
+        each.mkdir()
+        (each / "a").write_text(each.name)
+    await seen.follow(folder)
+    os.rename(folder, tmp_path / "gone")
+    os.rename(other, folder)
+    await seen.told(folder / "a")
+    (folder / "a").write_text("again")
+    await seen.told(folder / "a")
 
 
 async def test_a_failure_of_the_watch_is_logged_and_it_goes_on(

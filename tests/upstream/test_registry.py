@@ -83,6 +83,22 @@ async def test_what_the_snapshot_no_longer_holds_is_retired() -> None:
     await clusters.close()
 
 
+async def test_a_draft_is_completed_with_what_the_snapshot_holds() -> None:
+    """Only what is new or other is adopted: the compiler has the rest from before."""
+    clusters = registry()
+    kept, dropped = clusters.adopt(spec("a")), clusters.adopt(spec("b"))
+    draft = Draft(clusters)
+    passing, fresh = draft.adopt(spec("c")), draft.adopt(spec("d"))
+    draft.complete({"a": kept, "d": fresh})
+    assert draft.fresh == [fresh]
+    assert passing.endpoints[0].removed
+    clusters.commit(draft)
+    assert clusters.clusters == {"a": kept, "d": fresh}
+    assert not kept.endpoints[0].removed
+    assert dropped.endpoints[0].removed
+    await clusters.close()
+
+
 async def test_a_draft_that_is_discarded_leaves_all_as_it_was() -> None:
     clusters = registry()
     kept = clusters.adopt(spec("a"))

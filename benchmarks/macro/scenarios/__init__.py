@@ -9,6 +9,7 @@ from benchmarks.macro.scenarios.https import keepalive_and_handshakes, many_cert
 from benchmarks.macro.scenarios.idle import idle_memory
 from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
+from benchmarks.macro.scenarios.reload import one_changed
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
 from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
@@ -24,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "rules": many_rules,
     "idle": idle_memory,
     "rate": fixed_rate,
+    "reload": one_changed,
     "policies": policy_routes,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,

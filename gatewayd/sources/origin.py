@@ -1,0 +1,171 @@
+"""Where the texts of configuration files come from: the disk, or somebody who has read them already.
+
+Whoever reads configuration asks a :class:`FileSource` and nothing else, so that a process may be given the very texts
+that another one has read and found good (``handed.py``) instead of reading the disk a moment later.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+from gatewayd.sources.files import STDIN, STDIN_NAME, FoundFile, read_bytes, reason_of, walk
+from gatewayd.sources.limits import Limits
+
+#: A file changed so short a time before it was looked at may change again without its times moving.
+_UNSURE_S: Final = 2.0
+
+
+class Stamp(NamedTuple):
+    """What moves when a file is touched."""
+
+    signature: Hashable
+    #: False: the content may change without the signature moving, so it has to be read to be known
+    sure: bool
+
+
+class FileSource(Protocol):
+    """What a reader of configuration asks."""
+
+    def find(self, paths: Sequence[str], changed: frozenset[str] | None = None) -> Sequence[FoundFile]:
+        """The files of ``paths``, in the order in which they count; also those that cannot be found, and why.
+
+        ``changed``: the names of all that may have come, gone or changed since the last time; None: any. The same
+        object as last time is the same answer.
+        """
+        ...
+
+    def stamp(self, found: FoundFile) -> Stamp | None:
+        """What a later stamp of the same file is compared with; None when there is none to be had."""
+        ...
+
+    def read(self, found: FoundFile, limits: Limits) -> bytes:
+        """The content of a file; :class:`~gatewayd.sources.files.Unreadable` says why not."""
+        ...
+
+
+#: device and inode: two names with one identity are one file
+_Identity = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What was found for some paths."""
+
+    found: list[FoundFile]
+    #: by name, of all that exist: also of those that are another one's second name
+    identities: dict[str, _Identity]
+    #: how many names each has
+    names: Counter[_Identity]
+
+
+class Disk:
+    """The files as they are now: named ones whatever their suffix, those of folders sorted.
+
+    A file reached twice (named and in a folder, or through a link) is found once. ``stdin`` is what ``-`` reads, once:
+    later loads have what it held.
+    """
+
+    def __init__(self, stdin: BinaryIO | None = None) -> None:
+        self._stdin = stdin
+        self._listings: dict[tuple[str, ...], _Listing] = {}
+        #: stamps of what was just found
+        self._seen: dict[str, Stamp] = {}
+
+    def find(self, paths: Sequence[str], changed: frozenset[str] | None = None) -> Sequence[FoundFile]:
+        """See :class:`FileSource`."""
+        key = tuple(paths)
+        self._seen = {}
+        before = self._listings.get(key)
+        if before is None or changed is None:
+            listing = self._listings[key] = self._list(key, {})
+            return listing.found
+        again = self._again(before, changed)
+        if again is None:
+            return before.found
+        known = {name: identity for name, identity in before.identities.items() if name not in again}
+        listing = self._list(key, known)
+        if any(count > 1 for count in listing.names.values()):
+            listing = self._list(key, {})  # one may only look like another: an inode is used again
+        self._listings[key] = listing
+        if listing.found == before.found:
+            listing.found = before.found
+        return listing.found
+
+    def _again(self, listing: _Listing, changed: frozenset[str]) -> set[str] | None:
+        """Names whose identity has to be found out because the listing may be another one; None: it is not."""
+        again: set[str] = set()
+        other = False
+        for name in changed:
+            before = listing.identities.get(name)
+            try:
+                status = os.stat(name)
+            except (OSError, ValueError):
+                now = None
+            else:
+                now = (status.st_dev, status.st_ino)
+            if now is not None and now == before:
+                continue
+            again.add(name)
+            if before is None or now is None or listing.names[now] or listing.names[before] > 1:
+                other = True
+                again.update(each for each, known in listing.identities.items() if known in (before, now))
+            else:
+                listing.identities[name] = now
+                listing.names[before] -= 1
+                listing.names[now] += 1
+        return again if other else None
+
+    def _list(self, paths: Sequence[str], known: Mapping[str, _Identity]) -> _Listing:
+        """``known``: identities that need not be asked for."""
+        listing = _Listing([], {}, Counter())
+        for path in paths:
+            if path == STDIN:
+                listing.found.append(FoundFile(STDIN_NAME, None))
+                continue
+            for found in walk(path):
+                if found.problem:
+                    listing.found.append(found)
+                    continue
+                identity = known.get(found.name) or listing.identities.get(found.name)
+                if identity is None:
+                    try:
+                        status = os.stat(found.name)
+                    except OSError as error:
+                        listing.found.append(found._replace(problem=reason_of(error)))
+                        continue
+                    identity = (status.st_dev, status.st_ino)
+                    self._seen[found.name] = _stamp(status)
+                if not listing.names[identity]:
+                    listing.found.append(found)
+                if found.name not in listing.identities:
+                    listing.identities[found.name] = identity
+                    listing.names[identity] += 1
+        return listing
+
+    def stamp(self, found: FoundFile) -> Stamp | None:
+        """Device, inode, size and times; sure when they are old enough."""
+        if found.path is None:
+            return Stamp("standard input", True)
+        seen = self._seen.pop(found.name, None)
+        if seen is not None:
+            return seen
+        try:
+            return _stamp(os.stat(found.path))
+        except (OSError, ValueError):
+            return None
+
+    def read(self, found: FoundFile, limits: Limits) -> bytes:
+        """As :func:`~gatewayd.sources.files.read_bytes`."""
+        return read_bytes(found, self._stdin, limits)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    newest_s = max(status.st_mtime_ns, status.st_ctime_ns) / 1e9
+    # A time to come (a clock that was set back) is no reason to read the file for ever.
+    sure = abs(time.time() - newest_s) > _UNSURE_S
+    return Stamp((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns), sure)
