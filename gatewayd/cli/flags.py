@@ -11,7 +11,7 @@ import click
 
 from gatewayd.cli import values
 from gatewayd.observe.collector import Collector, collector_from
-from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
+from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, DEFAULT_WORKLOAD_CERTS, RunOptions
 
 #: Flags of the contract whose part of the program is not there yet: a value has no effect.
 WITHOUT_EFFECT: Final = {
@@ -98,6 +98,15 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         metavar="DIR",
         help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}; $CREDENTIALS_DIRECTORY is searched as well. "
         f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
+    ),
+    _flag(
+        "--workload-certs",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Folder of this proxy's mesh identity, for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem, or "
+        "certificates.pem, private_key.pem, ca_certificates.pem. "
+        f"[default: {' or '.join(DEFAULT_WORKLOAD_CERTS)}]",
     ),
     _flag(
         "--extended-connect/--no-extended-connect",
@@ -231,6 +240,7 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         unknown_hosts=flags["unknown_hosts"],
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
+        workload_certs=(flags["workload_certs"],) if flags["workload_certs"] else DEFAULT_WORKLOAD_CERTS,
         mesh_config=flags["mesh_config"],
         extended_connect=flags["extended_connect"],
         misdirected=int(flags["misdirected"]),

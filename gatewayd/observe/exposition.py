@@ -74,10 +74,11 @@ def histogram(name: str, help: str, series: Iterable[tuple[str, Sequence[float],
     """A histogram's text, one piece per series of (label text, counts by bucket, sum)."""
     begun = False
     for text, counts, total in series:
-        before = f"{name}_bucket{{{text},"
+        before = f"{name}_bucket{{{text}," if text else f"{name}_bucket{{"
+        behind = f"{{{text}}}" if text else ""
         totals = list(accumulate(counts))
         lines = [f"{before}{le}}} {count}\n" for le, count in zip(_LE, totals, strict=True)]
-        lines.append(f"{name}_sum{{{text}}} {number(total)}\n{name}_count{{{text}}} {totals[-1]}\n")
+        lines.append(f"{name}_sum{behind} {number(total)}\n{name}_count{behind} {totals[-1]}\n")
         if not begun:
             begun = True
             lines.insert(0, header(name, HISTOGRAM, help))

@@ -17,8 +17,14 @@ from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.observe.propagation import Context, read_context, tells
+from gatewayd.policies.fault import MILLION
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
+
+# Kinds of exchanges, by what their routes and clusters ask for.
+PLAIN: Final = 0
+MIRRORED: Final = 1
+POLICED: Final = 2
 
 #: Methods whose requests have no body by nature: no ``content-length: 0`` is added for them.
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
@@ -35,8 +41,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_encoded", "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines",
-        "failure", "plain", "policed", "prepared", "route", "suffix", "traced", "upgrade",
+        "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
+        "extra_lines", "failure", "mirrors", "plain", "prepared", "route", "served_by", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -50,8 +56,8 @@ class Plan:
         self.prepared = False
         #: True: besides, nothing is to be decided or waited for; the request goes straight to the cluster
         self.plain = False
-        #: True: a PolicyExchange serves it
-        self.policed = False
+        #: what kind of exchange serves it
+        self.served_by = PLAIN
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
         #: True: they do, with those of a trace
@@ -67,6 +73,10 @@ class Plan:
         self.context = context
         #: True: the upstream is told of the exchange's trace
         self.traced = False
+        #: the clusters that get a copy of every request; empty: none, or it is drawn for each
+        self.mirrors: tuple[Any, ...] = ()
+        #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied_suffix = b""
         self._encoded: tuple[bytes, bytes] | None = None
 
     @property
@@ -116,7 +126,11 @@ class Planner:
                 route.plan = _make_plan(route, options, request)
                 route.planned_for = options
             plan = route.plan
-        if plan.prepared and not block.prefix and not (plan.plain and plan.cluster.is_http2):
+        if (
+            plan.prepared
+            and not block.prefix
+            and not (plan.plain and plan.served_by == PLAIN and plan.cluster.is_http2)
+        ):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -155,7 +169,9 @@ def _make_plan(
     plan = Plan(None, route, context)
     if route.action != FORWARD:
         return plan
-    plan.policed = route.policed
+    if route.policed:
+        plan.served_by = MIRRORED if route.only_mirrored else POLICED
+        plan.mirrors = _mirrors_of_all(route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
@@ -168,7 +184,7 @@ def _make_plan(
         return plan
     block = request.block
     plan.prepared = True
-    plan.plain = route.plain
+    plan.plain = route.plain or route.only_mirrored
     usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -180,6 +196,13 @@ def _make_plan(
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(route, options)
     return plan
+
+
+def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
+    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+    mirrors = route.policies.mirrors if route.policies is not None else ()
+    always = all(mirror.millionths >= MILLION for mirror in mirrors)
+    return tuple(mirror.cluster for mirror in mirrors) if always else ()
 
 
 def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> None:

@@ -24,6 +24,7 @@ from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
+from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
@@ -189,6 +190,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
+    proxy.counts_routes |= table.counted
     planner = Planner(table, options, chain.server_names)
     parsers = head.parser_for(options), response.parser_for(options)
 
@@ -201,15 +203,14 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     if is_observed(options):
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
+    #: by Plan.served_by
+    kinds = (Exchange, MirroredExchange, PolicyExchange)
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
-        if request.plan.policed:
-            PolicyExchange(proxy, stream, request).begin()
-        else:
-            Exchange(proxy, stream, request).begin()
+        kinds[request.plan.served_by](proxy, stream, request).begin()
 
     sampling = options.tracing.sampling if options.tracing is not None else 0
     new_id = request_ids(sampling) if options.request_id else None
@@ -236,7 +237,8 @@ class Proxy:
     """What all exchanges of a worker share."""
 
     __slots__ = (
-        "_connections", "_registry", "date", "log", "loop", "ports", "refused", "refusing", "spans", "wheel",
+        "_connections", "_registry", "counts_routes", "date", "log", "loop", "ports", "refused", "refusing",
+        "spans", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -250,6 +252,8 @@ class Proxy:
         self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
+        #: some route has statistics of its own, or had
+        self.counts_routes = False
         self._connections: list[MutableSet[Any]] = []
         self.ports: WeakSet[Port] = WeakSet()
         #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever

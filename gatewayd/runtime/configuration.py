@@ -320,6 +320,7 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         extended_connect=options.extended_connect,
         misdirected_request=options.misdirected == 421,
         endpoint_pins=pins,
+        workload_certificates=options.workload_certs,
         mesh=mesh,
         collector=options.otlp,
     )

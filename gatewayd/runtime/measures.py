@@ -14,6 +14,7 @@ from gatewayd import __version__
 from gatewayd.observe.batches import Batches
 from gatewayd.observe.exposition import COUNTER, GAUGE, Family, labels, render
 from gatewayd.observe.metrics import Source, Traffic
+from gatewayd.observe.route_metrics import RouteMetrics
 from gatewayd.proxy.tcp_proxy import TcpSession
 from gatewayd.proxy.worker import TICK_S
 from gatewayd.runtime.configuration import ConfigurationReader
@@ -43,7 +44,8 @@ class Measures:
         observing: Observing,
     ) -> None:
         self.traffic = Traffic(Source(options.labels, options.namespace))
-        finished.takers.append(self.traffic.take)
+        self.routes = RouteMetrics(lambda: deployment.counts_routes)
+        finished.takers += [self.traffic.take, self.routes.take]
         self._finished = finished
         self._deployment = deployment
         self._registry = registry
@@ -72,6 +74,7 @@ class Measures:
         sessions = self._sessions()
         # Nothing else may run before the first piece: a session is under way or has ended, never both.
         yield from self.traffic.render(sessions)
+        yield from self.routes.render()
         clusters: list[tuple[str, Any]] = []
         for name, cluster in list(self._registry.clusters.items()):
             clusters.append((labels(cluster_name=name), cluster))

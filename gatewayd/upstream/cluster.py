@@ -52,7 +52,8 @@ class Cluster:
         self.active = 0
         self.total = 0
         #: whether requests to it need an exchange that knows policies
-        self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
+        asks = spec.balancer.hashes or spec.balancer.load is not None
+        self.policed = self.detector is not None or self.budget is not None or asks
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]
@@ -79,7 +80,9 @@ class Cluster:
         return Endpoint(self._loop, self.spec, address, port, self.budget)
 
     def start(self) -> None:
-        """Begin to resolve names, if the cluster has any."""
+        """It is in force: begin to resolve names, if it has any."""
+        if self.budget is not None:
+            self.budget.start(self._loop, lambda: self.total)
         if self.spec.discovery == STATIC or self._watches:
             return
         if not self.spec.endpoints:
@@ -137,6 +140,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Nobody routes here any more: idle connections close, busy ones finish."""
+        if self.budget is not None:
+            self.budget.stop()
         for watch in self._watches:
             watch.cancel()
         self._watches = []

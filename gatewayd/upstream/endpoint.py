@@ -43,12 +43,14 @@ class Endpoint:
         "idle",
         "joined_at",
         "known_ready",
+        "load",
         "locality",
         "pools",
         "port",
         "priority",
         "ready",
         "removed",
+        "sink",
         "spec",
         "tally",
         "total",
@@ -77,6 +79,8 @@ class Endpoint:
         self.health = HostHealth()
         #: since when it is an endpoint, monotonic, for warm-up (9.7)
         self.joined_at = monotonic()
+        #: what it said of its load, if anybody wants to know (:mod:`gatewayd.upstream.load`)
+        self.load: Any = None
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
@@ -90,6 +94,8 @@ class Endpoint:
         )
         #: no longer in the cluster: connections close when they come back
         self.removed = False
+        #: what answers of mirrored copies go to, once there are any (gatewayd.proxy.shadow)
+        self.sink: Any = None
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
         self.pools: AnyPool | ClientsChoice | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)

@@ -37,6 +37,8 @@ class Limits:
     #: allowed (8.3.6); -1.0 = no budget
     retry_budget_percent: float = -1.0
     min_retries: int = 3
+    #: a share of the requests that began within so long, not of the active ones (8.3.10); 0.0 = of those
+    retry_interval_s: float = 0.0
 
 
 NO_LIMITS: Final = Limits()
