@@ -24,6 +24,7 @@ from gatewayd.compiler.problems import (
     Problem,
     leads_to_itself,
     no_endpoints,
+    own_port,
     resolved_by_dns,
     unknown_host,
     unknown_port,
@@ -145,6 +146,8 @@ class DestinationCompiler:
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
             spec, problem = self._undeclared(wanted, asked.host if host == whole else host)
+        if spec is not None:
+            problem = problem or own_port(spec, self._options.own_ports)
         hashing = self._hashing(wanted, service) if spec is not None else None
         return Answer(
             name,

@@ -10,6 +10,7 @@ from gatewayd.compiler.telemetry import NOTHING, TelemetrySpec
 from gatewayd.http.limits import HttpLimits
 from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.upstream.own_ports import OwnPorts
 
 #: ``--unknown-hosts``
 RESOLVE: Final = "dns"
@@ -50,3 +51,5 @@ class CompileOptions:
     telemetry: TelemetrySpec = NOTHING
     #: where spans go whatever the mesh says: ``--otlp``
     collector: Collector | None = None
+    #: where nothing is sent: the proxy's own admin, status and metrics ports
+    own_ports: OwnPorts = field(default_factory=OwnPorts, compare=False)

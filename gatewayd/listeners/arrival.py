@@ -206,6 +206,9 @@ class Arrival(asyncio.Protocol):
         """Nothing is under way yet."""
         self._transport.abort()
 
+    def discourage(self) -> None:
+        """What becomes of it will hear."""
+
     def end_tunnel(self) -> None:
         """There is none."""
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from gatewayd.observe.exposition import BOUNDS, BUCKETS, COUNTER, Family, histogram, labels, render
+from gatewayd.observe.exposition import BOUNDS, BUCKETS, COUNTER, HISTOGRAM, Family, labels
 from gatewayd.observe.stream_info import StreamInfo
 
 #: So many routes, those of earlier configurations included; further ones are not counted.
@@ -90,23 +90,16 @@ class RouteMetrics:
                 route = self._routes[name] = _Route()
             route.take(info)
 
-    def render(self) -> Iterator[bytes]:
-        """The text in pieces."""
+    def families(self) -> Iterator[Family]:
+        """The families of each route."""
         for name, route in list(self._routes.items()):
             before = f"envoy_{name}_upstream_rq"
-            yield from render(
-                [
-                    Family(before, COUNTER, "Requests by status, and by class of it.", _statuses(route)),
-                    *(
-                        Family(f"{before}_{what}", COUNTER, help, (("", route.counts[what]),))
-                        for what, help in _COUNTERS
-                    ),
-                ]
-            )
-            yield from histogram(
-                f"{before}_time",
-                "From a request's beginning to its end, milliseconds.",
-                [("", route.times, route.times_sum_ms)],
+            yield Family(before, COUNTER, "Requests by status, and by class of it.", _statuses(route))
+            for what, help in _COUNTERS:
+                yield Family(f"{before}_{what}", COUNTER, help, [("", route.counts[what])])
+            times = ("", list(route.times), route.times_sum_ms)
+            yield Family(
+                f"{before}_time", HISTOGRAM, "From a request's beginning to its end, milliseconds.", [times]
             )
 
 

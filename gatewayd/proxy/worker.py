@@ -45,7 +45,7 @@ class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
     __slots__ = (
-        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "number",
+        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "name", "number",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,8 @@ class Port:
         self._local: Any = None
         #: the chain is not in the configuration any more
         self.gone = False
+        #: that of the chain
+        self.name: str
         self.number: int
         self.edge: Edge
         self._put(chain)
@@ -70,6 +72,7 @@ class Port:
         return ServerConnection(self if announced is None else _AnnouncedPort(self, announced))
 
     def _put(self, chain: Any) -> None:
+        self.name = chain.name
         #: the Gateway's own port number (semantics 2.1.4)
         self.number = chain.port
         self.edge = edge = make_edge(self._proxy, chain)
@@ -95,7 +98,7 @@ class Port:
         """The chain is gone: requests are served as before, each the last one of its connection."""
         self.gone = True
         for connection in self._own():
-            connection.retire()
+            connection.discourage()
 
     def drain(self) -> None:
         """Close the connections that are idle; the others close after what they are doing."""
@@ -119,8 +122,13 @@ class Port:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self.gone:  # its handshake took so long
-            connection.retire()
+        if self.leaving:
+            connection.discourage()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a connection that comes now has come late: its handshake took so long, or nobody is to stay."""
+        return self.gone or self._proxy.discouraging
 
     def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
@@ -132,7 +140,7 @@ class Port:
                 self._local = local
         options = self.edge.options
         tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
-        return Client(transport.get_extra_info("peername"), local, options, tls)
+        return _of_chain(self, Client(transport.get_extra_info("peername"), local, options, tls))
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -168,22 +176,28 @@ class _AnnouncedPort:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self._port.gone:
-            connection.retire()
+        if self._port.leaving:
+            connection.discourage()
 
     def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
-        return Client(
+        client = Client(
             announced.remote or transport.get_extra_info("peername"),
             announced.local or transport.get_extra_info("sockname"),
             self._port.edge.options,
             transport.get_extra_info("tls"),
         )
+        return _of_chain(self._port, client)
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
+
+
+def _of_chain(port: Port, client: Client) -> Client:
+    client.chain = port.name
+    return client
 
 
 def make_edge(proxy: Proxy, chain: Any) -> Edge:
@@ -237,8 +251,8 @@ class Proxy:
     """What all exchanges of a worker share."""
 
     __slots__ = (
-        "_connections", "_registry", "counts_routes", "date", "log", "loop", "ports", "refused", "refusing",
-        "spans", "wheel",
+        "_connections", "_registry", "counts_routes", "date", "discouraging", "log", "loop", "ports", "refused",
+        "refusing", "spans", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -254,6 +268,8 @@ class Proxy:
         self.date = DateField()
         #: some route has statistics of its own, or had
         self.counts_routes = False
+        #: connections that come now are told to end after their first answer
+        self.discouraging = False
         self._connections: list[MutableSet[Any]] = []
         self.ports: WeakSet[Port] = WeakSet()
         #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever

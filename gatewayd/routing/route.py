@@ -63,6 +63,11 @@ class RouteSource:
         known = self.owner.rule_position(*(self._entry or (self.block, self.rule)))
         return int(known.line if known is not None else self.owner.line)
 
+    @property
+    def title(self) -> str:
+        """``VirtualService shop/cart http[0]``: the same rule before and after a reload."""
+        return f"{self.kind} {self.namespace}/{self.name} {self.block}[{self.rule}]"
+
 
 class Destination:
     """One weighted target of a route.

@@ -46,8 +46,12 @@ class RunOptions:
     misdirected: int = 404
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
-    #: None: no metrics, and nothing is counted
+    #: None: no port for metrics
     metrics: Address | None = None
+    #: None: no admin port
+    admin: Address | None = None
+    #: host names it may be called by, beside localhost and addresses
+    admin_hosts: tuple[str, ...] = ()
     #: a path, "-" for stdout, or "off"; None: as the mesh configuration says
     access_log: str | None = None
     #: "text" or "json"; None: as the mesh configuration says
@@ -56,6 +60,12 @@ class RunOptions:
     otlp: Collector | None = None
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
+    #: after TERM: how long new connections are still taken
+    drain_delay_s: float = 0.0
+    #: processes that serve; more than one have a supervisor
+    workers: int = 1
+    #: a worker of several that shows no sign of life for so long is replaced
+    hang_time_s: float = 10.0
     #: take in files that change
     watch: bool = True
     #: as gatewayd.observe.logs.parse_levels reads it
@@ -64,5 +74,8 @@ class RunOptions:
     log_format: str = "text"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"
-    #: flags that were given and have no effect yet, with the reason
-    without_effect: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether anybody could ask for numbers; else nothing is counted."""
+        return self.metrics is not None or self.admin is not None

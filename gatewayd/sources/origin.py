@@ -72,6 +72,8 @@ class Disk:
 
     def __init__(self, stdin: BinaryIO | None = None) -> None:
         self._stdin = stdin
+        #: what it held, once it was read
+        self.stdin_text: bytes | None = None
         self._listings: dict[tuple[str, ...], _Listing] = {}
         #: stamps of what was just found
         self._seen: dict[str, Stamp] = {}
@@ -161,7 +163,10 @@ class Disk:
 
     def read(self, found: FoundFile, limits: Limits) -> bytes:
         """As :func:`~gatewayd.sources.files.read_bytes`."""
-        return read_bytes(found, self._stdin, limits)
+        data = read_bytes(found, self._stdin, limits)
+        if found.path is None:
+            self.stdin_text = data
+        return data
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -295,6 +295,9 @@ class TlsLayer(asyncio.Protocol):
         if self._state == HANDSHAKE:
             self._transport.abort()
 
+    def discourage(self) -> None:
+        """What is inside will hear."""
+
     def end_tunnel(self) -> None:
         """There is none."""
 

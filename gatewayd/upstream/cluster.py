@@ -18,7 +18,6 @@ from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector, OutlierPolicy
 from gatewayd.upstream.spec import (
     DNS_ROUND_ROBIN,
-    HTTP2,
     NO_LIMITS,
     STATIC,
     ClusterSpec,
@@ -41,7 +40,7 @@ class Cluster:
         self.spec = spec
         self.name = spec.name
         #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
-        self.is_http2 = spec.protocol == HTTP2
+        self.is_http2 = spec.is_http2
         #: connections opened and not
         self.tally = Tally()
         #: passive health, if the cluster's policy asks for it

@@ -107,3 +107,8 @@ class ClusterSpec:
     #: the same for the HTTP/2 connections of a cluster that has both kinds, which offer another ALPN; None: ``tls``
     tls_http2: Any = None
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether it is spoken to in HTTP/2, whatever the client speaks."""
+        return self.protocol == HTTP2

@@ -124,7 +124,8 @@ class Confined(GatewayProcess):
     )  # fmt: skip
 
 
-async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path, workers: int) -> None:
     """HTTP, HTTPS with clients' certificates, an upstream by DNS, files as ``LoadCredential=shop:DIR`` has them."""
     wishes = {"shop": CertificateWish("shop.test", ["shop.test"]), "client": CertificateWish("client")}
     made = CertificateFolder(tmp_path / "made", wishes)
@@ -141,7 +142,8 @@ async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path) -> N
     request = b"GET /one HTTP/1.1\r\nhost: shop.test\r\n\r\n"
     async with Recorder("up") as up:
         (site / "all.yaml").write_text(SITE.replace("PORT", str(up.port)))
-        async with Confined([site], listen=[80, 443], hosts=["127.0.0.1"], env=env) as gateway:
+        flags = ["--workers", str(workers)]
+        async with Confined([site], listen=[80, 443], hosts=["127.0.0.1"], env=env, flags=flags) as gateway:
             plain = await RawClient(gateway.port(80)).http(request)
             assert plain.responses[0].body == b"up"
             secure = await RawClient(gateway.port(443), tls=known, sni="shop.test").http(request)
@@ -151,6 +153,11 @@ async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path) -> N
             assert len(await gateway.log_lines(2)) == 2
             gateway.signal(signal.SIGHUP)
             await until(gateway, lambda: "reload 1: nothing changed" in gateway.stderr_text())
+            if workers > 1:
+                gateway.signal(signal.SIGUSR2)
+                await until(gateway, lambda: gateway.stderr_text().count("  workers   processes") == 2)
+                again = await RawClient(gateway.port(80)).http(request)
+                assert again.responses[0].body == b"up"
             gateway.signal(signal.SIGTERM)
             await until(gateway, lambda: gateway.exit_code is not None)
             assert gateway.exit_code == 0

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.observe import route_metrics
+from gatewayd.observe.exposition import render
 from gatewayd.observe.route_metrics import RouteMetrics
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.routing.route import FORWARD, Route
@@ -23,7 +24,7 @@ def ended(**facts: Any) -> StreamInfo:
 
 def samples(metrics: RouteMetrics) -> dict[str, float]:
     """What a scrape finds and is not 0, by name and labels, buckets left out."""
-    text = b"".join(metrics.render()).decode()
+    text = b"".join(render(metrics.families())).decode()
     return {
         sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -88,7 +89,7 @@ def test_times_are_those_of_answers() -> None:
     found = samples(metrics)
     assert found[f"{BEFORE}_time_count"] == 2
     assert found[f"{BEFORE}_time_sum"] == pytest.approx(2004)
-    text = b"".join(metrics.render()).decode()
+    text = b"".join(render(metrics.families())).decode()
     assert f'{BEFORE}_time_bucket{{le="5"}} 1' in text
 
 

@@ -12,12 +12,14 @@ from benchmarks.macro.scenarios.https import (
     tls_upload,
 )
 from benchmarks.macro.scenarios.idle import idle_memory
+from benchmarks.macro.scenarios.observed import what_it_costs
 from benchmarks.macro.scenarios.policies import policy_routes
 from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.reload import one_changed
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
 from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
+from benchmarks.macro.scenarios.workers import two_workers
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "keepalive": keepalive,
@@ -31,7 +33,9 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "idle": idle_memory,
     "rate": fixed_rate,
     "reload": one_changed,
+    "workers": two_workers,
     "policies": policy_routes,
+    "observed": what_it_costs,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,
     "https": keepalive_and_handshakes,

@@ -20,6 +20,7 @@ from gatewayd.http.message import Pair, Trailers
 from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
 from gatewayd.http.response import ResponseHead, status_line
 from gatewayd.http.streams import Borrower
+from gatewayd.http.tcp_info import unread
 from gatewayd.http.websocket import with_accept
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
@@ -556,15 +557,18 @@ class ServerConnection(asyncio.Protocol):
         self._resume_reading()
 
     def drain(self) -> None:
-        """Close when idle; otherwise the current answer says ``connection: close``."""
-        if self.state == IDLE and not self._buffer:
+        """Close when idle; otherwise the current answer says ``connection: close``.
+
+        A request that has come and was not read yet is not idleness: to close on it would be to lose it.
+        """
+        if self.state == IDLE and not self._buffer and not unread(self.transport):
             self.state = CLOSED
             self.transport.close()
         else:
             self.draining = self.close_after = True
 
-    def retire(self) -> None:
-        """The next request is the last one of this connection."""
+    def discourage(self) -> None:
+        """The answer to the next request says ``connection: close``; nobody's request is lost by that."""
         self.draining = True
 
     def abort(self) -> None:
@@ -575,6 +579,11 @@ class ServerConnection(asyncio.Protocol):
         """Close an upgraded connection, which never ends by itself; others stay."""
         if self.state == TUNNEL:
             self.transport.close()
+
+    @property
+    def under_way(self) -> int:
+        """Requests under way."""
+        return self.exchange is not None
 
     @property
     def idle_since(self) -> float:
