@@ -145,11 +145,13 @@ class TextLines:
             if (
                 info.details == "via_upstream"
                 and not info.flags
-                and not info.bytes_received
                 and not info.transport_failure
                 and not info.termination_details
             ):
                 outcome = _ORDINARY[info.status]
+                received = info.bytes_received
+                if received:
+                    outcome = outcome[:-2] + (numbers[received] if received < _READY else b"%d " % received)
             else:
                 outcome = _outcome(info)
             sent = info.bytes_sent

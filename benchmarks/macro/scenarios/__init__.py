@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.macro.bench import Bench
+from benchmarks.macro.scenarios import http2
 from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
 from benchmarks.macro.scenarios.https import (
     keepalive_and_handshakes,
@@ -41,4 +42,8 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "https-download": tls_download,
     "https-upload": tls_upload,
     "certificates": many_certificates,
+    "http2": http2.requests,
+    "grpc": http2.grpc_unary,
+    "http2-download": http2.download,
+    "http2-resets": http2.rapid_resets,
 }
