@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 from cryptography import x509
 
@@ -174,6 +175,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
     """A connected socket; None, and it is counted, if there is no connection."""
     sock = socket.socket()
     sock.setblocking(False)
+    began = time.monotonic()
     try:
         async with asyncio.timeout(ANSWER_S):
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
@@ -184,6 +186,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
             world.done = True
         await asyncio.sleep(0.05)
         return None
+    world.began[sock.getsockname()[1]] = began
     return sock
 
 
