@@ -11,7 +11,7 @@ import click
 
 from gatewayd.cli import values
 from gatewayd.observe.collector import Collector, collector_from
-from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
+from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, DEFAULT_WORKLOAD_CERTS, RunOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -93,6 +93,29 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         metavar="DIR",
         help="Folder of <credentialName>/{tls.crt,tls.key,ca.crt}; $CREDENTIALS_DIRECTORY is searched as well. "
         f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
+    ),
+    _flag(
+        "--workload-certs",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Folder of this proxy's mesh identity, for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem, or "
+        "certificates.pem, private_key.pem, ca_certificates.pem. "
+        f"[default: {' or '.join(DEFAULT_WORKLOAD_CERTS)}]",
+    ),
+    _flag(
+        "--extended-connect/--no-extended-connect",
+        default=False,
+        show_default=True,
+        help="Let HTTP/2 clients open WebSockets (RFC 8441), which Istio does not offer.",
+    ),
+    _flag(
+        "--misdirected",
+        type=click.Choice(["404", "421"]),
+        default="404",
+        show_default=True,
+        help="Answer to a host that the TLS server of the connection does not serve; 421 makes HTTP/2 clients "
+        "ask again on a connection of its own.",
     ),
     _flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields."),
 )
@@ -237,7 +260,10 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         unknown_hosts=flags["unknown_hosts"],
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
+        workload_certs=(flags["workload_certs"],) if flags["workload_certs"] else DEFAULT_WORKLOAD_CERTS,
         mesh_config=flags["mesh_config"],
+        extended_connect=flags["extended_connect"],
+        misdirected=int(flags["misdirected"]),
     )
 
 

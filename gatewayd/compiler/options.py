@@ -39,9 +39,13 @@ class CompileOptions:
     #: ``host`` or ``host:subset`` -> addresses, from ``--endpoint``; see compiler/pins.py
     endpoint_pins: Mapping[str, Sequence[Address]] = field(default_factory=dict)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    #: the folder of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``): ``cert-chain.pem``,
-    #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
-    workload_certificates: str = "/etc/certs"
+    #: folders of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``), in the order in which they are looked
+    #: through; see compiler/credentials.py for their files
+    workload_certificates: tuple[str, ...] = ("/etc/certs",)
+    #: HTTP/2 clients may open WebSockets (RFC 8441)
+    extended_connect: bool = False
+    #: 421, not 404, for a host that the server whose certificate the client has does not serve
+    misdirected_request: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
     #: what the Telemetry resources of the configuration say; the compilation fills it in
     telemetry: TelemetrySpec = NOTHING

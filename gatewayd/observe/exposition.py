@@ -98,10 +98,11 @@ def _line(name: str, sample: Sample) -> str:
     text = sample[0]
     if len(sample) == 2:
         return f"{name}{{{text}}} {number(sample[1])}\n" if text else f"{name} {number(sample[1])}\n"
-    before = f"{name}_bucket{{{text},"
+    before = f"{name}_bucket{{{text}," if text else f"{name}_bucket{{"
+    behind = f"{{{text}}}" if text else ""
     totals = list(accumulate(sample[1]))
     lines = [f"{before}{le}}} {count}\n" for le, count in zip(_LE, totals, strict=True)]
-    lines.append(f"{name}_sum{{{text}}} {number(sample[2])}\n{name}_count{{{text}}} {totals[-1]}\n")
+    lines.append(f"{name}_sum{behind} {number(sample[2])}\n{name}_count{behind} {totals[-1]}\n")
     return "".join(lines)
 
 

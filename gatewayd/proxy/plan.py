@@ -7,19 +7,31 @@ stays with the route; other plans die with the listener's spec.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
-from gatewayd.http.message import Pair
+from gatewayd.http.h2.encoder import encode_all, encode_lines
+from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.observe.propagation import Context, read_context, tells
+from gatewayd.policies.fault import MILLION
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
 
+# Kinds of exchanges, by what their routes and clusters ask for.
+PLAIN: Final = 0
+MIRRORED: Final = 1
+POLICED: Final = 2
+
 #: Methods whose requests have no body by nature: no ``content-length: 0`` is added for them.
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
+
+
+#: What HTTP/1.1 has to say of a request without a body; in HTTP/2 its frames say so. Known by identity.
+NOTHING_FOLLOWS: Final[Pair] = (b"content-length", b"0")
 
 
 class Plan:
@@ -29,8 +41,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines", "failure",
-        "plain", "policed", "prepared", "route", "suffix", "traced", "upgrade",
+        "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
+        "extra_lines", "failure", "mirrors", "plain", "prepared", "route", "served_by", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -44,8 +56,8 @@ class Plan:
         self.prepared = False
         #: True: besides, nothing is to be decided or waited for; the request goes straight to the cluster
         self.plain = False
-        #: True: a PolicyExchange serves it
-        self.policed = False
+        #: what kind of exchange serves it
+        self.served_by = PLAIN
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
         #: True: they do, with those of a trace
@@ -61,16 +73,33 @@ class Plan:
         self.context = context
         #: True: the upstream is told of the exchange's trace
         self.traced = False
+        #: the clusters that get a copy of every request; empty: none, or it is drawn for each
+        self.mirrors: tuple[Any, ...] = ()
+        #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied_suffix = b""
+        self._encoded: tuple[bytes, bytes] | None = None
+
+    @property
+    def encoded(self) -> tuple[bytes, bytes]:
+        """``extra_lines`` and ``suffix`` as HTTP/2 writes them; made when first asked for."""
+        encoded = self._encoded
+        if encoded is None:
+            extra = [pair for pair in self.extra or () if pair is not NOTHING_FOLLOWS]
+            lines = [line for line in self.suffix.split(b"\r\n") if line]
+            encoded = self._encoded = (encode_all(extra), encode_lines(lines))
+        return encoded
 
 
 class Planner:
     """Makes the plans of a listener under one configuration."""
 
-    __slots__ = ("_options", "_table")
+    __slots__ = ("_options", "_server_names", "_table")
 
-    def __init__(self, table: RouteTable, options: HttpOptions) -> None:
+    def __init__(self, table: RouteTable, options: HttpOptions, server_names: Sequence[str] = ()) -> None:
+        """``server_names``: whom the TLS server of the connections serves, lower case; none: everybody."""
         self._table = table
         self._options = options
+        self._server_names = [name.encode() for name in server_names] if options.misdirected_request else []
 
     def plan(self, request: ParsedRequest) -> Plan:
         """Route ``request`` and prepare what every request with this head has in common."""
@@ -79,7 +108,7 @@ class Planner:
             return Plan(request.error)
         _, route = self._table.lookup(head)
         if route is None:
-            return Plan(errors.NO_ROUTE)
+            return Plan(self._unrouted(head))
         options = self._options
         block = request.block
         if (
@@ -97,7 +126,11 @@ class Planner:
                 route.plan = _make_plan(route, options, request)
                 route.planned_for = options
             plan = route.plan
-        if plan.prepared and not block.prefix:
+        if (
+            plan.prepared
+            and not block.prefix
+            and not (plan.plain and plan.served_by == PLAIN and plan.cluster.is_http2)
+        ):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -107,16 +140,27 @@ class Planner:
         """The same where traces are told of (``TraceOptions.propagation``)."""
         tracing = self._options.tracing
         assert tracing is not None
+        head = request.head
         block = request.block
-        if request.head is None or not tells(tracing.propagation, block.forward_bytes):
+        if head is None or not tells(tracing.propagation, block.forward_bytes):
             return self.plan(request)
         context = read_context(tracing.propagation, block.forward)
-        route = None
-        if request.error is None:
-            _, route = self._table.lookup(request.head)
+        if request.error is not None:
+            return Plan(request.error, None, context)
+        _, route = self._table.lookup(head)
         if route is None:
-            return Plan(request.error or errors.NO_ROUTE, None, context)
+            return Plan(self._unrouted(head), None, context)
         return _make_plan(route, self._options, request, context)
+
+    def _unrouted(self, head: RequestHead) -> Failure:
+        """Whether the host is none of those whose certificate the client was shown (semantics 2.5.6)."""
+        names = self._server_names
+        if not names:
+            return errors.NO_ROUTE
+        host = head.authority if head.authority[-1:] == b"]" else head.authority.partition(b":")[0]
+        host = host.lower().removesuffix(b".")
+        served = any(host.endswith(name[1:]) if name[:1] == b"*" else host == name for name in names)
+        return errors.NO_ROUTE if served else errors.MISDIRECTED
 
 
 def _make_plan(
@@ -125,7 +169,9 @@ def _make_plan(
     plan = Plan(None, route, context)
     if route.action != FORWARD:
         return plan
-    plan.policed = route.policed
+    if route.policed:
+        plan.served_by = MIRRORED if route.only_mirrored else POLICED
+        plan.mirrors = _mirrors_of_all(route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
@@ -138,7 +184,7 @@ def _make_plan(
         return plan
     block = request.block
     plan.prepared = True
-    plan.plain = route.plain
+    plan.plain = route.plain or route.only_mirrored
     usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -152,11 +198,18 @@ def _make_plan(
     return plan
 
 
+def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
+    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+    mirrors = route.policies.mirrors if route.policies is not None else ()
+    always = all(mirror.millionths >= MILLION for mirror in mirrors)
+    return tuple(mirror.cluster for mirror in mirrors) if always else ()
+
+
 def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> None:
     block = request.block
     extra: list[Pair] = []
     if block.content_length < 0 and not block.chunked and request.method not in _BODILESS:
-        extra.append((b"content-length", b"0"))  # golden 14_06 post-without-length
+        extra.append(NOTHING_FOLLOWS)  # golden 14_06 post-without-length
     if block.upgrade == b"websocket" and request.body == NO_BODY:
         plan.upgrade = block.upgrade
         extra += [(b"connection", b"Upgrade"), (b"upgrade", block.upgrade)]

@@ -11,19 +11,26 @@ from collections.abc import Callable
 from typing import Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
 from gatewayd.proxy.exchange import DONE, Exchange
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
+from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 
 
 class ToldExchange(Exchange):
     """An exchange that tells its upstream of a trace; ``trace``: None if it is part of none after all."""
+
+    __slots__ = ("trace",)
+
+
+class ToldMirroredExchange(MirroredExchange):
+    """The same with mirrors and nothing else."""
 
     __slots__ = ("trace",)
 
@@ -52,11 +59,10 @@ class _Noting(Exchange):
             self.trace.attempts.append(Attempt(endpoint.host_port))
         super()._attempt(endpoint, fresh=fresh)
 
-    def on_connected(self, connection: Any) -> None:
-        """Send the request on ``connection``."""
+    def _send_on(self, connection: Any) -> None:
         if attempt := self._now:
             attempt.connected = True
-        super().on_connected(connection)
+        super()._send_on(connection)
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""
@@ -117,6 +123,12 @@ class NotedExchange(_Noting, ToldExchange):
     __slots__ = ()
 
 
+class NotedMirroredExchange(_Noting, ToldMirroredExchange):
+    """The same on a route with mirrors and nothing else."""
+
+    __slots__ = ()
+
+
 class NotedPolicyExchange(_Noting, ToldPolicyExchange):
     """The same on a route, or towards a cluster, with policies."""
 
@@ -136,6 +148,9 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     keep, has_id = options.keep_response, options.request_id
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
+    #: by Plan.served_by
+    telling = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
+    noting = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -156,11 +171,7 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
             if context is None or not context.refused:
                 trace = SampledTrace(told, context) if sampled else Trace(told, context)
                 noted = keep or sampled
-        exchange: Any
-        if request.plan.policed:
-            exchange = (NotedPolicyExchange if noted else ToldPolicyExchange)(proxy, stream, request)
-        else:
-            exchange = (NotedExchange if noted else ToldExchange)(proxy, stream, request)
+        exchange: Any = (noting if noted else telling)[request.plan.served_by](proxy, stream, request)
         exchange.trace = trace
         if has_id:
             exchange.request_id = request_id

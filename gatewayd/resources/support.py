@@ -21,7 +21,7 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.<tls|tcp>",  # the conditions gateways do not look at have a finding of their own
     "VirtualService.spec.http[].name",
     "VirtualService.spec.http[].match[].<name|uri|scheme|method|authority|headers|withoutHeaders|queryParams>",
-    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways>",
+    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways|statPrefix>",
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
     "VirtualService.spec.http[].<fault|corsPolicy|mirror|mirrors>",
     "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>",
@@ -31,18 +31,22 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.subsets[].<name|labels>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".<simple|consistentHash|localityLbSetting|warmup|warmupDurationSecs>",
+    ".<simple|consistentHash|backendUtilization|localityLbSetting|warmup|warmupDurationSecs>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.<enabled|failover|failoverPriority>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".<consecutive5xxErrors|interval|baseEjectionTime|maxEjectionPercent|minHealthPercent>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".outlierDetectionHttpErrorCodes",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.<percent|minRetryConcurrency>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<proxyProtocol|tunnel>",
     # ServiceEntry, WorkloadEntry
@@ -62,7 +66,7 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|forwardClientCertDetails|proxyProtocol>",
     "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
-    "MeshConfig.<connectTimeout|rootNamespace>",
+    "MeshConfig.<connectTimeout|rootNamespace|h2UpgradePolicy>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
     "MeshConfig.<enableTracing|extensionProviders|defaultProviders>",
     "MeshConfig.defaultConfig.tracing",
@@ -73,6 +77,8 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
@@ -83,12 +89,13 @@ HONOURED: tuple[str, ...] = (
 _NO_IDENTITIES = (
     "it is the identity of a workload inside a mesh; subjectAltNames say whose certificate is accepted"
 )
-_HTTP1 = "upstreams are spoken to in HTTP/1.1 only, until HTTP/2 is there"
 _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
-_NO_INTERVAL = "the budget is that of the requests in progress; requests of a past interval do not count yet"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
+_ALONE = (
+    "a gateway does not know its fellows, so it balances over all zones of the region, however many they are"
+)
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
 
 WITHOUT_EFFECT: dict[str, str] = {
@@ -96,6 +103,8 @@ WITHOUT_EFFECT: dict[str, str] = {
     "Gateway.spec.servers[].defaultEndpoint": "it is read for sidecars only",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".simple=PASSTHROUGH": "a gateway knows no original destination (semantics 9.1); the default balancer is used",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.minClusterSize": f"{_ALONE} (semantics 9.18)",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".consecutiveErrors": _OLD_ERRORS,
     "ServiceEntry.spec.endpoints[].network": _NETWORK,
@@ -111,18 +120,10 @@ WITHOUT_EFFECT: dict[str, str] = {
 
 NOT_YET: dict[str, str] = {
     # VirtualService
-    "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
     ),
     # DestinationRule
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".backendUtilization": ("load reports of backends are not read yet"),
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds
@@ -139,6 +140,4 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
 }

@@ -62,6 +62,11 @@ class Deployment:
         """Whether new requests are answered with 503 for want of time or memory, and how many were, ever."""
         return self._proxy.refusing, self._proxy.refused
 
+    @property
+    def counts_routes(self) -> bool:
+        """Whether any route has statistics of its own, or had."""
+        return self._proxy.counts_routes
+
     def refused(self, listener: Listener) -> dict[str, int]:
         """How many connections to ``listener`` were turned away, by reason."""
         entrance = self._entrances.get(id(listener))

@@ -15,6 +15,8 @@ Address = tuple[str, int]
 
 DEFAULT_BIND: Final = ("0.0.0.0", "::")
 DEFAULT_SECRETS: Final = ("/etc/gatewayd/secrets",)
+#: Where Istio's agent looks for the identity of its workload, in its order.
+DEFAULT_WORKLOAD_CERTS: Final = ("/var/run/secrets/workload-spiffe-credentials", "/etc/certs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,13 @@ class RunOptions:
     endpoints: tuple[PinnedEndpoint, ...] = ()
     #: folders of credentials by name, in the order in which they are searched
     secrets: tuple[str, ...] = DEFAULT_SECRETS
+    #: folders of this proxy's mesh identity, in the same way
+    workload_certs: tuple[str, ...] = DEFAULT_WORKLOAD_CERTS
     mesh_config: str | None = None
+    #: HTTP/2 clients may open WebSockets
+    extended_connect: bool = False
+    #: of the answer to a host that the connection's TLS server does not serve: 404, or 421
+    misdirected: int = 404
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
     #: None: no port for metrics

@@ -16,7 +16,14 @@ from gatewayd.upstream.endpoint import Endpoint, Tally, address_key
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector, OutlierPolicy
-from gatewayd.upstream.spec import DNS_ROUND_ROBIN, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec, Limits
+from gatewayd.upstream.spec import (
+    DNS_ROUND_ROBIN,
+    NO_LIMITS,
+    STATIC,
+    ClusterSpec,
+    EndpointSpec,
+    Limits,
+)
 
 
 class Cluster:
@@ -24,7 +31,7 @@ class Cluster:
 
     __slots__ = (
         "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "budget", "detector", "endpoints",
-        "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
+        "is_http2", "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -32,6 +39,8 @@ class Cluster:
         self._resolver = resolver
         self.spec = spec
         self.name = spec.name
+        #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
+        self.is_http2 = spec.is_http2
         #: connections opened and not
         self.tally = Tally()
         #: passive health, if the cluster's policy asks for it
@@ -42,7 +51,8 @@ class Cluster:
         self.active = 0
         self.total = 0
         #: whether requests to it need an exchange that knows policies
-        self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
+        asks = spec.balancer.hashes or spec.balancer.load is not None
+        self.policed = self.detector is not None or self.budget is not None or asks
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]
@@ -69,7 +79,9 @@ class Cluster:
         return Endpoint(self._loop, self.spec, address, port, self.budget)
 
     def start(self) -> None:
-        """Begin to resolve names, if the cluster has any."""
+        """It is in force: begin to resolve names, if it has any."""
+        if self.budget is not None:
+            self.budget.start(self._loop, lambda: self.total)
         if self.spec.discovery == STATIC or self._watches:
             return
         if not self.spec.endpoints:
@@ -127,6 +139,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Nobody routes here any more: idle connections close, busy ones finish."""
+        if self.budget is not None:
+            self.budget.stop()
         for watch in self._watches:
             watch.cancel()
         self._watches = []

@@ -12,13 +12,12 @@ from typing import Any
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
-from gatewayd.upstream.keyed_pools import NO_IDLE, KeyedPools, needs_keys
-from gatewayd.upstream.limited_pool import make_pool
+from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
 from gatewayd.upstream.limits import Budget
+from gatewayd.upstream.make_pool import AnyPool, ClientsChoice, make_pool
 from gatewayd.upstream.outlier import HostHealth
-from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.pool import NO_IDLE
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 
@@ -48,6 +47,7 @@ class Endpoint:
         "idle",
         "joined_at",
         "known_ready",
+        "load",
         "locality",
         "opened",
         "pools",
@@ -55,6 +55,7 @@ class Endpoint:
         "priority",
         "ready",
         "removed",
+        "sink",
         "spec",
         "tally",
         "total",
@@ -83,6 +84,8 @@ class Endpoint:
         self.health = HostHealth()
         #: since when it is an endpoint, monotonic, for warm-up (9.7)
         self.joined_at = monotonic()
+        #: what it said of its load, if anybody wants to know (:mod:`gatewayd.upstream.load`)
+        self.load: Any = None
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
@@ -99,8 +102,10 @@ class Endpoint:
         )
         #: no longer in the cluster: connections close when they come back
         self.removed = False
+        #: what answers of mirrored copies go to, once there are any (gatewayd.proxy.shadow)
+        self.sink: Any = None
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
-        self.pools: Pool | KeyedPools
+        self.pools: AnyPool | ClientsChoice | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
         #: connections that any request may use, the one used last at the right; empty where a request has to
         #: say more of itself, or to be counted (``wait`` then finds its connection)
@@ -131,7 +136,7 @@ class Endpoint:
             self.tally.timed_out += result[0] is errors.CONNECT_TIMEOUT
         return result
 
-    def gone(self, connection: ClientConnection) -> None:
+    def gone(self, connection: Any) -> None:
         """A connection is closed, or will be; may be told more than once."""
         connection.owner.gone(connection)
 
@@ -146,7 +151,7 @@ class Endpoint:
         return self.pools.connecting
 
     @property
-    def connections(self) -> set[ClientConnection]:
+    def connections(self) -> set[Any]:
         """All open HTTP connections."""
         return self.pools.connections
 

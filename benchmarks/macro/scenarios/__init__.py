@@ -3,8 +3,14 @@
 from collections.abc import Callable
 
 from benchmarks.macro.bench import Bench
+from benchmarks.macro.scenarios import http2
 from benchmarks.macro.scenarios.bulk import download, slow_upload, upload
-from benchmarks.macro.scenarios.https import keepalive_and_handshakes, many_certificates, tls_download
+from benchmarks.macro.scenarios.https import (
+    keepalive_and_handshakes,
+    many_certificates,
+    tls_download,
+    tls_upload,
+)
 from benchmarks.macro.scenarios.idle import idle_memory
 from benchmarks.macro.scenarios.observed import what_it_costs
 from benchmarks.macro.scenarios.policies import policy_routes
@@ -36,5 +42,10 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "tcp-bulk": tcp_bulk,
     "https": keepalive_and_handshakes,
     "https-download": tls_download,
+    "https-upload": tls_upload,
     "certificates": many_certificates,
+    "http2": http2.requests,
+    "grpc": http2.grpc_unary,
+    "http2-download": http2.download,
+    "http2-resets": http2.rapid_resets,
 }

@@ -13,12 +13,15 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.edge import Edge
-from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, refused
-from gatewayd.http.h1.response import ResponseHead, status_line
-from gatewayd.http.message import Pair
+from gatewayd.http.h2.server import ServerConnection as Http2Connection
+from gatewayd.http.message import Pair, Trailers
+from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
+from gatewayd.http.response import ResponseHead, status_line
+from gatewayd.http.streams import Borrower
 from gatewayd.http.tcp_info import unread
+from gatewayd.http.websocket import with_accept
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
@@ -37,6 +40,9 @@ STATES: Final[dict[int, frozenset[int]]] = {
     CLOSED: frozenset(),
 }
 
+#: Of the preface of HTTP/2, which reads as a request of a low version.
+_HTTP2_BEGINS: Final = b"PRI * HTTP/2.0\r\n\r\n"
+
 #: More than this at once may be a pipeline, which must not be parsed anew as a whole for each of its heads.
 _ONE_HEAD_BYTES: Final = 4096
 
@@ -49,13 +55,18 @@ class ServerConnection(asyncio.Protocol):
     """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
+        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
         "_reader", "_remaining", "_seen_progress", "_write_paused",
         "close_after", "draining", "edge", "exchange", "info",
-        "method", "port", "progress", "request_done", "request_ended_at", "state", "transport", "write",
+        "method", "port", "progress", "protocol", "request_done", "request_ended_at", "state", "transport", "write",
     )  # fmt: skip
 
+    #: who does not read its answers has no request under way
+    slow: bool = False
+
     def __init__(self, port: Any) -> None:
+        #: as the log prints it; in a slot, which is read faster than the class
+        self.protocol = b"HTTP/1.1"
         self.port = port
         self.edge: Edge = port.edge
         self.state = IDLE
@@ -69,6 +80,8 @@ class ServerConnection(asyncio.Protocol):
         self.method = b""
         #: grows with whatever arrives or leaves; idle timeouts look at it
         self.progress = 0
+        #: who takes the body's bytes past us, if anybody
+        self._borrower: Borrower | None = None
         self._buffer = b""
         self._reader: ChunkedReader | None = None
         self._remaining = 0
@@ -89,6 +102,9 @@ class ServerConnection(asyncio.Protocol):
         self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
         self._head_since = monotonic()
         self.port.connected(self)
+        tls = self.info.tls
+        if tls is not None and tls.alpn == "h2":
+            self._speak_http2(b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -142,6 +158,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; an exchange in progress ends with ``DC``."""
         self.port.disconnected(self)
+        if self._borrower is not None:
+            self._end_loan()
         exchange = self.exchange
         self.exchange = None
         was = self.state
@@ -193,10 +211,14 @@ class ServerConnection(asyncio.Protocol):
             request = edge.requests.parse(data)
         self._drained = 0
         self._head_since = 0.0
-        self.method = request.method
         if request.error is not None and request.error.close:
+            if data.startswith(_HTTP2_BEGINS) and not self.method and not self._negotiated:
+                self._speak_http2(data + rest)
+                return
+            self.method = request.method
             self._refuse(request.error, request)
             return
+        self.method = request.method
         self.close_after = request.block.close or self.draining
         body = request.body
         if body == NO_BODY:
@@ -217,6 +239,23 @@ class ServerConnection(asyncio.Protocol):
         edge.begin(self, request)
         if rest and self.state == BODY:
             self._read_body(rest)
+
+    @property
+    def _negotiated(self) -> bool:
+        """Whether the client agreed to HTTP/1.1 by ALPN."""
+        tls = self.info.tls
+        return tls is not None and bool(tls.alpn)
+
+    def _speak_http2(self, data: bytes) -> None:
+        """The connection is HTTP/2, by ALPN or by prior knowledge: the first bytes say so (semantics 2.4.2)."""
+        port, transport = self.port, self.transport
+        self.state = CLOSED
+        port.disconnected(self)
+        connection = Http2Connection(port)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if data:
+            connection.data_received(data)
 
     def _incomplete_head(self, data: bytes, limit: int) -> None:
         if len(data) > limit:
@@ -275,7 +314,9 @@ class ServerConnection(asyncio.Protocol):
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the request body or the tunnel."""
-        if paused:
+        if self._borrower is not None:
+            self._borrower.pause(paused)
+        elif paused:
             self._pause_reading()
         elif self.state in (BODY, TUNNEL):
             self._resume_reading()
@@ -303,8 +344,13 @@ class ServerConnection(asyncio.Protocol):
             return
         self.progress += 1
         if head.content_length < 0:
-            self._chunked_response = True
-            out.append(b"transfer-encoding: chunked\r\n\r\n")
+            # Without a body there are no chunks, even if its end is still to come.
+            self._chunked_response = head.status not in (204, 304) and self.method != b"HEAD"
+            out.append(
+                self._length_of_bodyless(head)
+                if not self._chunked_response
+                else b"transfer-encoding: chunked\r\n\r\n"
+            )
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
         else:
@@ -366,9 +412,42 @@ class ServerConnection(asyncio.Protocol):
         if end:
             self._response_done()
 
+    def send_trailers(self, trailers: Trailers) -> None:
+        """The end of the body; see ServerStream."""
+        self.send_data(b"", True)
+
     def bare_transport(self) -> Any:
         """Where body bytes may go past us; see ServerStream."""
         return None if self._chunked_response or self.transport.is_closing() else self.transport
+
+    # --- bytes that go past us, as in the client codec
+
+    @property
+    def body_left(self) -> int:
+        """Bytes of the request body still to come, if its length is known; 0 when it is not."""
+        return self._remaining if self.state == BODY and self._reader is None else 0
+
+    def lend(self, borrower: Borrower) -> None:
+        """Read nothing until :meth:`take_back`: ``borrower`` takes some of :attr:`body_left` from the socket.
+
+        It must leave at least one byte, so that what follows the body is found here as ever.
+        """
+        self._pause_reading()
+        self._borrower = borrower
+
+    def take_back(self, count: int, *, broken: bool = False) -> None:
+        """``count`` bytes of the body went past us, and no more will; ``broken``: so is the connection."""
+        self._borrower = None
+        self._remaining -= count
+        if broken:
+            self.transport.abort()
+        else:
+            self._resume_reading()
+
+    def _end_loan(self) -> None:
+        borrower, self._borrower = self._borrower, None
+        if borrower is not None:
+            borrower.stop()
 
     def send_interim(self, status: int, pairs: list[Pair]) -> None:
         """A 1xx response; see ServerStream. It has no body, so nothing in it may promise one."""
@@ -380,9 +459,10 @@ class ServerConnection(asyncio.Protocol):
         out.append(b"\r\n")
         self.write(b"".join(out))
 
-    def start_tunnel(self, status: int, pairs: list[Pair], data: bytes) -> None:
+    def start_tunnel(self, upgrade: bytes, pairs: list[Pair], data: bytes) -> None:
         """Answer an upgrade and let bytes through from here on."""
-        self.send_interim(status, pairs)
+        pairs = with_accept(self.exchange.request.fields, upgrade, pairs)
+        self.send_interim(101, [*pairs, (b"connection", b"Upgrade"), (b"upgrade", upgrade)])
         self.state = TUNNEL
         early, self._buffer = self._buffer, b""
         if data:
@@ -411,6 +491,7 @@ class ServerConnection(asyncio.Protocol):
 
     def truncate(self) -> None:
         """Leave the response visibly unfinished; see ServerStream."""
+        self._end_loan()
         self.exchange = None
         self.state = CLOSED
         self.transport.close()
@@ -467,6 +548,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Keep reading a little, so that the client sees the answer (hardening section 2)."""
+        self._end_loan()
         self.state = LINGER
         self._buffer = b""
         self._reader = None
@@ -497,6 +579,11 @@ class ServerConnection(asyncio.Protocol):
         """Close an upgraded connection, which never ends by itself; others stay."""
         if self.state == TUNNEL:
             self.transport.close()
+
+    @property
+    def under_way(self) -> int:
+        """Requests under way."""
+        return self.exchange is not None
 
     @property
     def idle_since(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gatewayd.observe.batches import Batches
 from gatewayd.observe.exposition import COUNTER, Family, Sample, labels, rows
 from gatewayd.observe.istio_metrics import Source, http_families, tcp_families
+from gatewayd.observe.route_metrics import RouteMetrics
 from gatewayd.observe.sums import Sums, summed
 from gatewayd.observe.timeline import Timeline
 from gatewayd.observe.traffic import Traffic
@@ -40,7 +41,8 @@ class Measures:
     ) -> None:
         self.timeline = Timeline(time.time() - time.monotonic())
         self.traffic = Traffic(self.timeline)
-        finished.takers.append(self.traffic.take)
+        self._routes = RouteMetrics(lambda: deployment.counts_routes)
+        finished.takers += [self.traffic.take, self._routes.take]
         self._source = Source(options.labels, options.namespace)
         self._finished = finished
         self._deployment = deployment
@@ -130,6 +132,7 @@ class Measures:
             "Requests and connections that no series was left for.",
             ((labels(metric="http"), sums.overflow), (labels(metric="tcp"), self.traffic.overflow_tcp)),
         )
+        yield from self._routes.families()
         yield from upstream_families(clusters, self.traffic, sums, sessions)
         yield from downstream_families(self._deployment, sums)
         yield from self._observing.families()
