@@ -1,8 +1,9 @@
-"""Clients that speak HTTP/2: several messages at once on a connection that stays until the service says GOAWAY."""
+"""Clients that speak HTTP/2, by prior knowledge and over TLS: several messages at once on a connection that stays until the service says GOAWAY."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from tests.soak.http_load import ANSWER_S, connected, problem_of
 from tests.soak.world import World
@@ -17,17 +18,21 @@ _LARGEST = 5000
 class Multiplexed:
     """Sends ``_AT_ONCE`` messages together, and the next when all are answered."""
 
-    def __init__(self, kind: str, *, pause_s: float) -> None:
+    def __init__(self, kind: str, *, tls: bool, pause_s: float) -> None:
         self.kind = kind
+        self._tls = tls
         self._pause_s = pause_s
 
     async def __call__(self, world: World) -> None:
         while not world.done:
-            sock = await connected(world, self.kind, world.http)
+            sock = await connected(world, self.kind, world.https if self._tls else world.http)
             if sock is None:
                 continue
             port = sock.getsockname()[1]
-            _, wire = await asyncio.get_running_loop().create_connection(Wire, sock=sock)
+            wire = await self._wire(world, sock)
+            if isinstance(wire, str):
+                world.broken(self.kind, port, wire)
+                continue
             link = Link(wire, client=True)
             link.greet()
             reading = asyncio.ensure_future(link.run())
@@ -37,10 +42,26 @@ class Multiplexed:
                 wire.close()
                 reading.cancel()
 
+    async def _wire(self, world: World, sock: socket.socket) -> Wire | str:
+        """What frames go over; what went wrong, in words, if there is none."""
+        settings = {"ssl": world.h2_trust, "server_hostname": "shop.test"} if self._tls else {}
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                _, wire = await asyncio.get_running_loop().create_connection(Wire, sock=sock, **settings)  # type: ignore[arg-type]
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            return f"no handshake: {error!r}"
+        if self._tls and wire.transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            wire.close()
+            return "HTTP/2 was not agreed upon"
+        return wire
+
     async def _use(self, world: World, link: Link, port: int) -> None:
         while not (world.done or link.goaways):
             if link.over:
-                world.broken(f"{self.kind}, idle", port, f"{wire_end(link)} without a word")
+                world.broken(
+                    f"{self.kind}, idle", port, f"{wire_end(link)} without a word", told=link.greeted
+                )
                 return
             await asyncio.gather(*(self._exchange(world, link, port) for _ in range(_AT_ONCE)))
             await asyncio.sleep(self._pause_s)
@@ -49,7 +70,11 @@ class Multiplexed:
         number, body = world.message(_LARGEST)
         oldest = world.oldest
         message = link.open()
-        head = [(":method", "POST"), (":scheme", "http"), (":authority", "shop.test")]
+        head = [
+            (":method", "POST"),
+            (":scheme", "https" if self._tls else "http"),
+            (":authority", "shop.test"),
+        ]
         head += [(":path", f"/echo/{number}"), ("x-id", number), ("content-length", str(len(body)))]
         link.send_head(message.stream, head, end=not body)
         if body:
@@ -60,7 +85,7 @@ class Multiplexed:
             return  # may be sent again, and is not lost
         if not message.complete:
             ending = f"reset with {message.reset}" if message.reset else wire_end(link)
-            world.broken(self.kind, port, f"{number} was not answered: {ending}")
+            world.broken(self.kind, port, f"{number} was not answered: {ending}", told=link.greeted)
             return
         fields = dict(message.plain)
         same = bytes(message.content.data) == body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +35,12 @@ spec:
   - match: [{uri: {prefix: /ws}}]
     route: [{destination: {host: HOST, port: {number: 80}}}]
     retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,503"}
+  - match: [{uri: {prefix: /soak.Echo/}}]
+    route: [{destination: {host: grpc-HOST, port: {number: 80}}}]
+    headers:
+      request: {set: {x-config: "VERSION"}}
+      response: {set: {x-version: "VERSION"}}
+    retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,unavailable"}
   - route: [{destination: {host: HOST, port: {number: 80}}}]
     headers:
       request: {set: {x-config: "VERSION"}}
@@ -52,6 +59,15 @@ spec:
   ports: [{number: 80, name: http, protocol: HTTP}]
   resolution: STATIC
   endpoints: [UPSTREAMS]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: callees, namespace: shop}
+spec:
+  hosts: [grpc-even.test, grpc-odd.test]
+  ports: [{number: 80, name: grpc, protocol: GRPC}]
+  resolution: STATIC
+  endpoints: [CALLEES]
 """
 #: What may become of a file of routes, by mistake.
 MISTAKES = {
@@ -66,18 +82,20 @@ MISTAKES = {
 class Site:
     """Writes versions into ``folder``, and certificates into ``secrets``."""
 
-    def __init__(self, folder: Path, secrets: Path, tcp: int, extra: int, upstreams: dict[str, int]) -> None:
+    def __init__(self, folder: Path, secrets: Path, tcp: int, extra: int) -> None:
         self.folder = folder
         self.secrets = secrets
-        self._numbers = {"RAW_PORT": str(tcp), "EXTRA_PORT": str(extra)}
-        self._numbers["UPSTREAMS"] = ", ".join(
-            f"{{address: 127.0.0.1, ports: {{http: {port}}}}}" for port in upstreams.values()
-        )
+        self._words = {"RAW_PORT": str(tcp), "EXTRA_PORT": str(extra)}
         self.version = 0
         self.authority = make_authority("soak root", 10)
         self.serial = 0
         for path in (folder, secrets / "edge"):
             path.mkdir(parents=True)
+
+    def reach(self, word: str, name: str, ports: Iterable[int]) -> None:
+        """Have ``word`` mean those endpoints, by the port called ``name``."""
+        endpoints = [f"{{address: 127.0.0.1, ports: {{{name}: {port}}}}}" for port in ports]
+        self._words[word] = ", ".join(endpoints)
 
     def texts(self, version: int) -> dict[str, str]:
         """The files of a version: a listener comes and goes, the cluster is another by turns."""
@@ -88,8 +106,8 @@ class Site:
             "services.yaml": SERVICES,
         }
         for name, text in texts.items():
-            for word, number in self._numbers.items():
-                text = text.replace(word, number)
+            for word, meaning in self._words.items():
+                text = text.replace(word, meaning)
             texts[name] = text
         return texts
 

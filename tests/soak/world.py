@@ -23,6 +23,8 @@ class World:
     https: int
     tcp: int
     trust: ssl.SSLContext
+    #: the same, which wants HTTP/2
+    h2_trust: ssl.SSLContext
     rng: random.Random
     #: no answer may come from a configuration older than this one, or newer than that one
     oldest: int = 0
@@ -51,6 +53,10 @@ class World:
         times = self.upstreams_down
         return max((at for one, at in times.items() if name in ("", one)), default=0.0) >= since
 
+    def worker_died(self, port: int) -> bool:
+        """Whether a worker was killed that had the connection from the local ``port``."""
+        return self.killed.get(port, 0.0) > self.began.get(port, 0.0)
+
     def message(self, largest: int = 20_000) -> tuple[str, bytes]:
         """An id that nobody else has, and a body that shows it throughout."""
         number = f"id-{next(self._ids)}"
@@ -71,11 +77,14 @@ class World:
         if len(self.lost) < _SHOWN:
             self.lost.append(f"{time.strftime('%H:%M:%S')} {what}")
 
-    def broken(self, kind: str, port: int, what: str) -> None:
-        """A connection from the local ``port`` broke in the middle of a message."""
-        if self.killed.get(port, 0.0) > self.began.get(port, 0.0):
+    def broken(self, kind: str, port: int, what: str, *, told: bool = False) -> None:
+        """A connection from the local ``port`` broke in the middle of a message.
+
+        ``told``: the service would have said that the connection ends (GOAWAY), so that a drain is no excuse.
+        """
+        if self.worker_died(port):
             self.excused[f"{kind} of a killed worker"] += 1
-        elif self.draining:
+        elif self.draining and not told:
             self.excused[f"{kind} at the drain"] += 1
         else:
             self.lose(f"{kind} from port {port}: {what}")
