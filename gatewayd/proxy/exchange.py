@@ -682,7 +682,8 @@ class Exchange(StreamInfo):
             self.cluster.active -= 1
         self.upstream = None
         self._body = None
-        self.proxy.log(self)
+        log = self.proxy.log  # in two steps, because it is no method
+        log(self)
 
 
 def _asks_for_retry(retry: RetryPolicy, head: ResponseHead) -> bool:

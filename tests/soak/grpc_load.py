@@ -25,6 +25,8 @@ _PIECE: Final = 1000
 _TALK_S: Final = 1.5
 #: grpc's threads may come to know a moment after us that a connection has ended.
 _NEWS_S: Final = 1.0
+#: What grpc says, with INTERNAL, of a connection that broke while a message was about to be sent.
+_CUT: Final = "Internal error from Core"
 _CHANNEL: Final = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -154,13 +156,18 @@ class Calling:
         world.answered[self.kind] += call.answered
 
     def _failed(self, call: Call, error: grpc.aio.AioRpcError, doorway: Doorway) -> None:
-        """Excused are the connections of a killed worker, and the streams of an upstream that is known and was killed."""
+        """Excused are connections of a killed worker, and streams of a killed upstream that the client knows of.
+
+        The first is UNAVAILABLE. The stream of an upstream that died behind its head is reset, which grpc calls
+        INTERNAL; an answer that had not begun was asked for again.
+        """
         world, code = call.world, error.code()
+        cut = code == grpc.StatusCode.UNAVAILABLE or error.details() == _CUT
         upstream = call.head.get("x-upstream")
-        if code == grpc.StatusCode.UNAVAILABLE and doorway.killed_since(call.began - _NEWS_S):
+        if cut and doorway.killed_since(call.began - _NEWS_S):
             world.excused[f"{self.kind} of a killed worker"] += 1
-        elif upstream and world.upstream_died(upstream, call.began):
-            world.excused[f"{self.kind} of a killed upstream, {code.name}"] += 1
+        elif code == grpc.StatusCode.INTERNAL and upstream and world.upstream_died(upstream, call.began):
+            world.excused[f"{self.kind} of a killed upstream"] += 1
         else:
             took = time.monotonic() - call.began
             world.lose(f"{self.kind} {call.number} after {took:.3f} s: {code} {error.details()}, {call.head}")

@@ -1,4 +1,7 @@
-"""Clients that speak HTTP/2, by prior knowledge and over TLS: several messages at once on a connection that stays until the service says GOAWAY."""
+"""Clients that speak HTTP/2, by prior knowledge and over TLS.
+
+They have several messages at once on a connection that stays until the service says GOAWAY.
+"""
 
 from __future__ import annotations
 
