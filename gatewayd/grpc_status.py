@@ -55,3 +55,10 @@ _TO_HTTP_STATUS: Final = {
 def http_status_of(grpc_status: bytes) -> int:
     """The HTTP status that stands for a ``grpc-status`` field; 500 for what is none."""
     return _TO_HTTP_STATUS.get(int(grpc_status), 500) if grpc_status.isdigit() else 500
+
+
+def is_grpc(content_type: bytes | None) -> bool:
+    """Whether a request of that ``content-type`` is gRPC: ``application/grpc``, alone or with ``+`` and more."""
+    return content_type is not None and (
+        content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
+    )

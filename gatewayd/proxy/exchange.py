@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.grpc_status import is_grpc
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.http.request import NO_BODY, ParsedRequest
 from gatewayd.http.response import ResponseHead
@@ -25,7 +26,6 @@ from gatewayd.proxy.local_reply import (
     direct_reply,
     failure_reply,
     grpc_reply,
-    is_grpc,
     redirect_reply,
 )
 from gatewayd.proxy.plan import Plan, is_chunked
@@ -180,7 +180,7 @@ class Exchange(StreamInfo):
             return
         cluster.active += 1
         cluster.total += 1
-        if route.timeout_s and self.stream.request_done:
+        if self.plan.timeout_s and self.stream.request_done:
             self._arm_timeout()
         self._attempt(endpoint)
 
@@ -197,9 +197,8 @@ class Exchange(StreamInfo):
 
     def _arm_timeout(self) -> None:
         """The route timeout runs from the moment the request is complete (semantics 6.6.2)."""
-        assert self.route is not None
-        if self.route.timeout_s:
-            self.timeout = self.proxy.wheel.arm(self.route.timeout_s, self._on_timeout)
+        if self.plan.timeout_s:
+            self.timeout = self.proxy.wheel.arm(self.plan.timeout_s, self._on_timeout)
 
     def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
         """Try ``endpoint``: now on an idle connection (not if ``fresh``), or when one is open."""
@@ -252,7 +251,7 @@ class Exchange(StreamInfo):
             connection.start(self, message, self.method, stream.edge, upgrade=plan.upgrade)
         else:
             self._start_with_body(connection, message)
-        if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
+        if plan.per_try_timeout_s and stream.request_done:
             self._arm_per_try()
 
     def _start_with_body(self, connection: Any, message: bytes) -> None:
@@ -281,7 +280,7 @@ class Exchange(StreamInfo):
         self.bytes_received += len(data)
         if end:
             self._pending_end = True
-            if self.route is not None and self.route.timeout_s:
+            if self.plan.timeout_s:
                 self._arm_timeout()
         limit = self.stream.edge.limits.retry_buffer_bytes
         if self.phase == CONNECTING:
@@ -298,10 +297,8 @@ class Exchange(StreamInfo):
                 self._keep(data)
         if self.upstream is not None:
             self.upstream.send_data(data, end)
-            if end and self.phase == SENT:
-                retry = self.route.retry
-                if retry is not None and retry.per_try_timeout_s:
-                    self._arm_per_try()
+            if end and self.phase == SENT and self.plan.per_try_timeout_s:
+                self._arm_per_try()
 
     def on_request_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see RequestHandler."""
@@ -309,12 +306,11 @@ class Exchange(StreamInfo):
             return
         self._trailers = trailers
         self._pending_end = True
-        if self.route is not None and self.route.timeout_s:
+        if self.plan.timeout_s:
             self._arm_timeout()
         if self.upstream is not None:
             self.upstream.send_trailers(trailers)
-            retry = self.route.retry
-            if self.phase == SENT and retry is not None and retry.per_try_timeout_s:
+            if self.phase == SENT and self.plan.per_try_timeout_s:
                 self._arm_per_try()
 
     def _keep(self, data: bytes) -> None:
@@ -485,12 +481,11 @@ class Exchange(StreamInfo):
         self.transport_failure = transport
         retry = self.route.retry
         head_sent = self.phase == SENT
-        if unread and self._replayable and self.attempts <= _STALE_RETRIES:
-            # A stream that was refused is the policy's business first (semantics 15.2).
-            refused = failure is errors.UPSTREAM_REFUSED and retry is not None
-            if not (refused and retries_failure(retry, failure, head_sent=head_sent)):
-                self._retry(at_once=True)
-                return
+        # Whether a stream that was refused is tried again is the policy's business (semantics 15.2).
+        stale = unread and failure is not errors.UPSTREAM_REFUSED
+        if stale and self._replayable and self.attempts <= _STALE_RETRIES:
+            self._retry(at_once=True)
+            return
         if retry is not None and self._may_retry():
             if retries_failure(retry, failure, head_sent=head_sent) and self._take_retry():
                 self._retry()
@@ -543,7 +538,7 @@ class Exchange(StreamInfo):
         self._attempt(endpoint, fresh=fresh)
 
     def _arm_per_try(self) -> None:
-        self._per_try = self.proxy.wheel.arm(self.route.retry.per_try_timeout_s, self._on_per_try_timeout)
+        self._per_try = self.proxy.wheel.arm(self.plan.per_try_timeout_s, self._on_per_try_timeout)
 
     def _on_per_try_timeout(self) -> None:
         self._per_try = None

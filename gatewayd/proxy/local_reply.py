@@ -55,13 +55,6 @@ def grpc_reply(reply: Reply, status: int | None = None) -> Reply:
     return 200, kept, b""
 
 
-def is_grpc(content_type: bytes | None) -> bool:
-    """Whether a request of that ``content-type`` is gRPC: ``application/grpc``, alone or with ``+`` and more."""
-    return content_type is not None and (
-        content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
-    )
-
-
 def redirect_reply(route: Route, request: RequestHead) -> Reply:
     """A rule's ``redirect``, or httpsRedirect (semantics 6.4, 2.6)."""
     action = route.redirect

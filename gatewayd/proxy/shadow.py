@@ -48,9 +48,9 @@ class Shadow:
         endpoint.active += 1
         endpoint.total += 1
         origin = self._origin
-        route = origin.route
-        if route is not None and route.timeout_s:
-            self._timer = origin.proxy.wheel.arm(route.timeout_s, self._on_timeout)
+        timeout_s = origin.plan.timeout_s
+        if timeout_s:
+            self._timer = origin.proxy.wheel.arm(timeout_s, self._on_timeout)
         idle = endpoint.idle
         if idle:
             self.on_connected(idle.pop())

@@ -227,12 +227,14 @@ class Route:
     prepared: bool = False
     #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
     policed: bool = False
+    #: True when it limits the time of a request or of an attempt. Set by :meth:`seal`.
+    timed: bool = False
     #: what the proxy has worked out for requests here that need nothing of their own, under these options
     plan: Any = None
     planned_for: Any = None
 
     def seal(self) -> Route:
-        """Work out ``plain``, ``prepared`` and ``policed``; the compiler calls it last."""
+        """Work out ``plain``, ``prepared``, ``policed`` and ``timed``; the compiler calls it last."""
         self.policed = self.policies is not None or any(
             getattr(destination.cluster, "policed", False) for destination in self.destinations
         )
@@ -241,6 +243,7 @@ class Route:
             and self.rewrite is None
             and all(each.authority is None and each.request_ops is None for each in self.destinations)
         )
+        self.timed = bool(self.timeout_s or (self.retry is not None and self.retry.per_try_timeout_s))
         first = self.destinations[0] if len(self.destinations) == 1 else None
         self.plain = (
             self.prepared
@@ -248,7 +251,6 @@ class Route:
             and first.cluster is not None
             and not self.policed
             and first.response_ops is None
-            and not self.timeout_s
-            and (self.retry is None or not self.retry.per_try_timeout_s)
+            and not self.timed
         )
         return self
