@@ -325,7 +325,9 @@ class Exchange(StreamInfo):
         """The upstream's answer begins; see ResponseHandler."""
         self.responded_at = now = monotonic()
         retry = self.route.retry
-        if retry is not None and (head.status >= 400 or head.grpc_status) and _asks_for_retry(retry, head):
+        if head.status < 400 and not head.grpc_status:
+            pass
+        elif retry is not None and _asks_for_retry(retry, head):
             if self._may_retry():
                 if self._take_retry():
                     if not end:
@@ -335,6 +337,8 @@ class Exchange(StreamInfo):
                     return
             elif self.attempts > 1 and self._retries_spent():
                 self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
+        if head.grpc_status:
+            self.grpc_status = head.grpc_status
         if self._per_try is not None:
             self._per_try.cancel()
             self._per_try = None
@@ -356,11 +360,12 @@ class Exchange(StreamInfo):
         if operations is None:
             stream.relay(head, service_ms, data, end)
         else:
-            self._respond_changed(head, operations, service_ms, data, end)
+            self.respond_changed(head, operations, service_ms, data, end)
 
-    def _respond_changed(
+    def respond_changed(
         self, head: ResponseHead, operations: Any, service_ms: int, data: bytes, end: bool
     ) -> None:
+        """Send ``head`` with other fields than it came with."""
         options = self.stream.edge.options
         pairs = list(head.pairs)
         if service_ms >= 0 and options.debug_headers:
@@ -392,6 +397,7 @@ class Exchange(StreamInfo):
 
     def on_response_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see ResponseHandler."""
+        self.response_trailers = trailers
         self._finish(monotonic())
         self.stream.send_trailers(trailers)
 
@@ -592,6 +598,11 @@ class Exchange(StreamInfo):
             self.details = details
         self._finish(monotonic())
 
+    def on_answered(self) -> None:
+        """The client has what it gets, and the rest of the upstream's answer is not wanted."""
+        self._drop_upstream()
+        self._finish(monotonic())
+
     def _drop_upstream(self) -> None:
         """End the attempt; a connection in mid-message is never used again."""
         upstream = self.upstream
@@ -634,8 +645,9 @@ class Exchange(StreamInfo):
     ) -> None:
         if self.method == b"HEAD":
             reply = (*reply[:2], b"")
-        if self.is_grpc:
+        if self.is_grpc and not self.parsed.web:
             reply = grpc_reply(reply, grpc_status)
+            self.grpc_status = dict(reply[1])[b"grpc-status"]
         self._send_answer(reply, operations, close=close)
 
     @property

@@ -24,6 +24,7 @@ from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
+from gatewayd.proxy.grpc_web import LateLog, web_begin
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
@@ -185,8 +186,12 @@ class _AnnouncedPort:
         self.connections.discard(connection)
 
 
-def make_edge(proxy: Proxy, chain: Any) -> Edge:
+def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
+    if chain.options.grpc_web and isinstance(proxy, Proxy):
+        edge = make_edge(LateLog(proxy), chain)
+        edge.begin = web_begin(edge.begin)
+        return edge
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
     planner = Planner(table, options, chain.server_names)
