@@ -11,7 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from gatewayd.grpc_status import GRPC_STATUSES
 from gatewayd.observe.exposition import BOUNDS, BUCKETS, COUNTER, Family, escaped, histogram, labels, render
+from gatewayd.observe.grpc import asks_grpc, grpc_status_of
 from gatewayd.observe.stream_info import StreamInfo
 
 #: Series kept of each of HTTP and TCP.
@@ -25,7 +27,10 @@ SENT: Final = 2 * BUCKETS
 DURATION_SUM: Final = 3 * BUCKETS  # milliseconds
 RECEIVED_SUM: Final = DURATION_SUM + 1
 SENT_SUM: Final = DURATION_SUM + 2
-_HTTP_LENGTH: Final = DURATION_SUM + 3
+#: of gRPC; other series have none of them
+REQUEST_MESSAGES: Final = DURATION_SUM + 3
+RESPONSE_MESSAGES: Final = DURATION_SUM + 4
+_HTTP_LENGTH: Final = DURATION_SUM + 5
 # The layout of a TCP series.
 CLOSED: Final = 0
 TCP_RECEIVED: Final = 1
@@ -82,7 +87,7 @@ class Traffic:
                 self._take_tcp(info)
                 continue
             # gRPC is POST; the others' fields need not be looked at.
-            if info.method == b"POST" and _is_grpc(info):
+            if info.method == b"POST" and asks_grpc(info):
                 key = (info.upstream_cluster, status, info.flags, True, _grpc_status(info))
             else:
                 key = (info.upstream_cluster, status, info.flags, False, "")
@@ -103,6 +108,13 @@ class Traffic:
             _add(cell, DURATION, DURATION_SUM, [(i.finished_at - i.started_at) * 1000.0 for i in infos])
             _add(cell, RECEIVED, RECEIVED_SUM, [i.bytes_received for i in infos])
             _add(cell, SENT, SENT_SUM, [i.bytes_sent for i in infos])
+            if key[3]:
+                for messages, at in (
+                    ("request_messages", REQUEST_MESSAGES),
+                    ("response_messages", RESPONSE_MESSAGES),
+                ):
+                    counters = (getattr(info, messages, None) for info in infos)
+                    cell[at] += sum(counter.count for counter in counters if counter is not None)
 
     def _retried(self, info: StreamInfo) -> None:
         cluster, retries = info.upstream_cluster, self.retries
@@ -154,6 +166,10 @@ class Traffic:
             )
         yield from render(
             [
+                *(
+                    Family(name, COUNTER, help, [(self._http(key), cell[at]) for key, cell in http if key[3]])
+                    for name, help, at in _MESSAGES
+                ),
                 Family(
                     "istio_tcp_connections_opened_total",
                     COUNTER,
@@ -248,6 +264,12 @@ _HISTOGRAMS: Final = (
 )
 
 
+_MESSAGES: Final = (
+    ("istio_request_messages_total", "Messages of gRPC from clients.", REQUEST_MESSAGES),
+    ("istio_response_messages_total", "Messages of gRPC to clients.", RESPONSE_MESSAGES),
+)
+
+
 def destination(cluster: str) -> str:
     """The labels of where requests went, by ``outbound|port|subset|host`` (18.4)."""
     host = cluster.rpartition("|")[2]
@@ -265,18 +287,9 @@ def destination(cluster: str) -> str:
     )
 
 
-def _is_grpc(info: StreamInfo) -> bool:
-    request = info.request
-    kind = request.fields.get(b"content-type") if request is not None else None
-    return kind is not None and (kind == b"application/grpc" or kind.startswith(b"application/grpc+"))
-
-
-_GRPC: Final = {b"%d" % status: str(status) for status in range(17)}
-
-
 def _grpc_status(info: StreamInfo) -> str:
-    """Where the response's fields were kept; a status nobody defined is ``2``, unknown."""
-    for name, value in info.response_pairs or ():
-        if name == b"grpc-status":
-            return _GRPC.get(value, "2")
-    return ""
+    """A status nobody defined is ``2``, unknown: there may not be a series for each number."""
+    status = grpc_status_of(info)
+    if status is None:
+        return ""
+    return str(status) if 0 <= status < len(GRPC_STATUSES) else "2"

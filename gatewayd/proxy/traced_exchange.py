@@ -8,7 +8,7 @@ or without, and never changes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.errors import Failure
 from gatewayd.http.message import Pair
@@ -16,6 +16,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.http.response import ResponseHead
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
+from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import DONE, Exchange
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
 from gatewayd.proxy.plan import Planner
@@ -122,6 +123,16 @@ class NotedPolicyExchange(_Noting, ToldPolicyExchange):
     __slots__ = ()
 
 
+#: By whether there are policies, and whether it is noted.
+_KINDS: Final[dict[tuple[bool, bool], type[Exchange]]] = {
+    (False, False): ToldExchange,
+    (False, True): NotedExchange,
+    (True, False): ToldPolicyExchange,
+    (True, True): NotedPolicyExchange,
+}
+_COUNTED: Final = {asked: counted(kind) for asked, kind in _KINDS.items()}
+
+
 def is_observed(options: HttpOptions) -> bool:
     """Whether exchanges under ``options`` tell of traces, or keep what was answered."""
     return options.keep_response or (options.tracing is not None and bool(options.tracing.propagation))
@@ -135,6 +146,7 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     keep, has_id = options.keep_response, options.request_id
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
+    kinds = _COUNTED if options.counts_messages else _KINDS
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -155,11 +167,7 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
             if context is None or not context.refused:
                 trace = SampledTrace(told, context) if sampled else Trace(told, context)
                 noted = keep or sampled
-        exchange: Any
-        if request.plan.policed:
-            exchange = (NotedPolicyExchange if noted else ToldPolicyExchange)(proxy, stream, request)
-        else:
-            exchange = (NotedExchange if noted else ToldExchange)(proxy, stream, request)
+        exchange: Any = kinds[request.plan.policed, noted](proxy, stream, request)
         exchange.trace = trace
         if has_id:
             exchange.request_id = request_id

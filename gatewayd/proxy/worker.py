@@ -22,6 +22,7 @@ from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.grpc_web import LateLog, web_begin
@@ -39,6 +40,10 @@ Connection = ServerConnection | Http2Connection
 TICK_S = 1.0
 
 _OVERLOADED = Plan(OVERLOADED)
+
+#: Without and with policies.
+_KINDS: tuple[type[Exchange], type[Exchange]] = (Exchange, PolicyExchange)
+_COUNTED = (counted(Exchange), counted(PolicyExchange))
 
 
 class Port:
@@ -206,15 +211,16 @@ def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     if is_observed(options):
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
+    plain, policed = _COUNTED if options.counts_messages else _KINDS
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
         if request.plan.policed:
-            PolicyExchange(proxy, stream, request).begin()
+            policed(proxy, stream, request).begin()
         else:
-            Exchange(proxy, stream, request).begin()
+            plain(proxy, stream, request).begin()
 
     sampling = options.tracing.sampling if options.tracing is not None else 0
     new_id = request_ids(sampling) if options.request_id else None
