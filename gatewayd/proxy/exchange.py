@@ -643,6 +643,8 @@ class Exchange(StreamInfo):
     def _send_reply(
         self, reply: Reply, operations: Any, *, close: bool, grpc_status: int | None = None
     ) -> None:
+        if reply[0] == 400:  # of a message that is not understood, Envoy thinks, whoever says so
+            close = True
         if self.method == b"HEAD":
             reply = (*reply[:2], b"")
         if self.is_grpc and not self.parsed.web:
