@@ -15,6 +15,7 @@ from tests.support.h2_recorder import H2Recorder
 
 FORM = {
     "path": "%REQ(:PATH)%",
+    "upstream": "%UPSTREAM_PROTOCOL%",
     "status": "%GRPC_STATUS%",
     "camel": "%GRPC_STATUS(CAMEL_STRING)%",
     "snake": "%GRPC_STATUS(SNAKE_STRING)%",

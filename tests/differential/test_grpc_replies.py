@@ -14,7 +14,9 @@ RULES = "\n".join(
         *(
             f"- match: [{{uri: {{prefix: /d{status}/}}}}]\n  directResponse: {{status: {status}{body}}}"
             for status in STATUSES
-            for body in [f', body: {{string: "{BODY}"}}' if status % 2 == 0 and status not in (204, 304) else ""]
+            for body in [
+                f', body: {{string: "{BODY}"}}' if status % 2 == 0 and status not in (204, 304) else ""
+            ]
         ),
         "- match: [{uri: {prefix: /redirect/}}]\n  redirect: {uri: /x}",
         "- match: [{uri: {prefix: /unknown/}}]\n  route: [{destination: {host: new.test, subset: unknown}}]",
@@ -42,7 +44,9 @@ async def test_14_7_5_local_replies_to_grpc(tmp_path: Path) -> None:
                 raw = f"{method} {path}m HTTP/1.1\r\nhost: a.test\r\ncontent-type: {TYPES[0]}\r\n\r\n"
                 await pair.compare(f"{method} {path} of HTTP/1.1", H2Case(raw=raw.encode()))
         for path in ("/d400/", "/d404/", "/d503/"):
-            await pair.compare(f"plain {path}", H2Case(raw=f"GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n".encode()))
+            await pair.compare(
+                f"plain {path}", H2Case(raw=f"GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n".encode())
+            )
         for kind in TYPES:
             request = H2Request("/nowhere/m", "POST", headers=[("content-type", kind)], body=b"\0\0\0\0\0")
             await pair.compare(kind, H2Case(request))
