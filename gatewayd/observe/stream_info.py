@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewayd.http.message import RequestHead
+from gatewayd.http.message import RequestHead, Trailers
 
 
 class ConnectionInfo:
@@ -41,6 +41,7 @@ class StreamInfo:
         "details",
         "finished_at",
         "flags",
+        "grpc_status",
         "method",
         "path",
         "protocol",
@@ -49,6 +50,7 @@ class StreamInfo:
         "request_pairs",
         "responded_at",
         "response_pairs",
+        "response_trailers",
         "route",
         "started_at",
         "started_wall",
@@ -93,5 +95,9 @@ class StreamInfo:
     attempts: int
     #: response fields sent downstream, kept only when somebody needs them; else None
     response_pairs: list[tuple[bytes, bytes]] | None
+    #: what ended the response's body; not set where there was none
+    response_trailers: Trailers
+    #: ``grpc-status`` of the response's head, also of one made here; not set where there was none
+    grpc_status: bytes
     #: request fields as sent upstream, kept only when somebody needs them (header variables); else None
     request_pairs: list[tuple[bytes, bytes]] | None
