@@ -15,6 +15,7 @@ from benchmarks.macro.scenarios import (
     reload,
     requests,
     scale,
+    scrape,
     tcp,
     workers,
 )
@@ -102,6 +103,12 @@ GOALS = (
     Goal(requests.VARIED, "x nginx", against_peer(requests.VARIED, "nginx"), 1.5, 1.1),
     Goal(requests.NEW, "x nginx", against_peer(requests.NEW, "nginx"), 1.8, 1.3),
     Goal(observed.ALL, "x nothing on", against_row(observed.ALL, observed.OFF), 1.10),
+    Goal(
+        scrape.slowest_row(asked=True),
+        "ms above the slowest while nobody asks",
+        above_row(scrape.slowest_row(asked=True), scrape.slowest_row(asked=False)),
+        5.0,
+    ),
     Goal(
         workers.row(workers.TWO),
         "x 1 worker",

@@ -18,6 +18,7 @@ from benchmarks.macro.scenarios.rate import fixed_rate
 from benchmarks.macro.scenarios.reload import one_changed
 from benchmarks.macro.scenarios.requests import keepalive, medium_responses, new_connections
 from benchmarks.macro.scenarios.scale import many_hosts, many_rules
+from benchmarks.macro.scenarios.scrape import asked_under_load
 from benchmarks.macro.scenarios.tcp import ping_pong, tcp_bulk
 from benchmarks.macro.scenarios.workers import two_workers
 
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "workers": two_workers,
     "policies": policy_routes,
     "observed": what_it_costs,
+    "scrape": asked_under_load,
     "tcp": ping_pong,
     "tcp-bulk": tcp_bulk,
     "https": keepalive_and_handshakes,
