@@ -7,6 +7,7 @@ HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
 FUZZ_SECONDS ?= 30
+SOAK ?=
 IMAGE ?= gatewayd
 # Most tests wait for programs they started: one process more than there are cores keeps all of them busy.
 JOBS ?= $(shell expr $$(nproc) + 1)
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := gatewayd tests benchmarks
 
-.PHONY: help run test cases bench bench-tools image lint types pytest clean
+.PHONY: help run test cases soak bench bench-tools image lint types pytest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,7 @@ help:
 	@echo "make fuzz [FUZZ_SECONDS=30] [JOBS=3]"
 	@echo "                          inputs nobody has tried yet, for so long per target"
 	@echo "make cases CASES='FILE..' play case files against the real process"
+	@echo "make soak [SOAK='..']     everything that may happen to a service, under checked load (takes long)"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
 	@echo "make bench-tools          what the benchmarks call, from Debian (root)"
 	@echo "make image [IMAGE=gatewayd] build the container image, with podman or docker"
@@ -52,6 +54,9 @@ fuzz: $(VENV)/.test
 
 cases: $(VENV)/.test
 	@$(BIN)/python -m tests.cases $(CASES)
+
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak $(SOAK)
 
 bench: $(VENV)/.bench
 	@mkdir -p build

@@ -11,3 +11,7 @@ EXIT_DRAIN_TIMED_OUT: Final = 75
 EXIT_CANNOT_BIND: Final = 77
 EXIT_REFUSED: Final = 78  # configuration refused at start
 EXIT_FINDINGS: Final = 79  # findings at or above --fail-on
+# explain
+EXIT_NO_ROUTE: Final = 80
+EXIT_DENIED: Final = 81
+EXIT_NO_UPSTREAM: Final = 82

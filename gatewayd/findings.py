@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "GWD0104": "A part of a resource cannot be served and was left out.",
     "GWD0105": "A resource is bound to nothing this proxy serves.",
     "GWD0108": "Traces cannot be made or sent as the mesh configuration asks.",
+    "GWD0109": "A destination is a port of the proxy itself, to which nothing is sent.",
     # Certificates
     "GWD0106": "A certificate, key, authority or revocation list cannot be used.",
     "GWD0107": "A certificate has expired, will expire soon, or is not valid yet.",

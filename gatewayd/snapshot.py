@@ -56,6 +56,8 @@ class ListenerSpec:
     limits: HttpLimits
     #: every connection begins with a PROXY protocol header (semantics 10.12)
     proxy_protocol: bool = False
+    #: the names and protocols of its server ports, lower case: what a socket that is passed to us may be called
+    port_names: tuple[str, ...] = ()
 
     @property
     def gateways(self) -> tuple[tuple[str, str, int], ...]:

@@ -12,5 +12,6 @@ import os
 from hypothesis import settings
 
 settings.load_profile("ci")
-#: A fixed port, and many processes: who tests metrics says where.
+#: A fixed port, and many processes: who tests metrics or the admin port says where.
 os.environ.setdefault("GATEWAYD_METRICS", "off")
+os.environ.setdefault("GATEWAYD_ADMIN", "off")

@@ -24,6 +24,7 @@ FLOORS = {
     "compiler": 8,
     "admin": 8,
     "demo": 8,
+    "explain": 8,
     "snapshot": 7,
     "listeners": 6,
     "proxy": 5,

@@ -86,15 +86,17 @@ class Bench:
             upstream.stop()
 
     @contextlib.contextmanager
-    def proxies(self, site: Site, names: Sequence[str] | None = None) -> Iterator[list[Running]]:
+    def proxies(
+        self, site: Site, names: Sequence[str] | None = None, options: ProxyOptions | None = None
+    ) -> Iterator[list[Running]]:
         """The chosen proxies (or `names`, as far as chosen), all running on `site`."""
+        chosen = options or self.options.proxy_options
+        core = self.options.pinning.proxy if chosen.pinned else None
         wanted = [name for name in self.options.proxies if names is None or name in names]
         with contextlib.ExitStack() as stack:
             running = []
             for name in wanted:
-                proxy = start(
-                    name, site, self.folder(name), self.options.pinning.proxy, self.options.proxy_options
-                )
+                proxy = start(name, site, self.folder(name), core, chosen)
                 stack.callback(proxy.stop)
                 running.append(proxy)
             yield running

@@ -5,7 +5,20 @@ from dataclasses import dataclass
 
 from benchmarks.macro import policy_site
 from benchmarks.macro.results import Results
-from benchmarks.macro.scenarios import bulk, http2, https, idle, policies, reload, requests, scale, tcp
+from benchmarks.macro.scenarios import (
+    bulk,
+    http2,
+    https,
+    idle,
+    observed,
+    policies,
+    reload,
+    requests,
+    scale,
+    scrape,
+    tcp,
+    workers,
+)
 
 OURS = "gatewayd"
 MOST_HOSTS = 10_000
@@ -89,6 +102,26 @@ GOALS = (
     Goal(requests.REPEATED, "x Envoy", against_peer(requests.REPEATED, "envoy"), 0.5),
     Goal(requests.VARIED, "x nginx", against_peer(requests.VARIED, "nginx"), 1.5, 1.1),
     Goal(requests.NEW, "x nginx", against_peer(requests.NEW, "nginx"), 1.8, 1.3),
+    Goal(observed.ALL, "x nothing on", against_row(observed.ALL, observed.OFF), 1.10),
+    Goal(
+        scrape.slowest_row(asked=True),
+        "ms above the slowest while nobody asks",
+        above_row(scrape.slowest_row(asked=True), scrape.slowest_row(asked=False)),
+        5.0,
+    ),
+    Goal(
+        workers.row(workers.TWO),
+        "x 1 worker",
+        against_row(workers.row(workers.TWO), workers.row(workers.ONE)),
+        1.05,
+    ),
+    Goal(
+        workers.busiest_row(workers.TWO),
+        "x 1 worker",
+        against_row(workers.busiest_row(workers.TWO), workers.busiest_row(workers.ONE)),
+        1 / 1.8,
+    ),
+    Goal(workers.PRIVATE, "MiB", own(workers.PRIVATE), 25.0),
     Goal(_MOST, "x 1 host", against_row(_MOST, scale.hosts_row(1)), 1.3, 1.1),
     Goal(f"{_MOST}: load", "s", own(f"{_MOST}: load"), 6.0, 3.0),
     Goal(f"{_MOST}: memory", "MiB", own(f"{_MOST}: memory"), 350.0, 200.0),

@@ -174,18 +174,19 @@ def curl_download(
     return LoadResult(1, time.monotonic() - began, None, None, invalid)
 
 
-def upload_command(port: int, source: Path) -> list[str]:
+def upload_command(port: int, source: Path, *, tls: bool = False) -> list[str]:
     """The curl line that sends a file with PUT."""
     return [
         *(tool("curl"), "-sS", "-T", str(source), "-w", " %{http_code} %{size_upload}"),
-        *("-H", f"Host: {BENCH_HOST}", "-H", "Expect:", f"http://127.0.0.1:{port}/api/upload"),
+        *("-H", f"Host: {BENCH_HOST}", "-H", "Expect:", "-k", "--http1.1"),
+        f"{'https' if tls else 'http'}://127.0.0.1:{port}/api/upload",
     ]
 
 
-def curl_upload(port: int, core: int | None, source: Path) -> LoadResult:
+def curl_upload(port: int, core: int | None, source: Path, *, tls: bool = False) -> LoadResult:
     """Send a file; the upstream answers with the length it has seen."""
     began = time.monotonic()
-    done = run(upload_command(port, source), core=core, timeout_s=120)
+    done = run(upload_command(port, source, tls=tls), core=core, timeout_s=120)
     size = source.stat().st_size
     got, wanted = done.stdout.strip(), f"{size} 200 {size}"
     invalid = None if got == wanted else f"curl got {got or done.stderr.strip()}, not {wanted}"

@@ -106,6 +106,12 @@ def tree_memory(root: int) -> Memory:
     return Memory(rss, pss)
 
 
+def private_kib(pid: int) -> int:
+    """Memory of a process that no other has, in KiB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return parse_kib(text, "Private_Clean") + parse_kib(text, "Private_Dirty")
+
+
 @dataclass(frozen=True)
 class Pinning:
     """The core the proxy under test has for itself, and the one all else shares; None: anywhere."""

@@ -73,10 +73,17 @@ class ProxyOptions:
     """Choices of a run that reach a proxy's configuration."""
 
     nginx_buffered_log: bool = True
+    #: of gatewayd: whether it writes a log, and whether it counts (metrics and admin port)
+    access_log: bool = True
+    numbers: bool = True
+    #: of gatewayd: its worker processes
+    workers: int = 1
+    #: on the core of the proxies; else on any
+    pinned: bool = True
 
 
 def gatewayd_command(launch: Launch) -> list[str]:
-    """Write the Istio YAML and return the command line that serves it with one worker."""
+    """Write the Istio YAML and return the command line that serves it."""
     istio.write_site(launch.site, launch.folder / "config")
     admin, status, metrics = free_ports(3)
     return [
@@ -87,17 +94,12 @@ def gatewayd_command(launch: Launch) -> list[str]:
             "--bind",
             "127.0.0.1",
             "--workers",
-            "1",
+            str(launch.options.workers),
         ),
-        *(
-            "--admin",
-            f"127.0.0.1:{admin}",
-            "--status",
-            f"127.0.0.1:{status}",
-            "--metrics",
-            f"127.0.0.1:{metrics}",
-        ),
-        *("--access-log", str(launch.log)),
+        *("--status", f"127.0.0.1:{status}"),
+        *("--admin", f"127.0.0.1:{admin}" if launch.options.numbers else "off"),
+        *("--metrics", f"127.0.0.1:{metrics}" if launch.options.numbers else "off"),
+        *("--access-log", str(launch.log) if launch.options.access_log else "off"),
     ]
 
 

@@ -1,23 +1,29 @@
-"""A client that makes full TLS handshakes for names drawn at random, with one request on each connection.
+"""A client that makes full TLS handshakes for many names, with one request on each connection.
 
 python -m benchmarks.macro.tls_client PORT CONNECTIONS SECONDS NAMES    prints a line of JSON
 
-NAMES is a file with a host name per line. wrk says one name only; here each connection has its own. No session is
-ever offered again. What it costs is not counted: it runs beside the proxy, on the other core.
+NAMES is a file with a host name per line. wrk says one name only; here each connection has its own, drawn at random
+for so many seconds, or, with 0, each name once in turn. No session is ever offered again. What it costs is not
+counted: it runs beside the proxy, on the other core.
 """
 
+import errno
 import json
+import os
 import random
 import selectors
 import socket
 import ssl
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 _READ_BYTES = 65_536
-_CONNECT_S = 10.0
+ONCE_WITHIN_S = 120.0
+"""Every name must have had its turn after this long."""
 
 
 def client_context() -> ssl.SSLContext:
@@ -33,12 +39,13 @@ class Visit:
     """One connection: connect, shake hands, ask once, read to the end."""
 
     def __init__(self, context: ssl.SSLContext, port: int, name: str) -> None:
-        # Wrapped before it is connected: of a peer that is gone already the standard library leaves a socket open.
-        self.socket = context.wrap_socket(
-            socket.socket(), server_hostname=name, do_handshake_on_connect=False
-        )
-        self.socket.connect_ex(("127.0.0.1", port))
-        self.socket.setblocking(False)
+        raw = socket.socket()
+        raw.setblocking(False)
+        number = raw.connect_ex(("127.0.0.1", port))
+        if number not in (0, errno.EINPROGRESS):
+            raw.close()
+            raise OSError(number, os.strerror(number))
+        self.socket = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
         self._request = f"GET /login HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
         self._shaken = False
         self._answer = b""
@@ -64,17 +71,24 @@ class Visit:
         return head.startswith(b"HTTP/1.1 200 ") and len(body) >= 1024
 
 
-def visit(port: int, connections: int, seconds: float, names: list[str], seed: float) -> dict[str, Any]:
-    """Keep `connections` visits going for `seconds`; how many ended well, how many did not."""
-    context, draw = client_context(), random.Random(seed)
+def endless(names: list[str], seed: float) -> Iterator[str]:
+    """Names drawn at random."""
+    draw = random.Random(seed)
+    while True:
+        yield draw.choice(names)
+
+
+def visit(port: int, connections: int, seconds: float, names: Iterator[str]) -> dict[str, Any]:
+    """Keep `connections` visits going for `seconds` and while there are names; how many ended well, how many not."""
+    context = client_context()
     chooser = selectors.DefaultSelector()
     began = time.monotonic()
     count = errors = 0
 
-    def begin() -> None:
+    def begin(name: str) -> None:
         nonlocal errors
         try:
-            one = Visit(context, port, draw.choice(names))
+            one = Visit(context, port, name)
         except OSError:
             errors += 1
             return
@@ -92,11 +106,11 @@ def visit(port: int, connections: int, seconds: float, names: list[str], seed: f
 
     while True:
         now = time.monotonic() - began
+        wanted = list(islice(names, connections - len(chooser.get_map()))) if now < seconds else []
+        for name in wanted:
+            begin(name)
         running = len(chooser.get_map())
-        if now < seconds:
-            for _ in range(connections - running):
-                begin()
-        elif not running or now > seconds + 10:
+        if not (wanted or running) or now > seconds + 10:
             return {"count": count, "errors": errors + running, "seconds": now}
         for key, _ in chooser.select(1.0):
             advance(key.data)
@@ -104,9 +118,10 @@ def visit(port: int, connections: int, seconds: float, names: list[str], seed: f
 
 def main() -> None:
     """See the module."""
-    port, connections, seconds, names = sys.argv[1:]
-    hosts = Path(names).read_text().split()
-    print(json.dumps(visit(int(port), int(connections), float(seconds), hosts, time.time())))
+    port, connections, text, path = sys.argv[1:]
+    names, seconds = Path(path).read_text().split(), float(text)
+    source = endless(names, time.time()) if seconds else iter(names)
+    print(json.dumps(visit(int(port), int(connections), seconds or ONCE_WITHIN_S, source)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from array import array
 from typing import Final
 
 #: Rows of a block that its holders count in.
-ROWS: Final = 5
+ROWS: Final = 6
 #: Words of a block beside its rows.
 WORDS: Final = 4
 

@@ -16,7 +16,16 @@ COMMANDS: Final = {
     "run": ("run", "run", "Serve Istio and Kubernetes YAML in the foreground."),
     "demo": ("demo", "demo", "Serve the bundled bookinfo example with backends of its own."),
     "validate": ("validate", "validate", "Report what is wrong in files, with file:line:column."),
+    "explain": ("explain", "explain", "Say where a request would go, and why."),
+    "get": ("get", "get", "Show what a running gatewayd has."),
+    "status": ("status", "status", "Say what is in force since when, and what is not as it should be."),
+    "ready": ("status", "ready", "Exit 0 if a running gatewayd wants traffic."),
     "healthcheck": ("healthcheck", "healthcheck", "Exit 0 if a running gatewayd is ready."),
+    "reload": ("control", "reload", "Have the configuration read again."),
+    "drain": ("control", "drain", "Send traffic elsewhere: readiness fails, connections end."),
+    "undrain": ("control", "undrain", "Take traffic again."),
+    "upgrade": ("control", "upgrade", "Replace the program without closing a port."),
+    "log-level": ("control", "log_level", "Show or change the levels of the program's log."),
     "cert": ("cert", "cert", "Look at certificates, check their dates, make some for tests."),
     "version": ("version", "version", "Print the version."),
     "completion": ("completion", "completion", "Print the shell's completion script."),
@@ -52,7 +61,8 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 runtime failure, 64 usage, 65 input cannot be read or parsed, "
     "69 nobody answers, 75 drain timed out, 77 cannot bind, 78 configuration refused at start, "
-    "79 findings at or above --fail-on, or certificates that end or cannot be used.",
+    "79 findings at or above --fail-on, or certificates that end or cannot be used; "
+    "explain: 80 nothing takes the request, 81 it is refused, 82 nobody is there to take it.",
 )
 def gatewayd() -> None:
     """A reverse proxy that serves Istio and Kubernetes YAML without a cluster."""
@@ -72,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except click.ClickException as error:
         error.show(sys.stderr)
-        return EXIT_RUNTIME
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except BrokenPipeError:

@@ -11,12 +11,7 @@ import click
 
 from gatewayd.cli import values
 from gatewayd.observe.collector import Collector, collector_from
-from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, RunOptions
-
-#: Flags of the contract whose part of the program is not there yet: a value has no effect.
-WITHOUT_EFFECT: Final = {
-    "admin": "--admin has no effect: the admin API is not served yet",
-}
+from gatewayd.runtime.options import DEFAULT_BIND, DEFAULT_SECRETS, DEFAULT_WORKLOAD_CERTS, RunOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -100,6 +95,15 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         f"Repeatable. [default: {DEFAULT_SECRETS[0]}]",
     ),
     _flag(
+        "--workload-certs",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Folder of this proxy's mesh identity, for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem, or "
+        "certificates.pem, private_key.pem, ca_certificates.pem. "
+        f"[default: {' or '.join(DEFAULT_WORKLOAD_CERTS)}]",
+    ),
+    _flag(
         "--extended-connect/--no-extended-connect",
         default=False,
         show_default=True,
@@ -120,13 +124,24 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
 SERVING_FLAGS: Final[Sequence[Decorator]] = (
     _flag(
         "--workers",
-        default="1",
+        type=values.WORKERS,
+        default=1,
         show_default=True,
-        metavar="N|auto",
-        help="Processes that share the listeners; only 1 is available.",
+        help="Processes that share the listeners; auto: as many as there are processors for us.",
     ),
     _flag(
-        "--admin", type=values.LISTEN_ADDRESS, default=None, help="Address of the admin API; not served yet."
+        "--admin",
+        type=values.STATUS,
+        default="127.0.0.1:15000",
+        show_default=True,
+        help="Address of the admin API, also unix:/path; off: none. It asks nobody who they are: keep it local.",
+    ),
+    _flag(
+        "--admin-allow-host",
+        "admin_hosts",
+        type=values.HOST_NAMES,
+        multiple=True,
+        help="Host names the admin API may be called by, beside localhost and addresses.",
     ),
     _flag(
         "--status",
@@ -140,7 +155,7 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         type=values.STATUS,
         default="127.0.0.1:15090",
         show_default=True,
-        help="Address of /stats/prometheus; off: nothing is counted.",
+        help="Address of /stats/prometheus; off: none.",
     ),
     _flag(
         "--access-log",
@@ -178,10 +193,17 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
         help="After TERM: how long requests under way may take; then exit 75.",
     ),
     _flag(
+        "--drain-delay",
+        type=values.DURATION,
+        default="0s",
+        show_default=True,
+        help="After TERM: how long new connections are still taken, until load balancers have noticed.",
+    ),
+    _flag(
         "--watch/--no-watch",
         default=True,
         show_default=True,
-        help="Take in certificates, keys and Secrets that change; other changes need a restart.",
+        help="Take in files of the configuration, certificates and Secrets that change; else only HUP reloads.",
     ),
     _flag(
         "--log-level",
@@ -200,6 +222,13 @@ SERVING_FLAGS: Final[Sequence[Decorator]] = (
     ),
     _flag(
         "--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", hidden=True, help="Event loop."
+    ),
+    _flag(
+        "--hang-time",
+        type=values.DURATION,
+        default="10s",
+        hidden=True,
+        help="A worker of several that gives no sign of life for so long is replaced.",
     ),
 )
 
@@ -231,27 +260,29 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         unknown_hosts=flags["unknown_hosts"],
         endpoints=tuple(pinned for group in flags["endpoints"] for pinned in group),
         secrets=secret_folders(flags["secrets"], os.environ),
+        workload_certs=(flags["workload_certs"],) if flags["workload_certs"] else DEFAULT_WORKLOAD_CERTS,
         mesh_config=flags["mesh_config"],
         extended_connect=flags["extended_connect"],
         misdirected=int(flags["misdirected"]),
-        without_effect=tuple(
-            sentence for name, sentence in WITHOUT_EFFECT.items() if flags.get(name) is not None
-        ),
     )
 
 
 def run_options(paths: Sequence[str], flags: Mapping[str, Any]) -> RunOptions:
     """The options that all flags of ``run`` ask for; raises ``click.UsageError``."""
-    _refuse_unavailable(flags)
     return replace(
         configuration_options(paths, flags),
         status=flags["status"] or None,
         metrics=flags["metrics"] or None,
+        admin=flags["admin"] or None,
+        admin_hosts=tuple(name for group in flags["admin_hosts"] for name in group),
         access_log=flags["access_log"],
         access_log_format=flags["access_log_format"],
         otlp=flags["otlp"] or _collector_of_environment(),
         drain_time_s=flags["drain_time"],
         shutdown_time_s=flags["shutdown_time"],
+        drain_delay_s=flags["drain_delay"],
+        workers=flags["workers"],
+        hang_time_s=flags["hang_time"],
         watch=flags["watch"],
         log_level=flags["log_level"],
         log_format=flags["log_format"],
@@ -270,17 +301,6 @@ def secret_folders(given: Sequence[str], environment: Mapping[str, str]) -> tupl
     """Where credentials are looked for by name: the folders given, else the default; then systemd's."""
     own = environment.get("CREDENTIALS_DIRECTORY", "")
     return tuple(dict.fromkeys((*(given or DEFAULT_SECRETS), *((own,) if own else ()))))
-
-
-def _refuse_unavailable(flags: Mapping[str, Any]) -> None:
-    """A flag that asks for what is not there yet is an error, never silently without effect."""
-    workers = flags["workers"]
-    if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) >= 1):
-        raise click.UsageError(f"--workers: {workers!r} is not a number of processes: expected 1")
-    if workers == "auto" or int(workers) > 1:
-        raise click.UsageError(
-            f"--workers {workers}: more than one worker is not available yet; use --workers 1"
-        )
 
 
 def _merged(flag: str, groups: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:

@@ -16,9 +16,10 @@ def run(paths: tuple[str, ...], **flags: Any) -> int:
     """Serve the configuration in PATH: files, folders (*.yaml *.yml *.json, recursive), or - for stdin.
 
     \b
-    Signals: TERM drains and ends, a second TERM or INT ends at once, USR1 reopens the access log.
+    Signals: HUP reloads; TERM drains and ends, a second TERM or INT ends at once; USR1 reopens logs;
+    USR2 replaces the program without closing a port; QUIT writes the state to the log.
     """
     options = run_options(paths, flags)
-    from gatewayd.runtime.worker import run_worker
+    from gatewayd.runtime.run import run as serve
 
-    return run_worker(options)
+    return serve(options)

@@ -18,6 +18,8 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+#: Each has its own sockets for every address.
+MAX_WORKERS: Final = 128
 _UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -138,6 +140,14 @@ def read_status(text: str) -> Address | tuple[()]:
     return () if text == "off" else read_listen_address(text)
 
 
+def read_host_names(text: str) -> tuple[str, ...]:
+    """Host names, lower case."""
+    for item in items(text):
+        if not _HOST.fullmatch(item):
+            raise ValueError(f"{item!r} is not a host name")
+    return tuple(item.lower() for item in items(text))
+
+
 def read_bind(text: str) -> tuple[str, ...]:
     """IP addresses to listen on; brackets around IPv6 are allowed."""
     from ipaddress import ip_address
@@ -153,6 +163,17 @@ def read_bind(text: str) -> tuple[str, ...]:
     if not addresses:
         raise ValueError("expected an IP address, such as 127.0.0.1 or ::")
     return tuple(dict.fromkeys(addresses))
+
+
+def read_workers(text: str) -> int:
+    """A number of processes, or ``auto`` for that of the processors we may use."""
+    if text == "auto":
+        from gatewayd.runtime.cgroup import processors
+
+        return min(processors(), MAX_WORKERS)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WORKERS:
+        raise ValueError(f"{text!r} is not a number of processes: expected 1 to {MAX_WORKERS}, or auto")
+    return int(text)
 
 
 def read_duration(text: str) -> float:
@@ -188,8 +209,10 @@ LABELS: Final = Value("k=v,...", read_labels)
 ENDPOINTS: Final = Value("host[:subset]=address:port", read_endpoints)
 LISTEN_ADDRESS: Final = Value("address", read_listen_address)
 STATUS: Final = Value("address|off", read_status)
+HOST_NAMES: Final = Value("name,...", read_host_names)
 BIND: Final = Value("ip", read_bind)
 DURATION: Final = Value("duration", read_duration)
+WORKERS: Final = Value("N|auto", read_workers)
 NAME: Final = Value("name", read_name)
 COLLECTOR: Final = Value("endpoint", collector_at)
 LOG_LEVELS: Final = Value("level[,component=level...]", read_log_levels)

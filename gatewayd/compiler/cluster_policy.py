@@ -107,6 +107,7 @@ def _with_budget(limits: Limits, budget: RetryBudget | None) -> Limits:
         max_retries=0,
         retry_budget_percent=_BUDGET_PERCENT if budget.percent is None else float(budget.percent),
         min_retries=budget.min_retry_concurrency or _BUDGET_MINIMUM,
+        retry_interval_s=float(budget.budget_interval or 0.0),
     )
 
 

@@ -14,6 +14,12 @@ _CONFIG_MAP: Final = "configmap://"
 _OF_THE_MESH: Final = "builtin://"
 _EXTERNAL: Final = "sds://"
 
+#: (certificate chain, key, CA of the mesh), as Istio's agent writes them on a VM, and as they are mounted for a
+#: workload with a SPIFFE identity.
+_WORKLOAD_FILES: Final = (
+    ("cert-chain.pem", "key.pem", "root-cert.pem"),
+    ("certificates.pem", "private_key.pem", "ca_certificates.pem"),
+)
 _CA_SUFFIX: Final = "-cacert"
 #: What may name a Secret or a folder below a secrets directory; nothing that leads out of it.
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-._A-Za-z0-9]*[A-Za-z0-9])?")
@@ -41,21 +47,28 @@ def trust_of(name: str, options: CompileOptions) -> Trust:
     ``<name>-cacert`` if there is such a Secret, else ``<name>`` itself (3.11).
     """
     if name in (_OF_THE_MESH, _OF_THE_MESH + _CA_SUFFIX):
-        return Trust(file=workload_root(options))
+        return workload_root(options)
     secret = _secret(name, options)
     plain = secret.name.removesuffix(_CA_SUFFIX)
     return Trust(secrets=tuple(SecretName(secret.namespace, each) for each in (plain + _CA_SUFFIX, plain)))
 
 
 def workload_pair(options: CompileOptions) -> PairFiles:
-    """The certificate of the mesh identity of this proxy."""
-    folder = options.workload_certificates
-    return PairFiles(f"{folder}/cert-chain.pem", f"{folder}/key.pem")
+    """The certificate of the mesh identity of this proxy: of the first folder that has one."""
+    found: PairFiles | None = None
+    for folder in reversed(options.workload_certificates):
+        for chain, key, _ in reversed(_WORKLOAD_FILES):
+            found = PairFiles(f"{folder}/{chain}", f"{folder}/{key}", found)
+    assert found is not None
+    return found
 
 
-def workload_root(options: CompileOptions) -> str:
+def workload_root(options: CompileOptions, crl_file: str = "") -> Trust:
     """The CA of the mesh."""
-    return f"{options.workload_certificates}/root-cert.pem"
+    first, *others = (
+        f"{folder}/{root}" for folder in options.workload_certificates for _, _, root in _WORKLOAD_FILES
+    )
+    return Trust(file=first, otherwise=tuple(others), crl_file=crl_file)
 
 
 def _secret(name: str, options: CompileOptions) -> SecretName:

@@ -15,7 +15,7 @@ from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.endpoints import has_labels, is_ip
 from gatewayd.compiler.findings import Reporter
 from gatewayd.compiler.load_balancing import hash_policy, written_hash
-from gatewayd.compiler.localities import Whereabouts, by_locality, locality_setting
+from gatewayd.compiler.localities import Whereabouts, with_localities
 from gatewayd.compiler.names import full_name
 from gatewayd.compiler.options import REJECT, CompileOptions
 from gatewayd.compiler.pins import Pins
@@ -24,6 +24,7 @@ from gatewayd.compiler.problems import (
     Problem,
     leads_to_itself,
     no_endpoints,
+    own_port,
     resolved_by_dns,
     unknown_host,
     unknown_port,
@@ -145,6 +146,8 @@ class DestinationCompiler:
         else:
             # A short name is resolved as written: Compose and hosts files know no cluster domain.
             spec, problem = self._undeclared(wanted, asked.host if host == whole else host)
+        if spec is not None:
+            problem = problem or own_port(spec, self._options.own_ports)
         hashing = self._hashing(wanted, service) if spec is not None else None
         return Answer(
             name,
@@ -282,7 +285,6 @@ class DestinationCompiler:
             )
             made = replace(made, protocol=protocol)
         resource = service.resource if service is not None else None
-        setting, forced = locality_setting(policy.load_balancer, resource, mesh)
-        made = by_locality(made, setting, self._here, failover=forced or made.outlier is not None)
+        made = with_localities(made, policy.load_balancer, resource, mesh, self._here)
         tls = wanted.tls = self._tls.of(made, policy.tls, rule, service, wanted.carries)
         return replace(made, tls_spec=tls.spec, tls=tls.holder, tls_http2=tls.http2_holder)

@@ -147,6 +147,7 @@ class ListenerCompiler:
                 chains=tuple(made.chains),
                 limits=self._settings.limits,
                 proxy_protocol=topology.proxy_protocol is not None,
+                port_names=_port_names(group),
             )
         return made.listener
 
@@ -303,6 +304,11 @@ def _sni_chain(server: GatewayServer, routed: SniRoute, alpn: tuple[str, ...]) -
         tcp=routed.route,
         gateways=(server.key,),
     )
+
+
+def _port_names(group: ServerGroup) -> tuple[str, ...]:
+    ports = [server.spec.port for server in group.servers]
+    return tuple(dict.fromkeys(word.lower() for port in ports for word in (port.name, port.protocol) if word))
 
 
 def _as_spoken(settings: HttpOptions, group: ServerGroup) -> HttpOptions:

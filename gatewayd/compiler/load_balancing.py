@@ -1,4 +1,4 @@
-"""``loadBalancer`` compiled: the balancer of a cluster, and what of a request is hashed (semantics 9.1 to 9.7)."""
+"""``loadBalancer`` compiled: the balancer of a cluster, what of a request is hashed (semantics 9.1 to 9.7, 9.19)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Final
 
 from gatewayd.policies.hash_policy import CookieHash, HashPolicy, HeaderHash, QueryHash, SourceIpHash
 from gatewayd.resources.traffic_policy import (
+    BackendUtilization,
     ConsistentHash,
     HTTPCookie,
     LoadBalancer,
     OutlierDetection,
     TrafficPolicy,
 )
-from gatewayd.upstream.balancers import BalancerOptions, HashOptions, SlowStart
+from gatewayd.upstream.balancers import BalancerOptions, HashOptions, LoadOptions, SlowStart
 
 #: ``loadBalancer.simple`` -> row of ``BALANCERS`` (9.1)
 _SIMPLE: Final = {
@@ -27,6 +28,8 @@ _SIMPLE: Final = {
 #: Those that know warm-up (9.7).
 _WARMING: Final = frozenset({"LEAST_REQUEST", "ROUND_ROBIN"})
 
+#: Weights are not worked out more often.
+_SHORTEST_UPDATE_S: Final = 0.1
 _DEFAULT_RING: Final = 1024
 _DEFAULT_TABLE: Final = 65537
 #: ``warmup.minimumPercent``
@@ -46,9 +49,29 @@ def balancer_options(balancer: LoadBalancer | None, outliers: OutlierDetection |
         written = hashing.ring_hash.minimum_ring_size if hashing.ring_hash else hashing.minimum_ring_size
         sizes = HashOptions(minimum_ring_size=written or _DEFAULT_RING)
         return BalancerOptions("RING_HASH", sizes, panic_threshold=panic)
+    if balancer.backend_utilization is not None:
+        return BalancerOptions(
+            "LOAD", panic_threshold=panic, load=_load_options(balancer.backend_utilization)
+        )
     policy = _SIMPLE[balancer.simple or "UNSPECIFIED"]
     slow_start = _slow_start(balancer) if policy in _WARMING else None
     return BalancerOptions(policy, slow_start=slow_start, panic_threshold=panic)
+
+
+def _load_options(written: BackendUtilization) -> LoadOptions:
+    """``backendUtilization`` (9.19)."""
+    default = LoadOptions()
+
+    def seconds(value: float | None, otherwise: float) -> float:
+        return otherwise if value is None else float(value)
+
+    return LoadOptions(
+        metrics=written.metric_names_for_computing_utilization,
+        error_penalty=(written.error_utilization_penalty_percent or 0) / 100,
+        blackout_s=seconds(written.weight_stabilization_period, default.blackout_s),
+        expiration_s=seconds(written.weight_expiration_period, default.expiration_s),
+        update_s=max(_SHORTEST_UPDATE_S, seconds(written.weight_update_period, default.update_s)),
+    )
 
 
 def _slow_start(balancer: LoadBalancer) -> SlowStart | None:

@@ -1,4 +1,4 @@
-"""Which endpoints are near: priorities and weights by locality (semantics 9.14 to 9.16).
+"""Which endpoints are near: priorities and weights by locality (semantics 9.14 to 9.16, 9.18).
 
 A locality is ``region/zone/subzone``, later parts may be missing. The proxy's own is said by its labels.
 """
@@ -19,6 +19,7 @@ from gatewayd.resources.traffic_policy import (
     LocalityDistribute,
     LocalityFailover,
     LocalityLbSetting,
+    ZoneAwareLbSetting,
 )
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
@@ -48,13 +49,25 @@ class Whereabouts:
         return cls(parts_of(locality), _with_topology(labels or {}, parts_of(locality)))
 
 
-def locality_setting(
+def with_localities(
+    spec: ClusterSpec,
+    balancer: LoadBalancer | None,
+    resource: Resource[Any] | None,
+    mesh: MeshConfig,
+    here: Whereabouts,
+) -> ClusterSpec:
+    """``spec`` with priorities, or with weights of localities. ``resource``: the Service or ServiceEntry."""
+    zones = balancer.zone_aware_lb_setting if balancer is not None else None
+    if zones is not None and zones.enabled:
+        return _by_region(spec, zones, here)
+    setting, forced = _locality_setting(balancer, resource, mesh)
+    return _by_locality(spec, setting, here, failover=forced or spec.outlier is not None)
+
+
+def _locality_setting(
     balancer: LoadBalancer | None, resource: Resource[Any] | None, mesh: MeshConfig
 ) -> tuple[LocalityLbSetting | None, bool]:
-    """The setting in force, and whether it holds without outlier detection (9.16); None: localities mean nothing.
-
-    ``resource``: the Service or ServiceEntry.
-    """
+    """The setting in force, and whether it holds without outlier detection (9.16); None: localities mean nothing."""
     own = balancer.locality_lb_setting if balancer is not None else None
     if own is not None:
         return (None if own.enabled is False else own), False
@@ -73,17 +86,16 @@ def _distribution(resource: Resource[Any]) -> str:
     return written
 
 
-def by_locality(
+def _by_locality(
     spec: ClusterSpec, setting: LocalityLbSetting | None, here: Whereabouts, *, failover: bool
 ) -> ClusterSpec:
-    """``spec`` with priorities, or with weights of localities.
+    """The same under a ``localityLbSetting``.
 
     failover: outlier detection is on, or the setting needs none; without it only ``distribute`` has an effect.
     """
     if setting is None:
         return spec
-    if here.parts[0]:
-        spec = replace(spec, endpoints=tuple(_in_region(one, here.parts[0]) for one in spec.endpoints))
+    spec = _in_a_region(spec, here)
     if setting.distribute:
         return _distributed(replace(spec, locality_weighted=True), setting.distribute, here.parts)
     if not failover:
@@ -96,15 +108,36 @@ def by_locality(
             rank * 5 + _rank_by_locality(parts_of(endpoint.locality), setting.failover, here.parts)
             for rank, endpoint in zip(ranks, spec.endpoints, strict=True)
         ]
+    weighted = bool(setting.failover or setting.failover_priority)
+    return replace(_with_priorities(spec, ranks), locality_weighted=weighted)
+
+
+def _by_region(spec: ClusterSpec, setting: ZoneAwareLbSetting, here: Whereabouts) -> ClusterSpec:
+    """The proxy's own region first, the zones within it alike (9.18); a proxy that is nowhere has none."""
+    if not here.parts[0]:
+        return spec
+    spec = _in_a_region(spec, here)
+    ranks = [
+        _rank_by_labels(endpoint, setting.failover_priority, here) * 3
+        + _rank_by_region(parts_of(endpoint.locality)[0], setting.failover, here.parts[0])
+        for endpoint in spec.endpoints
+    ]
+    return _with_priorities(spec, ranks)
+
+
+def _with_priorities(spec: ClusterSpec, ranks: Sequence[int]) -> ClusterSpec:
+    """One priority for each rank that occurs, without gaps."""
     order = {rank: index for index, rank in enumerate(sorted(set(ranks)))}
+    endpoints = zip(ranks, spec.endpoints, strict=True)
     return replace(
-        spec,
-        endpoints=tuple(
-            replace(endpoint, priority=order[rank])
-            for rank, endpoint in zip(ranks, spec.endpoints, strict=True)
-        ),
-        locality_weighted=bool(setting.failover or setting.failover_priority),
+        spec, endpoints=tuple(replace(endpoint, priority=order[rank]) for rank, endpoint in endpoints)
     )
+
+
+def _in_a_region(spec: ClusterSpec, here: Whereabouts) -> ClusterSpec:
+    if not here.parts[0]:
+        return spec
+    return replace(spec, endpoints=tuple(_in_region(one, here.parts[0]) for one in spec.endpoints))
 
 
 def _in_region(endpoint: EndpointSpec, region: str) -> EndpointSpec:
@@ -120,8 +153,15 @@ def _rank_by_locality(there: Parts, failover: Sequence[LocalityFailover], here: 
         if there[1] == here[1]:
             return 0 if there[2] == here[2] else 1
         return 2
-    stand_in = next((pair.to for pair in failover if pair.from_ == here[0]), None)
-    return 3 if stand_in is None or there[0] == stand_in else 4
+    return 2 + _rank_by_region(there[0], failover, here[0])
+
+
+def _rank_by_region(there: str, failover: Sequence[LocalityFailover], here: str) -> int:
+    """0: the same region, 1: elsewhere, 2: elsewhere, and not what stands in."""
+    if there == here:
+        return 0
+    stand_in = next((pair.to for pair in failover if pair.from_ == here), None)
+    return 1 if stand_in is None or there == stand_in else 2
 
 
 def _rank_by_labels(endpoint: EndpointSpec, wanted: Sequence[str], here: Whereabouts) -> int:

@@ -10,6 +10,7 @@ from gatewayd.compiler.telemetry import NOTHING, TelemetrySpec
 from gatewayd.http.limits import HttpLimits
 from gatewayd.observe.collector import Collector
 from gatewayd.resources.mesh_config import MeshConfig
+from gatewayd.upstream.own_ports import OwnPorts
 
 #: ``--unknown-hosts``
 RESOLVE: Final = "dns"
@@ -38,9 +39,9 @@ class CompileOptions:
     #: ``host`` or ``host:subset`` -> addresses, from ``--endpoint``; see compiler/pins.py
     endpoint_pins: Mapping[str, Sequence[Address]] = field(default_factory=dict)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    #: the folder of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``): ``cert-chain.pem``,
-    #: ``key.pem`` and ``root-cert.pem``, as Istio's agent writes them on a VM
-    workload_certificates: str = "/etc/certs"
+    #: folders of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``), in the order in which they are looked
+    #: through; see compiler/credentials.py for their files
+    workload_certificates: tuple[str, ...] = ("/etc/certs",)
     #: HTTP/2 clients may open WebSockets (RFC 8441)
     extended_connect: bool = False
     #: 421, not 404, for a host that the server whose certificate the client has does not serve
@@ -50,3 +51,5 @@ class CompileOptions:
     telemetry: TelemetrySpec = NOTHING
     #: where spans go whatever the mesh says: ``--otlp``
     collector: Collector | None = None
+    #: where nothing is sent: the proxy's own admin, status and metrics ports
+    own_ports: OwnPorts = field(default_factory=OwnPorts, compare=False)

@@ -10,6 +10,8 @@ from gatewayd.compiler.findings import did_you_mean
 from gatewayd.compiler.services import Service
 from gatewayd.findings import Level
 from gatewayd.resources.destination_rule import Subset
+from gatewayd.upstream.own_ports import OwnPorts
+from gatewayd.upstream.spec import ClusterSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,21 @@ def unknown_subset(host: str, subset: str, rule: MergedRule | None) -> Problem:
         reason += did_you_mean(subset, rule.subsets)
     message = f'subset "{subset}" of "{host}" does not exist, {reason}: requests get 503'
     return Problem("error", "IST0101", message)
+
+
+def own_port(spec: ClusterSpec, own: OwnPorts) -> Problem | None:
+    """Endpoints that are ports of the proxy itself, to which nothing is ever sent."""
+    found = [each for each in spec.endpoints if own.leads_here(each.address, each.port)]
+    if not found:
+        return None
+    first = found[0]
+    place = f"{first.address}:{first.port}" if first.port else first.address
+    return Problem(
+        "error",
+        "GWD0109",
+        f'endpoint {place} of "{spec.host}" is an admin, status or metrics port of this proxy: its requests get 503',
+        "route to the service itself; operators' ports are not for traffic",
+    )
 
 
 def no_endpoints(service: Service, port: int, subset: Subset | None) -> Problem:

@@ -14,7 +14,7 @@ from gatewayd.policies.fault import FaultPolicy, grpc_status_number, millionths
 from gatewayd.policies.hash_policy import HashPolicy
 from gatewayd.regexes import compile_regex
 from gatewayd.resources.virtual_service import CorsPolicy as CorsSpec
-from gatewayd.resources.virtual_service import HTTPFault, HTTPRoute, Percent, StringMatch
+from gatewayd.resources.virtual_service import HTTPFault, HTTPRoute, Percent
 from gatewayd.routing.route import Mirror, RoutePolicies
 
 
@@ -52,9 +52,10 @@ def fault_policy(written: HTTPFault) -> FaultPolicy:
 
 def cors_policy(written: CorsSpec) -> CorsPolicy:
     """``corsPolicy`` (6.10.2 to 6.10.5)."""
-    origins = [_text_match(origin) for origin in written.allow_origins]
-    if not origins:
-        origins = [_exact(origin.encode()) for origin in written.allow_origin]
+    named = [kind_and_value(origin) for origin in written.allow_origins]
+    if not named:
+        named = [("exact", origin) for origin in written.allow_origin]
+    origins = [_text_match(kind, text) for kind, text in named]
     if any(match(b"*") for match in origins):
         allows: Callable[[bytes], bool] = _everything
     else:
@@ -67,6 +68,7 @@ def cors_policy(written: CorsSpec) -> CorsPolicy:
         max_age=b"" if written.max_age is None else b"%d" % int(written.max_age),
         credentials=bool(written.allow_credentials),
         forward_unmatched=written.unmatched_preflights != "IGNORE",
+        origins=tuple(named),
     )
 
 
@@ -105,8 +107,7 @@ def _mirror_percentage(rule: HTTPRoute) -> Percent | None:
     return None if old is None else Percent(value=float(old))
 
 
-def _text_match(written: StringMatch) -> Callable[[bytes], bool]:
-    kind, text = kind_and_value(written)
+def _text_match(kind: str, text: str) -> Callable[[bytes], bool]:
     value = text.encode()
     if kind == "regex":
         return compile_regex(text).matches

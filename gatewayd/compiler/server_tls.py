@@ -150,7 +150,7 @@ class ServerTlsCompiler:
     def _trust(self, tls: ServerTLS, mode: TlsMode) -> Trust:
         """Who may sign client certificates (3.11, 3.12)."""
         if mode.mesh_identity:
-            return Trust(file=workload_root(self._options), crl_file=tls.ca_crl)
+            return workload_root(self._options, tls.ca_crl)
         if tls.ca_cert_credential_name:
             return trust_of(tls.ca_cert_credential_name, self._options)
         names = _credential_names(tls)

@@ -153,7 +153,7 @@ class UpstreamTlsCompiler:
     def _trust(self, tls: ClientTLS) -> Trust:
         """Whom we believe; no file and no credential: the roots of the system (10.4)."""
         if tls.mode == _MESH:
-            return Trust(file=workload_root(self._options), crl_file=tls.ca_crl)
+            return workload_root(self._options, tls.ca_crl)
         if tls.credential_name:
             return trust_of(tls.credential_name, self._options)
         file = "" if tls.ca_certificates == _SYSTEM_ROOTS else tls.ca_certificates

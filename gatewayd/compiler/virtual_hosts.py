@@ -7,7 +7,7 @@ into those it has; only these hosts are made anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gatewayd.compiler.gateways import GatewayServer, ServerGroup
@@ -40,10 +40,12 @@ class Host:
         """Whether several have rules here."""
         return len(self.bounds) > 1
 
-    def rules(self) -> list[Rule]:
-        """Everybody's rules in turn, then all catch-alls in the same order (4.3)."""
+    def rules(self, name: str) -> list[Rule]:
+        """Everybody's rules in turn, then all catch-alls in the same order (4.3); ``name``: the virtual host's."""
         rules = [rule for bound in self.bounds for rule in bound.rules]
         rules += [bound.catch_all for bound in self.bounds if bound.catch_all is not None]
+        if any(rule.route.statistics for rule in rules):
+            rules = [_counted(rule, name) for rule in rules]
         return rules
 
     def origins(self) -> list[Origin]:
@@ -114,12 +116,16 @@ class Table:
                 del self.hosts[name]
                 gone.append(name)
             elif host.served is None or host.served.require_tls != require_tls:
-                host.served = VirtualHost(name, (name,), host.rules(), require_tls)
+                host.served = VirtualHost(name, (name,), host.rules(self._spelled(name)), require_tls)
                 come.append(host.served)
         self.touched.clear()
         if gone or come:
             self.routes = self.routes.changed(gone, come)
         return changed
+
+    def _spelled(self, host: str) -> str:
+        """The name of a virtual host in Istio's Envoy."""
+        return f"{host}:{self.servers[-1].spec.port.number}"
 
     def _arrange(self, host: Host, places: Mapping[GatewayServer, int]) -> bool:
         """Put the entries of a host in order; whether its bindings are others now."""
@@ -136,6 +142,15 @@ class Table:
             if hidden:
                 host.hidden = {origins[at]: origins[taker] for at, taker in hidden}
         return True
+
+
+def _counted(rule: Rule, host: str) -> Rule:
+    """``rule`` as it is counted for one virtual host, if it is at all (5.19)."""
+    prefix = rule.route.statistics
+    if not prefix:
+        return rule
+    route = replace(rule.route, statistics=f"vhost.{host}.route.{prefix}", plan=None, planned_for=None)
+    return replace(rule, route=route)
 
 
 def _names_first(host: str) -> tuple[bool, str]:

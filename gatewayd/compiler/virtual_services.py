@@ -204,4 +204,5 @@ class RuleCompiler:
             decorator=decorator,
             source=action.source,
             policies=action.policies,
+            statistics=option.match.stat_prefix if option.match is not None else "",
         ).seal()

@@ -30,6 +30,8 @@ from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 #: Server ports of the example's Gateway.
 GATEWAY_PORT: Final = 80
 GATEWAY_HTTPS_PORT: Final = 443
+#: Where `gatewayd run` has its admin port unless told otherwise.
+_ADMIN: Final = ("127.0.0.1", 15000)
 _READY_S: Final = 30.0
 _POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
@@ -112,7 +114,7 @@ class _Demo:
         ports = f"{GATEWAY_PORT}={self._wish.http_port},{GATEWAY_HTTPS_PORT}={self._wish.https_port}"
         arguments = ["run", str(self._folder), "--port-map", ports]
         arguments += ["--secrets", str(secrets_folder(self._own)), "--status", f"127.0.0.1:{status}"]
-        arguments += ["--metrics", "127.0.0.1:0"]
+        arguments += ["--metrics", "127.0.0.1:0", *_admin_flags()]
         for address in self._wish.bind:
             arguments += ["--bind", address]
         for name, address in addresses.items():
@@ -187,6 +189,19 @@ async def _wait_ready(status: int) -> bool:
             return True
         await asyncio.sleep(_POLL_S)
     return False
+
+
+def _admin_flags() -> list[str]:
+    """Another admin port if somebody has the usual one: a second demo must not fail for it."""
+    if "GATEWAYD_ADMIN" in os.environ:
+        return []
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(_ADMIN)
+        except OSError:
+            return ["--admin", "127.0.0.1:0"]
+    return []
 
 
 def _free_port() -> int:

@@ -50,6 +50,8 @@ class ServerStream(Protocol):
     request_done: bool
     #: whether the client takes nothing more for now; changes are told by ``on_downstream_paused``
     slow: bool
+    #: bytes of the request body that may be taken past the codec; 0: none (see :class:`Borrower`)
+    body_left: int
 
     def relay(self, head: ResponseHead, service_time_ms: int, data: bytes, end: bool) -> None:
         """Send an upstream response unchanged but for the proxy's own fields. -1 ms: leave the time out."""
@@ -80,13 +82,14 @@ class ServerStream(Protocol):
 
 
 class Borrower(Protocol):
-    """Who moves part of a response body from socket to socket, past both codecs.
+    """Who moves part of a body from socket to socket, past both codecs.
 
-    The client codec lends its socket (``lend``) and is given it back (``take_back``); in between it reads nothing.
+    The codec it comes from lends its socket (``lend``) and is given it back (``take_back``); in between it reads
+    nothing. A client codec that a request body goes past is told how much did (``passed``).
     """
 
     def pause(self, paused: bool) -> None:
-        """The client cannot keep up, or can again; told to the borrower instead of the codec."""
+        """The other side cannot keep up, or can again; told to the borrower instead of the codec."""
 
     def stop(self) -> None:
         """The exchange or the connection is over: hold nothing any more, and give nothing back."""
@@ -156,6 +159,9 @@ class ClientConnection(Protocol):
 
     def send_trailers(self, trailers: Trailers) -> None:
         """What ends the body; dropped where the version does not carry it."""
+
+    def bare_transport(self) -> Any:
+        """Where body bytes may go past it, as in ServerStream."""
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes of an upgraded connection; ``b""`` ends our side."""

@@ -1,15 +1,17 @@
-"""Whether the other side received anything of what was last sent (Linux ``TCP_INFO``).
+"""What the kernel knows of a connection: what has come and was not read, and what the other side has received.
 
 A pooled connection may be closed by the upstream in the very moment it is reused. The kernel knows whether
 any of the request's bytes left, and whether any was acknowledged before the upstream's end of stream came:
 if none was, no process can have seen them, and the request may be sent again on another connection whatever
-its method (hardening promise 9.5).
+its method (hardening promise 9.5; Linux ``TCP_INFO``).
 """
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from typing import Any, Final
 
 #: Offsets in ``struct tcp_info`` (include/uapi/linux/tcp.h): bytes_acked, bytes_sent, bytes_retrans.
@@ -41,3 +43,13 @@ def never_received(sock: Any, written_before: int, *, ended: bool) -> bool:
     sent, retransmitted = _TWO_U64.unpack_from(info, _BYTES_SENT)
     # bytes_acked counts our SYN as one byte
     return bool(sent - retransmitted <= written_before or (ended and acked - 1 <= written_before))
+
+
+def unread(transport: Any) -> bool:
+    """Whether bytes have come that nobody has read, by a transport over a socket; False when in doubt."""
+    sock = transport.get_extra_info("socket")
+    try:
+        waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0\0\0\0")
+    except (AttributeError, OSError, ValueError):
+        return False
+    return waiting != b"\0\0\0\0"

@@ -133,7 +133,8 @@ class Arrival(asyncio.Protocol):
         make = desk.factories[chain]
         self._chain = chain
         announced = self._announced
-        server_name = self._hello.server_name if self._hello else ""
+        hello = self._hello
+        server_name = hello.server_name if hello else ""
         if chain.tcp is not None:
             inner = make(announced, server_name)
         else:
@@ -144,7 +145,8 @@ class Arrival(asyncio.Protocol):
             if context is None:
                 self._refuse(f"no certificate for {chain.name}: {chain.tls.problem}", "no_certificate")
                 return
-            taker = TlsLayer(context, inner, self._shaken, server_name=server_name)
+            older = hello is not None and hello.older
+            taker = TlsLayer(context, inner, self._shaken, server_name=server_name, older=older)
             desk.connections.add(taker)
         desk.connections.discard(self)
         transport.set_protocol(taker)
@@ -203,6 +205,9 @@ class Arrival(asyncio.Protocol):
     def drain(self) -> None:
         """Nothing is under way yet."""
         self._transport.abort()
+
+    def discourage(self) -> None:
+        """What becomes of it will hear."""
 
     def end_tunnel(self) -> None:
         """There is none."""

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, MutableSet, Sequence
+from collections.abc import Callable, MutableSet
 from typing import Any, Protocol
 
+from gatewayd.listeners.doors import Bound, addresses
 from gatewayd.listeners.intake import Intake
-from gatewayd.listeners.plain_accept import PlainAcceptor
-from gatewayd.listeners.sockets import (
-    LISTEN_BACKLOG,
-    by_address,
-    close_sockets,
-    open_sockets,
-    printable,
-    socket_address,
-)
+from gatewayd.listeners.plain_accept import PlainAcceptor, accept_on
 
 
 class Connection(Protocol):
@@ -28,6 +21,9 @@ class Connection(Protocol):
 
     def drain(self) -> None:
         """Close now when idle, else answer the request under way with ``connection: close``."""
+
+    def discourage(self) -> None:
+        """Answer the next request with ``connection: close``; nothing that may be on its way is lost."""
 
     def end_tunnel(self) -> None:
         """Close when upgraded to another protocol; nothing happens to others."""
@@ -60,8 +56,8 @@ class Listener:
         self.draining = False
         #: how many ever came
         self.accepted = 0
-        #: the listening sockets by what the specification calls their addresses
-        self.bound: dict[tuple[str, int], socket.socket] = {}
+        #: the listening sockets, which are their giver's, by what the specification calls their addresses
+        self.bound: Bound = {}
         self._intake = intake
         self._acceptors: list[asyncio.AbstractServer | PlainAcceptor] = []
         self._paused = False
@@ -69,15 +65,10 @@ class Listener:
         self._factory: Callable[[], asyncio.BaseProtocol] | None = None
 
     async def open(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        factory: Callable[[], asyncio.Protocol],
-        sockets: Sequence[socket.socket] | None = None,
+        self, loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol], bound: Bound
     ) -> None:
-        """Serve ``sockets``, or open those of the specification (raises ``BindError``)."""
-        if sockets is None:
-            sockets = open_sockets(self.spec.bind, self.spec.port)
-        self.bound = by_address(self.spec.bind, sockets)
+        """Serve on the sockets ``bound``."""
+        self.bound = dict(bound)
         self._loop = loop
         intake = self._intake
         if intake is None:
@@ -93,12 +84,13 @@ class Listener:
             self._factory = counted
         await self.resume()
 
-    async def use(self, spec: Any, bound: Mapping[tuple[str, int], socket.socket]) -> None:
-        """Serve ``spec`` from now on, on the sockets ``bound`` by address; those it had and are not among them are
-        the caller's. Connections stay; what they serve is the entrance's matter.
+    async def use(self, spec: Any, bound: Bound) -> None:
+        """Serve ``spec`` from now on, on the sockets ``bound``.
+
+        Connections stay; what they serve is the entrance's matter.
         """
         self.spec = spec
-        if self.bound != dict(bound):
+        if self.bound != bound:
             self.bound = dict(bound)
             if self._acceptors:
                 self.pause()
@@ -107,7 +99,7 @@ class Listener:
     @property
     def sockets(self) -> list[socket.socket]:
         """The listening sockets."""
-        return list(self.bound.values())
+        return [sock for sockets in self.bound.values() for sock in sockets]
 
     @property
     def accepting(self) -> bool:
@@ -117,7 +109,7 @@ class Listener:
     @property
     def addresses(self) -> tuple[str, ...]:
         """What is bound, printable, with the real numbers where the kernel chose them."""
-        return tuple(printable(*socket_address(sock)) for sock in self.sockets)
+        return addresses(self.bound)
 
     def pause(self) -> None:
         """Take no more connections for now; those that come wait in the kernel's queue."""
@@ -132,36 +124,42 @@ class Listener:
         if self.draining or self._acceptors or loop is None or factory is None:
             return
         self._paused = False
-        if isinstance(loop, asyncio.BaseEventLoop):
-            self._acceptors = [PlainAcceptor(loop, sock, factory) for sock in self.sockets]
-            return
         for sock in self.sockets:
-            # A copy of the descriptor, so that closing the server, for a pause, keeps ours and its queue.
-            copy = sock.dup()
-            copy.setblocking(False)
-            make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            server = await make(factory, sock=copy, backlog=LISTEN_BACKLOG, start_serving=False)
+            acceptor = await accept_on(loop, sock, factory, start=False)
             if self._paused:
-                server.close()
+                acceptor.close()
                 return
             # Listed before it serves: the first connection may already call for a pause.
-            self._acceptors.append(server)
-            await server.start_serving()
+            self._acceptors.append(acceptor)
+            if not isinstance(acceptor, PlainAcceptor):
+                await acceptor.start_serving()
 
     def stop_accepting(self) -> None:
-        """Close the sockets for good; connections live on."""
+        """Take no more connections; those that are there live on. :meth:`accept_again` takes it back."""
         self.draining = True
         self.pause()
-        close_sockets(self.sockets)
         self.bound = {}
         if self._intake is not None:
             self._intake.leave(self)
+
+    async def accept_again(self, bound: Bound) -> None:
+        """Serve on the sockets ``bound``, after :meth:`stop_accepting`."""
+        self.draining = False
+        self.bound = dict(bound)
+        if self._intake is not None:
+            self._intake.join(self)
+        await self.resume()
 
     def drain(self) -> None:
         """Stop accepting and let every connection end after what it is doing."""
         self.stop_accepting()
         for connection in self._connections():
             connection.drain()
+
+    def discourage(self) -> None:
+        """Every connection ends with the next answer, and none at once."""
+        for connection in self._connections():
+            connection.discourage()
 
     def end_tunnels(self) -> None:
         """End upgraded connections, which never end by themselves."""

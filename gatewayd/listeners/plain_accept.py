@@ -1,4 +1,4 @@
-"""Accepting on plain asyncio, whose own servers cannot be paused.
+"""Accepting on sockets that are others', also on plain asyncio, whose own servers cannot be paused.
 
 ``asyncio.Server.close`` drops connections that were accepted and not yet given a transport, without a word.
 uvloop makes the transport in the moment it accepts, so its servers are used as they are.
@@ -12,11 +12,30 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from gatewayd.listeners.sockets import LISTEN_BACKLOG
+
 _log = logging.getLogger("gatewayd.listeners")
 
 #: Connections accepted in one turn of the loop. Small, so that a pause comes before the descriptors are gone.
 _BURST: Final = 4
 _RETRY_S: Final = 0.25
+
+
+async def accept_on(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    factory: Callable[[], asyncio.BaseProtocol],
+    *,
+    start: bool = True,
+) -> asyncio.AbstractServer | PlainAcceptor:
+    """Accept on ``sock``, which stays open when what is returned is closed. ``start=False``: uvloop's not yet."""
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return PlainAcceptor(loop, sock, factory)
+    # A copy of the descriptor, so that closing the server keeps ours and its queue.
+    copy = sock.dup()
+    copy.setblocking(False)
+    make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+    return await make(factory, sock=copy, backlog=LISTEN_BACKLOG, start_serving=start)
 
 
 class PlainAcceptor:

@@ -1,7 +1,8 @@
 """Listening sockets: bound one by one, with an error that names the address and the flag that helps.
 
 All sockets of a process are opened, listening included, before the first of them is served, so a port in
-use is found while nothing has begun.
+use is found while nothing has begun. The file of a UNIX socket belongs to the process that made it, and to no copy of
+that process: whoever closes the socket there removes the file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _log = logging.getLogger("gatewayd.listeners")
@@ -23,6 +24,12 @@ _UNIX: Final = "unix:"
 #: Errors of the wildcard "::" that only say: this host has no IPv6.
 NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 _SAME_PORT_TRIES: Final = 8
+
+#: (host, port), or ("unix:/path", 0)
+Address = tuple[str, int]
+
+#: files of UNIX sockets and the process each belongs to
+_files: dict[str, int] = {}
 
 
 class BindError(Exception):
@@ -46,7 +53,7 @@ def printable(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def socket_address(sock: socket.socket) -> tuple[str, int]:
+def socket_address(sock: socket.socket) -> Address:
     """What ``sock`` is bound to, in the form of ``ListenerSpec.bind``."""
     if sock.family == socket.AF_UNIX:
         name = sock.getsockname()
@@ -57,7 +64,12 @@ def socket_address(sock: socket.socket) -> tuple[str, int]:
 
 
 def open_sockets(
-    bind: Sequence[tuple[str, int]], gateway_port: int = 0, *, advice: str = "", reuse_port: bool = False
+    bind: Sequence[Address],
+    gateway_port: int = 0,
+    *,
+    advice: str = "",
+    reuse_port: bool = False,
+    listen: bool = True,
 ) -> list[socket.socket]:
     """Open and listen on every address of ``bind``, or on none: raises :class:`BindError`.
 
@@ -67,7 +79,7 @@ def open_sockets(
     """
     for attempt in range(_SAME_PORT_TRIES):
         try:
-            return _open_all(bind, gateway_port, advice, reuse_port)
+            return _open_all(bind, gateway_port, advice, reuse_port, listen)
         except BindError as error:
             chosen_by_kernel = len(bind) > 1 and any(port == 0 for _, port in bind)
             if not chosen_by_kernel or error.errno != errno.EADDRINUSE or attempt == _SAME_PORT_TRIES - 1:
@@ -76,7 +88,7 @@ def open_sockets(
 
 
 def _open_all(
-    bind: Sequence[tuple[str, int]], gateway_port: int, advice: str, reuse_port: bool
+    bind: Sequence[Address], gateway_port: int, advice: str, reuse_port: bool, listen: bool
 ) -> list[socket.socket]:
     opened: list[socket.socket] = []
     chosen = 0
@@ -84,7 +96,14 @@ def _open_all(
     try:
         for host, wanted in bind:
             try:
-                sock = open_socket(host, wanted or chosen, gateway_port, advice=advice, reuse_port=reuse_port)
+                sock = open_socket(
+                    host,
+                    wanted or chosen,
+                    gateway_port,
+                    advice=advice,
+                    reuse_port=reuse_port,
+                    listen=listen,
+                )
             except BindError as error:
                 if host != "::" or error.errno not in NO_IPV6 or len(bind) == 1:
                     raise
@@ -102,9 +121,7 @@ def _open_all(
     return opened
 
 
-def by_address(
-    bind: Sequence[tuple[str, int]], sockets: Sequence[socket.socket]
-) -> dict[tuple[str, int], socket.socket]:
+def by_address(bind: Sequence[Address], sockets: Sequence[socket.socket]) -> dict[Address, socket.socket]:
     """The ``sockets`` that :func:`open_sockets` opened for ``bind``, by what they were asked to be."""
     if len(sockets) < len(bind):
         bind = [address for address in bind if address[0] != "::"]
@@ -112,7 +129,13 @@ def by_address(
 
 
 def open_socket(
-    host: str, port: int, gateway_port: int = 0, *, advice: str = "", reuse_port: bool = False
+    host: str,
+    port: int,
+    gateway_port: int = 0,
+    *,
+    advice: str = "",
+    reuse_port: bool = False,
+    listen: bool = True,
 ) -> socket.socket:
     """Open one non-blocking listening socket; raises :class:`BindError`."""
     address = printable(host, port)
@@ -133,7 +156,8 @@ def open_socket(
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
-        sock.listen(LISTEN_BACKLOG)
+        if listen:
+            sock.listen(LISTEN_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         if sock is not None:
@@ -152,6 +176,7 @@ def _open_unix(path: str, address: str) -> socket.socket:
         else:
             _remove_stale(path, address)
             sock.bind(path)
+            _files[path] = os.getpid()
         sock.listen(LISTEN_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
@@ -185,17 +210,37 @@ def _remove_stale(path: str, address: str) -> None:
         raise BindError(address, "another process listens there", "stop it first", errno.EADDRINUSE)
 
 
-def close_sockets(sockets: Sequence[socket.socket]) -> None:
-    """Close listening sockets and remove the files of UNIX ones."""
+def close_sockets(sockets: Iterable[socket.socket]) -> None:
+    """Close listening sockets and remove the files of UNIX ones that are this process's own."""
     for sock in sockets:
-        path = ""
-        if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
-            name = sock.getsockname()
-            path = name if isinstance(name, str) else ""
+        remove_file(sock)
         sock.close()
-        if path:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+
+
+def remove_file(sock: socket.socket) -> None:
+    """Remove the file of a UNIX socket, if it is this process's own."""
+    path = _file_of(sock)
+    if path and _files.get(path) == os.getpid():
+        del _files[path]
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def own_files(sockets: Iterable[socket.socket]) -> None:
+    """The files of ``sockets``, which another process opened, are this one's from now on."""
+    _files.update((path, os.getpid()) for sock in sockets if (path := _file_of(sock)))
+
+
+def disown_files() -> None:
+    """Another process goes on with our sockets: their files are its own."""
+    _files.clear()
+
+
+def _file_of(sock: socket.socket) -> str:
+    if sock.family != socket.AF_UNIX or sock.fileno() < 0:
+        return ""
+    name = sock.getsockname()
+    return name if isinstance(name, str) else ""
 
 
 def _reason(error: OSError) -> str:

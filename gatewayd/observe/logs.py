@@ -23,7 +23,8 @@ ROOT: Final = "gatewayd"
 LEVELS: Final = ("debug", "info", "warning", "error")
 #: Who writes to it: the names below ``gatewayd``. A test compares them with the source.
 COMPONENTS: Final = (
-    "access", "cells", "dns", "listeners", "log", "notify", "observe", "reload", "runtime", "tls", "tracing", "watch",
+    "access", "admin", "cells", "dns", "listeners", "log", "notify", "observe", "reload", "runtime", "supervisor",
+    "tls", "tracing", "upstream", "watch",
 )  # fmt: skip
 #: Words other programs have for levels: Envoy's, and syslog's.
 _OTHER_WORDS: Final = {

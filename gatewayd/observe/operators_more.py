@@ -19,31 +19,12 @@ from urllib.parse import quote, unquote_to_bytes
 
 from cryptography import x509
 
+from gatewayd.observe.flags import FLAGS
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.observe.trace import trace_of
 
 Reader = Callable[[StreamInfo], bytes | None]
 Row = Callable[[str], Reader]
-
-_LONG_FLAGS: Final = {
-    "DC": "DownstreamConnectionTermination",
-    "DI": "DelayInjected",
-    "DPE": "DownstreamProtocolError",
-    "FI": "FaultInjected",
-    "LR": "LocalReset",
-    "NC": "NoClusterFound",
-    "NR": "NoRouteFound",
-    "RL": "RateLimited",
-    "SI": "StreamIdleTimeout",
-    "UC": "UpstreamConnectionTermination",
-    "UF": "UpstreamConnectionFailure",
-    "UH": "NoHealthyUpstream",
-    "UO": "UpstreamOverflow",
-    "UPE": "UpstreamProtocolError",
-    "UR": "UpstreamRemoteReset",
-    "URX": "UpstreamRetryLimitExceeded",
-    "UT": "UpstreamRequestTimeout",
-}
 
 
 def _plain(read: Callable[[StreamInfo], str]) -> Row:
@@ -102,7 +83,8 @@ def _query_string(argument: str) -> Reader:
 
 
 def _long_flags(info: StreamInfo) -> str:
-    return ",".join(_LONG_FLAGS.get(flag, flag) for flag in info.flags.split(",")) if info.flags else "-"
+    names = (FLAGS[flag].name if flag in FLAGS else flag for flag in info.flags.split(","))
+    return ",".join(names) if info.flags else "-"
 
 
 def _environment(argument: str) -> Reader:

@@ -14,16 +14,21 @@ from gatewayd.http.message import RequestHead, Trailers
 class ConnectionInfo:
     """Facts of one downstream connection, as the log prints them (``ip:port``)."""
 
-    __slots__ = ("local_address", "remote_address", "remote_ip", "requested_server_name", "scheme", "shown")
+    __slots__ = (
+        "chain", "local_address", "remote_address", "remote_ip", "requested_server_name", "scheme", "shown",
+    )  # fmt: skip
 
     def __init__(self, remote_ip: str, remote_address: str, local_address: str) -> None:
         self.remote_ip = remote_ip
         self.remote_address = remote_address
         self.local_address = local_address
+        #: name of the filter chain it chose, for whoever counts
+        self.chain = ""
         self.requested_server_name = ""  # SNI
         self.scheme = b"http"
-        #: belongs to the access log: what it prints of this connection, made once
-        self.shown = b""
+        #: belongs to the access log: route and trusted address of the last line, its end, and what of that is the
+        #: connection's
+        self.shown: tuple[Any, bytes, bytes, bytes] | None = None
 
 
 class StreamInfo:

@@ -29,6 +29,8 @@ class CorsPolicy:
     credentials: bool = False
     #: preflights of foreign origins go upstream untouched (6.10.5)
     forward_unmatched: bool = True
+    #: what ``allows`` was made of: (exact, prefix or regex; text)
+    origins: tuple[tuple[str, str], ...] = ()
 
     def preflight(self, method: bytes, fields: Fields) -> list[Pair] | None:
         """The fields of the answer to a preflight; None when the request is none, or goes upstream."""

@@ -97,11 +97,13 @@ def level_of(
 class HeaderOps:
     """Compiled operations; made by :func:`compile_levels`."""
 
-    __slots__ = ("_levels", "_request")
+    __slots__ = ("_levels", "_request", "written")
 
-    def __init__(self, levels: Sequence[_Level], request: bool) -> None:
+    def __init__(self, levels: Sequence[_Level], request: bool, written: Sequence[HeaderLevel] = ()) -> None:
         self._levels = tuple(levels)
         self._request = request
+        #: what they were made of, for whoever explains them
+        self.written = tuple(written)
 
     def apply(self, pairs: list[Pair], info: StreamInfo) -> list[Pair]:
         """``pairs`` after all levels, as a new list; new lines come last, sets before adds.
@@ -177,8 +179,9 @@ def compile_levels(levels: Iterable[HeaderLevel], *, request: bool) -> HeaderOps
     ``request`` says whether they change request headers. Raises ValueError, in words for the user, for
     a bad name, a bad value, a lone ``%`` or an unknown variable (semantics 6.2.3).
     """
-    compiled = [level for level in (_compile(level, request) for level in levels) if level is not None]
-    return HeaderOps(compiled, request) if compiled else None
+    written = tuple(levels)
+    compiled = [level for level in (_compile(level, request) for level in written) if level is not None]
+    return HeaderOps(compiled, request, written) if compiled else None
 
 
 def _compile(level: HeaderLevel, request: bool) -> _Level | None:

@@ -22,37 +22,59 @@ def compile_rewrite(
     ValueError, in words for the user, for a bad expression.
     """
     if regex is not None:
-        return _by_regex(Substitution(*regex))
+        return RegexRewrite(*regex).apply
     if not uri:
         return None
     new = uri.encode()
     if kind in ("exact", "regex"):
-        return _whole(new)
+        return WholeRewrite(new).apply
     if kind == "segment_prefix":
-        return _prefix(new, len(matched.encode().removesuffix(b"/")))
-    return _prefix(new, len(matched.encode()) if kind == "prefix" else 1)
+        return PrefixRewrite(new, len(matched.encode().removesuffix(b"/"))).apply
+    return PrefixRewrite(new, len(matched.encode()) if kind == "prefix" else 1).apply
 
 
-def _whole(new: bytes) -> Rewrite:
-    def rewrite(path: bytes, query: bytes | None) -> bytes:
+# The function that a route holds is a method of one of these, so whoever explains it finds what was written.
+
+
+class WholeRewrite:
+    """The whole path is replaced."""
+
+    __slots__ = ("new",)
+
+    def __init__(self, new: bytes) -> None:
+        self.new = new
+
+    def apply(self, path: bytes, query: bytes | None) -> bytes:
+        """The new target."""
+        return self.new if query is None else b"%b?%b" % (self.new, query)
+
+
+class PrefixRewrite:
+    """The first ``length`` bytes are replaced."""
+
+    __slots__ = ("length", "new")
+
+    def __init__(self, new: bytes, length: int) -> None:
+        self.new = new
+        self.length = length
+
+    def apply(self, path: bytes, query: bytes | None) -> bytes:
+        """The new target."""
+        rest = path[self.length :]
+        return self.new + rest if query is None else b"%b%b?%b" % (self.new, rest, query)
+
+
+class RegexRewrite:
+    """Every match is replaced."""
+
+    __slots__ = ("_replace_all", "pattern", "template")
+
+    def __init__(self, pattern: str, template: str) -> None:
+        self.pattern = pattern
+        self.template = template
+        self._replace_all = Substitution(pattern, template).replace_all
+
+    def apply(self, path: bytes, query: bytes | None) -> bytes:
+        """The new target."""
+        new = self._replace_all(path) or path  # nothing left: Envoy leaves the path alone
         return new if query is None else b"%b?%b" % (new, query)
-
-    return rewrite
-
-
-def _prefix(new: bytes, length: int) -> Rewrite:
-    def rewrite(path: bytes, query: bytes | None) -> bytes:
-        rest = path[length:]
-        return new + rest if query is None else b"%b%b?%b" % (new, rest, query)
-
-    return rewrite
-
-
-def _by_regex(substitution: Substitution) -> Rewrite:
-    replace_all = substitution.replace_all
-
-    def rewrite(path: bytes, query: bytes | None) -> bytes:
-        new = replace_all(path) or path  # nothing left: Envoy leaves the path alone
-        return new if query is None else b"%b?%b" % (new, query)
-
-    return rewrite

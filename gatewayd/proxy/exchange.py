@@ -298,6 +298,8 @@ class Exchange(StreamInfo):
                 self._keep(data)
         if self.upstream is not None:
             self.upstream.send_data(data, end)
+            if not end and len(data) >= bodies.BIG_PIECE and not self._replayable:
+                bodies.offer_request(self)
             if end and self.phase == SENT and self.plan.per_try_timeout_s:
                 self._arm_per_try()
 

@@ -23,7 +23,7 @@ from gatewayd.observe.stream_info import ConnectionInfo
 class Client(ConnectionInfo):
     """A downstream connection's facts, and the lines they become."""
 
-    __slots__ = ("_encoded", "address", "appended", "handling", "lines", "tls")
+    __slots__ = ("_encoded", "address", "appended", "copied", "handling", "lines", "tls")
 
     def __init__(self, remote: Any, local: Any, options: HttpOptions, tls: Any = None) -> None:
         """``remote`` and ``local`` are socket addresses; ``tls``: a PeerTls, for a connection that has one."""
@@ -36,6 +36,8 @@ class Client(ConnectionInfo):
             remote_ip, local_ip, options.scheme, options.request_id
         )
         self._encoded: bytes | None = None
+        #: the same lines as mirrored copies have them; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied = b""
         self.tls = tls
         #: of x-forwarded-client-cert
         self.handling = options.client_certificate

@@ -129,6 +129,9 @@ class WebStream:
         self._head: tuple[int, list[Pair], bool] | None = None
         self._held = b""
 
+    #: nothing of a body is taken past us
+    body_left: int = 0
+
     # --- what either side asks of the other
 
     @property

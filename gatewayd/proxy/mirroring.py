@@ -9,14 +9,13 @@ copied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.policies.fault import MILLION
-from gatewayd.proxy.plan import request_head
-from gatewayd.proxy.shadow import Shadow
+from gatewayd.proxy.plan import is_chunked, request_head
+from gatewayd.proxy.shadow import send_copies
 from gatewayd.proxy.upstream_head import built_parts, encoded_parts
 from gatewayd.routing.route import Mirror
 from gatewayd.upstream.spec import HTTP1, HTTP2
@@ -42,11 +41,11 @@ def draw(mirrors: Sequence[Mirror]) -> list[Any]:
 class Copy:
     """What the copies of one request are sent from."""
 
-    __slots__ = ("body", "encoded", "kind", "lines", "trailers")
+    __slots__ = ("body", "encoded", "lines", "trailers")
 
     def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         """The head, in the forms that ``clusters`` take; the exchange has made its first attempt."""
-        #: HTTP/1 lines, and as HPACK encodes it
+        #: HTTP/1 lines, with the body behind them once it is there, and as HPACK encodes it
         self.lines = self.encoded = b""
         for cluster in clusters:
             protocol = cluster.spec.protocol
@@ -54,10 +53,17 @@ class Copy:
                 self.lines = copied_head(exchange)
             if protocol != HTTP1 and not self.encoded:
                 self.encoded = encoded_parts(exchange, _copied_parts(exchange))
-        #: NO_BODY, LENGTH or CHUNKED
-        self.kind = exchange.parsed.body
         self.body = b""
         self.trailers: Trailers | None = None
+
+    def complete(self, body: bytes, trailers: Trailers | None, *, chunked: bool) -> None:
+        """What follows the head; ``chunked``: HTTP/1 sends it in chunks, without the trailers (14.6.9)."""
+        self.body = body
+        self.trailers = trailers
+        if self.lines:
+            if chunked:
+                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+            self.lines += body
 
 
 class Mirroring:
@@ -65,7 +71,7 @@ class Mirroring:
 
     __slots__ = ("_body", "_clusters", "_copy", "_exchange", "_size", "_trailers")
 
-    def __init__(self, exchange: Exchange, clusters: list[Any]) -> None:
+    def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         self._exchange = exchange
         self._clusters = clusters
         self._copy: Copy | None = None
@@ -87,7 +93,7 @@ class Mirroring:
         if data:
             self._size += len(data)
             if self._size > self._exchange.stream.edge.limits.retry_buffer_bytes:
-                self._clusters = []
+                self._clusters = ()
                 self._body = []
                 return
             self._body.append(data)
@@ -98,27 +104,23 @@ class Mirroring:
     def _send(self) -> None:
         copy = self._copy
         assert copy is not None
-        copy.body = b"".join(self._body)
-        copy.trailers = self._trailers
-        clusters, self._clusters = self._clusters, []
+        copy.complete(b"".join(self._body), self._trailers, chunked=is_chunked(self._exchange.parsed))
+        clusters, self._clusters = self._clusters, ()
         send_copies(self._exchange, clusters, copy)
-
-
-def send_copies(exchange: Exchange, clusters: Sequence[Any], copy: Copy) -> None:
-    """Send ``copy``, of the exchange's request, to each of ``clusters``."""
-    for cluster in clusters:
-        Shadow(cluster, exchange, copy).send()
 
 
 def copied_head(exchange: Exchange) -> bytes:
     """The head of the copies of an exchange's request, as HTTP/1 lines."""
     plan = exchange.plan
     client = exchange.connection
-    block = exchange.parsed.block
-    if plan.prepared and plan.client_plain and block.prefix:
-        lines = _copied_lines(client.lines, client.appended, client.local_address)
-        suffix = plan.suffix[:-2]
-        return b"".join((block.prefix, plan.extra_lines, lines, exchange.request_id, suffix, _END))
+    if plan.prepared and plan.client_plain and exchange.parsed.block.prefix:
+        lines = client.copied
+        if not lines:
+            lines = client.copied = _copied_lines(client.lines, client.appended, client.local_address)
+        suffix = plan.copied_suffix
+        if not suffix:
+            suffix = plan.copied_suffix = plan.suffix[:-2] + _END
+        return b"".join((exchange.parsed.block.prefix, plan.extra_lines, lines, exchange.request_id, suffix))
     return request_head(*_copied_parts(exchange)) + b"\r\n"
 
 
@@ -135,7 +137,6 @@ def _copied_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     return method, target, authority, [*pairs, _INTERNAL]
 
 
-@lru_cache(maxsize=1024)
 def _copied_lines(lines: bytes, appended: bytes, local_address: str) -> bytes:
     """A connection's own lines (:class:`gatewayd.proxy.forwarding.Client`) as they stand in a copy."""
     # From the right: a field of the client's certificate before it may say anything.

@@ -18,9 +18,15 @@ from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.observe.propagation import Context, read_context, tells
+from gatewayd.policies.fault import MILLION
 from gatewayd.policies.grpc_timeout import limited_s, written
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
+
+# Kinds of exchanges, by what their routes and clusters ask for.
+PLAIN: Final = 0
+MIRRORED: Final = 1
+POLICED: Final = 2
 
 #: Methods whose requests have no body by nature: no ``content-length: 0`` is added for them.
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
@@ -40,9 +46,9 @@ class Plan:
     """
 
     __slots__ = (
-        "_encoded", "client_plain", "client_told", "cluster", "context", "destination", "extra", "extra_lines",
-        "failure", "per_try_timeout_s", "plain", "policed", "prepared", "route", "suffix", "tells_timeout",
-        "timeout_s", "traced", "upgrade",
+        "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
+        "extra_lines", "failure", "mirrors", "per_try_timeout_s", "plain", "prepared", "route", "served_by", "suffix",
+        "tells_timeout", "timeout_s", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +62,8 @@ class Plan:
         self.prepared = False
         #: True: besides, nothing is to be decided or waited for; the request goes straight to the cluster
         self.plain = False
-        #: True: a PolicyExchange serves it
-        self.policed = False
+        #: what kind of exchange serves it
+        self.served_by = PLAIN
         #: True: the connection's own client lines serve as they are
         self.client_plain = False
         #: True: they do, with those of a trace
@@ -73,6 +79,10 @@ class Plan:
         self.context = context
         #: True: the upstream is told of the exchange's trace
         self.traced = False
+        #: the clusters that get a copy of every request; empty: none, or it is drawn for each
+        self.mirrors: tuple[Any, ...] = ()
+        #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
+        self.copied_suffix = b""
         #: for the request and for one attempt; 0 = none (semantics 6.6, 6.7.4)
         self.timeout_s = 0.0
         self.per_try_timeout_s = 0.0
@@ -131,7 +141,11 @@ class Planner:
                 route.plan = _make_plan(route, options, request)
                 route.planned_for = options
             plan = route.plan
-        if plan.prepared and not block.prefix and not (plan.plain and plan.cluster.is_http2):
+        if (
+            plan.prepared
+            and not block.prefix
+            and not (plan.plain and plan.served_by == PLAIN and plan.cluster.is_http2)
+        ):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -172,7 +186,9 @@ def _make_plan(
     assert head is not None
     if route.action != FORWARD:
         return plan
-    plan.policed = route.policed
+    if route.policed:
+        plan.served_by = MIRRORED if route.only_mirrored else POLICED
+        plan.mirrors = _mirrors_of_all(route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
@@ -192,7 +208,7 @@ def _make_plan(
         return plan
     block = request.block
     plan.prepared = True
-    plan.plain = route.plain and not plan.timeout_s
+    plan.plain = (route.plain or route.only_mirrored) and not plan.timeout_s
     usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -204,6 +220,13 @@ def _make_plan(
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
     plan.suffix = _suffix(plan, route, options)
     return plan
+
+
+def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
+    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+    mirrors = route.policies.mirrors if route.policies is not None else ()
+    always = all(mirror.millionths >= MILLION for mirror in mirrors)
+    return tuple(mirror.cluster for mirror in mirrors) if always else ()
 
 
 def _limit_time(plan: Plan, route: Route, head: RequestHead) -> None:

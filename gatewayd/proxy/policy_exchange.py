@@ -22,9 +22,11 @@ from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
-from gatewayd.proxy.mirroring import Copy, Mirroring, draw, send_copies
+from gatewayd.proxy.mirroring import Copy, Mirroring, draw
+from gatewayd.proxy.shadow import send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
+from gatewayd.upstream.load import hear
 
 #: What the outlier detection hears of an attempt without an answer (semantics 9.11).
 _TIMEOUTS = frozenset({errors.PER_TRY_TIMEOUT, errors.ROUTE_TIMEOUT, errors.CONNECT_TIMEOUT})
@@ -181,6 +183,7 @@ class PolicyExchange(Exchange):
             self._flag("UO")
             return False
         budget.retries += 1
+        budget.retried += 1
         self._retrying = True
         return True
 
@@ -210,6 +213,9 @@ class PolicyExchange(Exchange):
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""
+        load = self.cluster.spec.balancer.load
+        if load is not None:
+            hear(self._endpoint, load, head.pairs)
         detector = self.cluster.detector
         if detector is not None:
             status = head.status

@@ -1,61 +1,124 @@
-"""A mirrored copy of a request: sent once, whole, and forgotten (semantics 6.9).
+"""Mirrored copies of a request: each is sent once, whole, and forgotten (semantics 6.9).
 
-To its upstream connection a :class:`Shadow` is an exchange like any other. It has no client, no retry and no place
-in the access log; whatever becomes of it, the request it was copied from never hears (6.9.2).
+To its upstream connection a copy is an exchange like any other. It has no client, no retry and no place in the access
+log; whatever becomes of it, the request it was copied from never hears (6.9.2). Mostly nothing has to be known of a
+single copy: one :class:`Sink` stands for all that are on their way to an endpoint. A copy that has to wait for its
+connection, or that has a time limit, is a :class:`Shadow`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.message import Trailers
-from gatewayd.http.request import CHUNKED, NO_BODY
 from gatewayd.http.response import ResponseHead
+from gatewayd.upstream.balancers import LoadOptions
+from gatewayd.upstream.load import hear
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
     from gatewayd.proxy.mirroring import Copy
 
 
-class Shadow:
+def send_copies(origin: Exchange, clusters: Iterable[Any], copy: Copy) -> None:
+    """Send ``copy``, of the exchange's request, to each of ``clusters`` that has anybody."""
+    timeout_s = origin.plan.timeout_s
+    edge = origin.stream.edge
+    for cluster in clusters:
+        endpoint = cluster.pick()
+        if endpoint is None:
+            continue
+        cluster.active += 1
+        cluster.total += 1
+        endpoint.active += 1
+        endpoint.total += 1
+        idle = endpoint.idle
+        if idle and not timeout_s:
+            sink = endpoint.sink
+            if sink is None:
+                sink = endpoint.sink = Sink(cluster, endpoint)
+            idle.pop().start(sink, copy.lines, origin.method, edge)
+            continue
+        shadow = Shadow(cluster, endpoint, origin, copy)
+        if timeout_s:  # it takes no longer than the route allows
+            shadow.arm(timeout_s)
+        if idle:
+            shadow.on_connected(idle.pop())
+        else:
+            endpoint.wait(shadow)
+
+
+class Sink:
+    """All copies that are on their way to one endpoint and of which nothing else has to be known."""
+
+    __slots__ = ("_cluster", "_endpoint", "_load")
+
+    def __init__(self, cluster: Any, endpoint: Any) -> None:
+        self._cluster = cluster
+        self._endpoint = endpoint
+        #: how its load is judged, None: nobody wants to know
+        self._load: LoadOptions | None = cluster.spec.balancer.load
+
+    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """Nobody waits for it."""
+        if self._load is not None:
+            hear(self._endpoint, self._load, head.pairs)
+        if end:
+            self._endpoint.active -= 1
+            self._cluster.active -= 1
+
+    def on_response_data(self, data: bytes, end: bool) -> None:
+        """Read, so that the connection can be used again."""
+        if end:
+            self._endpoint.active -= 1
+            self._cluster.active -= 1
+
+    def on_response_trailers(self, trailers: Trailers) -> None:
+        """The end of it."""
+        self._endpoint.active -= 1
+        self._cluster.active -= 1
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Nobody waits for it."""
+
+    def on_upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """Never comes: a copy does not ask for that."""
+
+    def on_tunnel_data_up(self, data: bytes) -> None:
+        """Never comes."""
+
+    def on_upstream_failure(self, failure: Failure, transport: str, unread: bool) -> None:
+        """Lost."""
+        self._endpoint.active -= 1
+        self._cluster.active -= 1
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The copy is in the connection's buffer as a whole already."""
+
+
+class Shadow(Sink):
     """One copy on its way to one mirror."""
 
-    __slots__ = (
-        "_cluster", "_copy", "_done", "_endpoint", "_origin", "_timer", "_upstream", "attempts", "protocol",
-    )  # fmt: skip
+    __slots__ = ("_copy", "_origin", "_timer", "_upstream", "protocol")
 
-    def __init__(self, cluster: Any, origin: Exchange, copy: Copy) -> None:
+    #: it is not tried again
+    attempts = 1
+
+    def __init__(self, cluster: Any, endpoint: Any, origin: Exchange, copy: Copy) -> None:
         """``origin``: the exchange of the request; ``copy``: what is sent."""
-        self._cluster = cluster
+        super().__init__(cluster, endpoint)
         self._origin = origin
-        self.attempts = 1
         self._copy: Copy | None = copy
         #: what the client speaks, for a mirror that is spoken to likewise
         self.protocol = origin.protocol
         self._upstream: Any = None
         self._timer: Any = None
-        self._done = False
 
-    def send(self) -> None:
-        """Send it, if the mirror has anybody to send it to; it takes no longer than the route allows."""
-        cluster = self._cluster
-        endpoint = self._endpoint = cluster.pick()
-        if endpoint is None:
-            return
-        cluster.active += 1
-        cluster.total += 1
-        endpoint.active += 1
-        endpoint.total += 1
-        origin = self._origin
-        timeout_s = origin.plan.timeout_s
-        if timeout_s:
-            self._timer = origin.proxy.wheel.arm(timeout_s, self._on_timeout)
-        idle = endpoint.idle
-        if idle:
-            self.on_connected(idle.pop())
-        else:
-            endpoint.wait(self)
+    def arm(self, timeout_s: float) -> None:
+        """Give it up after so long."""
+        self._timer = self._origin.proxy.wheel.arm(timeout_s, self._on_timeout)
 
     def hints(self) -> tuple[bytes, str, str]:
         """What its connection may depend on, as for any exchange (``upstream/pool.py``)."""
@@ -67,16 +130,16 @@ class Shadow:
         origin = self._origin
         copy, self._copy = self._copy, None
         assert copy is not None
-        head = copy.lines if connection.takes_lines else copy.encoded
         edge = origin.stream.edge
-        if copy.kind == NO_BODY:
-            connection.start(self, head, origin.method, edge)
+        if connection.takes_lines:
+            connection.start(self, copy.lines, origin.method, edge)
             return
-        connection.start(self, head, origin.method, edge, complete=False, chunked=copy.kind == CHUNKED)
-        if copy.body or copy.trailers is None:
-            connection.send_data(copy.body, copy.trailers is None)
-        if copy.trailers is not None:
-            connection.send_trailers(copy.trailers)
+        body, trailers = copy.body, copy.trailers
+        connection.start(self, copy.encoded, origin.method, edge, complete=not body and trailers is None)
+        if body:
+            connection.send_data(body, trailers is None)
+        if trailers is not None:
+            connection.send_trailers(trailers)
 
     def on_connect_failure(self, failure: Failure, transport: str) -> None:
         """The mirror cannot be reached: no copy."""
@@ -84,6 +147,8 @@ class Shadow:
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """Nobody waits for it."""
+        if self._load is not None:
+            hear(self._endpoint, self._load, head.pairs)
         if end:
             self._finish()
 
@@ -96,28 +161,12 @@ class Shadow:
         """The end of it."""
         self._finish()
 
-    def on_interim(self, head: ResponseHead) -> None:
-        """Nobody waits for it."""
-
-    def on_upgraded(self, head: ResponseHead, data: bytes) -> None:
-        """A copy never asks for that; the connection carries something unknown now."""
-        self._drop()
-
-    def on_tunnel_data_up(self, data: bytes) -> None:
-        """Never comes: see :meth:`on_upgraded`."""
-
     def on_upstream_failure(self, failure: Failure, transport: str, unread: bool) -> None:
         """Lost."""
         self._finish()
 
-    def on_upstream_paused(self, paused: bool) -> None:
-        """The copy is in the connection's buffer as a whole already."""
-
     def _on_timeout(self) -> None:
         self._timer = None
-        self._drop()
-
-    def _drop(self) -> None:
         upstream = self._upstream
         if upstream is not None:
             upstream.close()
@@ -127,12 +176,9 @@ class Shadow:
         self._finish()
 
     def _finish(self) -> None:
-        if self._done:
-            return
-        self._done = True
-        self._upstream = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._upstream = None
         self._endpoint.active -= 1
         self._cluster.active -= 1

@@ -31,9 +31,9 @@ _LEAST_PIPE_BYTES: Final = 1 << 16
 #: Rounds per readiness event, each of at most a pipe full.
 _ROUNDS: Final = 4
 #: A round that moved less has emptied the socket: the next one would find nothing.
-_SHORT_ROUND: Final = 1 << 14
+SHORT_ROUND: Final = 1 << 14
 #: So many short events in a row, and the stream is no longer bulk.
-_CALM_EVENTS: Final = 64
+CALM_EVENTS: Final = 64
 #: Pipes kept for the next stream.
 _MOST_FREE: Final = 16
 #: One stream in bulk holds four descriptors; so many of all may be used for that (one in N).
@@ -211,7 +211,7 @@ class Splice:
                     ended = not self._left
                     self.waiting = count
                 self.waiting -= os.splice(pipe.read_end, self._target, self.waiting, flags=_FLAGS)
-                if self.waiting or count < _SHORT_ROUND:
+                if self.waiting or count < SHORT_ROUND:
                     break
         except BlockingIOError:
             pass  # nothing there, or no room
@@ -242,11 +242,11 @@ class Splice:
             self._waits_for_room = False
             self._loop.remove_writer(self._target)
             self._loop.add_reader(self._source, self._move)
-        if taken >= _SHORT_ROUND:
+        if taken >= SHORT_ROUND:
             self._calm = 0
             return
         self._calm += 1
-        if self._calm >= _CALM_EVENTS:
+        if self._calm >= CALM_EVENTS:
             self.stop()
             self._owner.on_splice_calm()
 

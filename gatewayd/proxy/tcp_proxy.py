@@ -371,6 +371,9 @@ class TcpSession(ConnectionRecord):
     def drain(self) -> None:
         """A stream of bytes has no good moment to stop: it goes on."""
 
+    def discourage(self) -> None:
+        """Nor can it be told."""
+
     def end_tunnel(self) -> None:
         """Close, once everything written has left."""
         self.close()

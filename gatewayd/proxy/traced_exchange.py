@@ -19,12 +19,19 @@ from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
 from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import DONE, Exchange
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
+from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 
 
 class ToldExchange(Exchange):
     """An exchange that tells its upstream of a trace; ``trace``: None if it is part of none after all."""
+
+    __slots__ = ("trace",)
+
+
+class ToldMirroredExchange(MirroredExchange):
+    """The same with mirrors and nothing else."""
 
     __slots__ = ("trace",)
 
@@ -117,20 +124,23 @@ class NotedExchange(_Noting, ToldExchange):
     __slots__ = ()
 
 
+class NotedMirroredExchange(_Noting, ToldMirroredExchange):
+    """The same on a route with mirrors and nothing else."""
+
+    __slots__ = ()
+
+
 class NotedPolicyExchange(_Noting, ToldPolicyExchange):
     """The same on a route, or towards a cluster, with policies."""
 
     __slots__ = ()
 
 
-#: By whether there are policies, and whether it is noted.
-_KINDS: Final[dict[tuple[bool, bool], type[Exchange]]] = {
-    (False, False): ToldExchange,
-    (False, True): NotedExchange,
-    (True, False): ToldPolicyExchange,
-    (True, True): NotedPolicyExchange,
-}
-_COUNTED: Final = {asked: counted(kind) for asked, kind in _KINDS.items()}
+#: By Plan.served_by.
+_TELLING: Final = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
+_NOTING: Final = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
+_TELLING_COUNTED: Final = tuple(map(counted, _TELLING))
+_NOTING_COUNTED: Final = tuple(map(counted, _NOTING))
 
 
 def is_observed(options: HttpOptions) -> bool:
@@ -146,7 +156,9 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     keep, has_id = options.keep_response, options.request_id
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
-    kinds = _COUNTED if options.counts_messages else _KINDS
+    telling, noting = (
+        (_TELLING, _NOTING) if not options.counts_messages else (_TELLING_COUNTED, _NOTING_COUNTED)
+    )
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
@@ -167,7 +179,7 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
             if context is None or not context.refused:
                 trace = SampledTrace(told, context) if sampled else Trace(told, context)
                 noted = keep or sampled
-        exchange: Any = kinds[request.plan.policed, noted](proxy, stream, request)
+        exchange: Any = (noting if noted else telling)[request.plan.served_by](proxy, stream, request)
         exchange.trace = trace
         if has_id:
             exchange.request_id = request_id

@@ -26,6 +26,7 @@ from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.grpc_web import LateLog, web_begin
+from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
 from gatewayd.proxy.tcp_proxy import TcpPort
@@ -41,16 +42,16 @@ TICK_S = 1.0
 
 _OVERLOADED = Plan(OVERLOADED)
 
-#: Without and with policies.
-_KINDS: tuple[type[Exchange], type[Exchange]] = (Exchange, PolicyExchange)
-_COUNTED = (counted(Exchange), counted(PolicyExchange))
+#: By Plan.served_by.
+_KINDS: tuple[type[Exchange], ...] = (Exchange, MirroredExchange, PolicyExchange)
+_COUNTED = tuple(map(counted, _KINDS))
 
 
 class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
 
     __slots__ = (
-        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "number",
+        "__weakref__", "_begin", "_local", "_one_address", "_proxy", "connections", "edge", "gone", "name", "number",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,8 @@ class Port:
         self._local: Any = None
         #: the chain is not in the configuration any more
         self.gone = False
+        #: that of the chain
+        self.name: str
         self.number: int
         self.edge: Edge
         self._put(chain)
@@ -75,6 +78,7 @@ class Port:
         return ServerConnection(self if announced is None else _AnnouncedPort(self, announced))
 
     def _put(self, chain: Any) -> None:
+        self.name = chain.name
         #: the Gateway's own port number (semantics 2.1.4)
         self.number = chain.port
         self.edge = edge = make_edge(self._proxy, chain)
@@ -100,7 +104,7 @@ class Port:
         """The chain is gone: requests are served as before, each the last one of its connection."""
         self.gone = True
         for connection in self._own():
-            connection.retire()
+            connection.discourage()
 
     def drain(self) -> None:
         """Close the connections that are idle; the others close after what they are doing."""
@@ -124,8 +128,13 @@ class Port:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self.gone:  # its handshake took so long
-            connection.retire()
+        if self.leaving:
+            connection.discourage()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a connection that comes now has come late: its handshake took so long, or nobody is to stay."""
+        return self.gone or self._proxy.discouraging
 
     def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
@@ -137,7 +146,7 @@ class Port:
                 self._local = local
         options = self.edge.options
         tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
-        return Client(transport.get_extra_info("peername"), local, options, tls)
+        return _of_chain(self, Client(transport.get_extra_info("peername"), local, options, tls))
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -173,30 +182,38 @@ class _AnnouncedPort:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
-        if self._port.gone:
-            connection.retire()
+        if self._port.leaving:
+            connection.discourage()
 
     def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
-        return Client(
+        client = Client(
             announced.remote or transport.get_extra_info("peername"),
             announced.local or transport.get_extra_info("sockname"),
             self._port.edge.options,
             transport.get_extra_info("tls"),
         )
+        return _of_chain(self._port, client)
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
 
 
+def _of_chain(port: Port, client: Client) -> Client:
+    client.chain = port.name
+    return client
+
+
 def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
-    if chain.options.grpc_web and isinstance(proxy, Proxy):
-        edge = make_edge(LateLog(proxy), chain)
-        edge.begin = web_begin(edge.begin)
-        return edge
+    if isinstance(proxy, Proxy):
+        proxy.counts_routes |= chain.routes.counted
+        if chain.options.grpc_web:
+            edge = make_edge(LateLog(proxy), chain)
+            edge.begin = web_begin(edge.begin)
+            return edge
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
     planner = Planner(table, options, chain.server_names)
@@ -211,16 +228,13 @@ def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     if is_observed(options):
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
-    plain, policed = _COUNTED if options.counts_messages else _KINDS
+    kinds = _COUNTED if options.counts_messages else _KINDS
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
-        if request.plan.policed:
-            policed(proxy, stream, request).begin()
-        else:
-            plain(proxy, stream, request).begin()
+        kinds[request.plan.served_by](proxy, stream, request).begin()
 
     sampling = options.tracing.sampling if options.tracing is not None else 0
     new_id = request_ids(sampling) if options.request_id else None
@@ -247,7 +261,8 @@ class Proxy:
     """What all exchanges of a worker share."""
 
     __slots__ = (
-        "_connections", "_registry", "date", "log", "loop", "ports", "refused", "refusing", "spans", "wheel",
+        "_connections", "_registry", "counts_routes", "date", "discouraging", "log", "loop", "ports", "refused",
+        "refusing", "spans", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -261,6 +276,10 @@ class Proxy:
         self.spans: Callable[[StreamInfo], None] | None = None
         self.wheel = DeadlineWheel(loop)
         self.date = DateField()
+        #: some route has statistics of its own, or had
+        self.counts_routes = False
+        #: connections that come now are told to end after their first answer
+        self.discouraging = False
         self._connections: list[MutableSet[Any]] = []
         self.ports: WeakSet[Port] = WeakSet()
         #: whether new requests are answered with 503 (hardening 9.13), and how many were, ever

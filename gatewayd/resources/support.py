@@ -21,7 +21,7 @@ HONOURED: tuple[str, ...] = (
     "VirtualService.spec.<tls|tcp>",  # the conditions gateways do not look at have a finding of their own
     "VirtualService.spec.http[].name",
     "VirtualService.spec.http[].match[].<name|uri|scheme|method|authority|headers|withoutHeaders|queryParams>",
-    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways>",
+    "VirtualService.spec.http[].match[].<ignoreUriCase|port|sourceLabels|sourceNamespace|gateways|statPrefix>",
     "VirtualService.spec.http[].<route|redirect|directResponse|delegate|rewrite|timeout|headers>",
     "VirtualService.spec.http[].<fault|corsPolicy|mirror|mirrors>",
     "VirtualService.spec.http[].<mirrorPercent|mirror_percent|mirrorPercentage>",
@@ -31,7 +31,9 @@ HONOURED: tuple[str, ...] = (
     "DestinationRule.spec.subsets[].<name|labels>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.portLevelSettings[].port",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".<simple|consistentHash|localityLbSetting|warmup|warmupDurationSecs>",
+    ".<simple|consistentHash|backendUtilization|localityLbSetting|warmup|warmupDurationSecs>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.<enabled|failover|failoverPriority>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.tcp"
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
@@ -44,7 +46,7 @@ HONOURED: tuple[str, ...] = (
     ".<consecutive5xxErrors|interval|baseEjectionTime|maxEjectionPercent|minHealthPercent>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".outlierDetectionHttpErrorCodes",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.<percent|minRetryConcurrency>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>tls",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<proxyProtocol|tunnel>",
     # ServiceEntry, WorkloadEntry
@@ -88,10 +90,12 @@ _NO_IDENTITIES = (
     "it is the identity of a workload inside a mesh; subjectAltNames say whose certificate is accepted"
 )
 _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
-_NO_INTERVAL = "the budget is that of the requests in progress; requests of a past interval do not count yet"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
 _NO_ENVOY = "there is no Envoy here to patch"
+_ALONE = (
+    "a gateway does not know its fellows, so it balances over all zones of the region, however many they are"
+)
 _SIDECAR = "the sidecar mode is not there yet; gateways do not look at it"
 
 WITHOUT_EFFECT: dict[str, str] = {
@@ -99,6 +103,8 @@ WITHOUT_EFFECT: dict[str, str] = {
     "Gateway.spec.servers[].defaultEndpoint": "it is read for sidecars only",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
     ".simple=PASSTHROUGH": "a gateway knows no original destination (semantics 9.1); the default balancer is used",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
+    ".zoneAwareLbSetting.minClusterSize": f"{_ALONE} (semantics 9.18)",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".consecutiveErrors": _OLD_ERRORS,
     "ServiceEntry.spec.endpoints[].network": _NETWORK,
@@ -114,16 +120,10 @@ WITHOUT_EFFECT: dict[str, str] = {
 
 NOT_YET: dict[str, str] = {
     # VirtualService
-    "VirtualService.spec.http[].match[].statPrefix": "there are no statistics per route yet",
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
     ),
     # DestinationRule
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".backendUtilization": ("load reports of backends are not read yet"),
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>loadBalancer"
-    ".zoneAwareLbSetting": "traffic is not shared among zones by itself yet; as if it were not written",
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.retryBudget.budgetInterval": _NO_INTERVAL,
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds

@@ -63,6 +63,11 @@ class RouteSource:
         known = self.owner.rule_position(*(self._entry or (self.block, self.rule)))
         return int(known.line if known is not None else self.owner.line)
 
+    @property
+    def title(self) -> str:
+        """``VirtualService shop/cart http[0]``: the same rule before and after a reload."""
+        return f"{self.kind} {self.namespace}/{self.name} {self.block}[{self.rule}]"
+
 
 class Destination:
     """One weighted target of a route.
@@ -218,6 +223,8 @@ class Route:
     decorator: bytes = b""
     source: RouteSource | None = None
     policies: RoutePolicies | None = None
+    #: under which name statistics are kept of it, "" = none are (semantics 5.19)
+    statistics: str = ""
     #: True when the request goes upstream with nothing but the standard headers changed: no rewrite,
     #: no operations, one known destination, no timeout, no further policies. Set by
     #: :meth:`seal`.
@@ -227,6 +234,8 @@ class Route:
     prepared: bool = False
     #: True when policies of the route, or of a cluster it may lead to, want an exchange of their own
     policed: bool = False
+    #: True when it would be plain but for its mirrors
+    only_mirrored: bool = False
     #: True when it limits the time of a request or of an attempt. Set by :meth:`seal`.
     timed: bool = False
     #: what the proxy has worked out for requests here that need nothing of their own, under these options
@@ -234,10 +243,9 @@ class Route:
     planned_for: Any = None
 
     def seal(self) -> Route:
-        """Work out ``plain``, ``prepared``, ``policed`` and ``timed``; the compiler calls it last."""
-        self.policed = self.policies is not None or any(
-            getattr(destination.cluster, "policed", False) for destination in self.destinations
-        )
+        """Work out ``plain`` and what follows it; the compiler calls it last."""
+        clusters_policed = any(getattr(each.cluster, "policed", False) for each in self.destinations)
+        self.policed = self.policies is not None or clusters_policed
         self.prepared = (
             self.action == FORWARD
             and self.rewrite is None
@@ -245,12 +253,18 @@ class Route:
         )
         self.timed = bool(self.timeout_s or (self.retry is not None and self.retry.per_try_timeout_s))
         first = self.destinations[0] if len(self.destinations) == 1 else None
-        self.plain = (
+        straight = (
             self.prepared
             and first is not None
             and first.cluster is not None
-            and not self.policed
             and first.response_ops is None
             and not self.timed
+        )
+        self.plain = straight and not self.policed
+        self.only_mirrored = (
+            straight
+            and not clusters_policed
+            and self.policies is not None
+            and self.policies == RoutePolicies(mirrors=self.policies.mirrors)
         )
         return self

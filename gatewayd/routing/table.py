@@ -27,7 +27,7 @@ class VirtualHost:
     ``require_tls``: some server declared ``httpsRedirect`` for these hosts on this port (semantics 2.6.4).
     """
 
-    __slots__ = ("domains", "find", "name", "require_tls", "rules")
+    __slots__ = ("counted", "domains", "find", "name", "require_tls", "rules")
 
     def __init__(
         self, name: str, domains: Sequence[str], rules: Sequence[Rule], require_tls: bool = False
@@ -37,6 +37,8 @@ class VirtualHost:
         self.domains = tuple(domains)
         self.rules = tuple(rules)
         self.require_tls = require_tls
+        #: whether statistics are kept of any route
+        self.counted = any(rule.route.statistics for rule in self.rules)
         #: find(request) -> the route of the first rule that matches, or None (semantics 4.7)
         self.find = compile_finder(self.rules)
 
@@ -47,7 +49,7 @@ class VirtualHost:
 class RouteTable:
     """The virtual hosts of one listener, each with its own name and domains."""
 
-    __slots__ = ("_exact", "_hosts", "by_name")
+    __slots__ = ("_counted", "_exact", "_hosts", "by_name")
 
     def __init__(self, virtual_hosts: Iterable[VirtualHost]) -> None:
         self.by_name = {host.name: host for host in virtual_hosts}
@@ -55,6 +57,12 @@ class RouteTable:
             (domain, host) for host in self.by_name.values() for domain in host.domains
         )
         self._exact = self._hosts.exact
+        self._counted = sum(host.counted for host in self.by_name.values())
+
+    @property
+    def counted(self) -> bool:
+        """Whether statistics are kept of any route."""
+        return self._counted > 0
 
     @property
     def virtual_hosts(self) -> tuple[VirtualHost, ...]:
@@ -74,6 +82,9 @@ class RouteTable:
             [(domain, host) for host in coming for domain in host.domains],
         )
         made._exact = made._hosts.exact
+        made._counted = (
+            self._counted - sum(host.counted for host in leaving) + sum(host.counted for host in coming)
+        )
         return made
 
     def find_virtual_host(self, host: bytes) -> VirtualHost | None:

@@ -33,6 +33,7 @@ from gatewayd.sources import (
     load_mesh_config,
     release_texts,
 )
+from gatewayd.upstream.own_ports import OwnPorts
 from gatewayd.upstream.spec import ClusterSpec
 
 Resources = Mapping[Key, Resource[Any]]
@@ -147,6 +148,12 @@ class ConfigurationReader:
         #: what was compiled last, perhaps not to be put in force
         self._last: Snapshot | None = None
         self._good: Good = {}
+
+    def read_from(self, files: FileSource) -> None:
+        """Texts come from ``files`` from now on; what was read stays known."""
+        self._files = files
+        if self._inventory is not None:
+            self._inventory.read_from(files)
 
     @property
     def in_force(self) -> Configuration | None:
@@ -320,8 +327,12 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         extended_connect=options.extended_connect,
         misdirected_request=options.misdirected == 421,
         endpoint_pins=pins,
+        workload_certificates=options.workload_certs,
         mesh=mesh,
         collector=options.otlp,
+        own_ports=OwnPorts(
+            address for address in (options.admin, options.status, options.metrics) if address is not None
+        ),
     )
 
 

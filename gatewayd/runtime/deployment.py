@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from gatewayd.listeners.doors import Bound, Listening, NotBound
 from gatewayd.listeners.entrance import Entrance
 from gatewayd.listeners.intake import Intake
 from gatewayd.listeners.listener import Listener
-from gatewayd.listeners.sockets import NO_IPV6, BindError, by_address, close_sockets, open_sockets
 from gatewayd.proxy.worker import Proxy
 from gatewayd.snapshot import ListenerSpec, Snapshot
 from gatewayd.upstream.registry import Draft, Registry
 
-_log = logging.getLogger("gatewayd.runtime")
+__all__ = ["WARM_UP_S", "Deployment", "NotBound"]
 
-Address = tuple[str, int]
-Bound = dict[Address, socket.socket]
+_log = logging.getLogger("gatewayd.runtime")
 
 #: How long the first answers of DNS for new clusters may keep a snapshot from coming into force.
 WARM_UP_S: Final = 2.0
-
-
-class NotBound(Exception):
-    """Addresses of a snapshot cannot be listened on; one line for each."""
 
 
 class Deployment:
@@ -43,10 +37,12 @@ class Deployment:
         proxy: Proxy,
         registry: Registry,
         intake: Intake,
+        listening: Listening,
         linger_s: float,
     ) -> None:
         """``linger_s``: how long idle connections to what is gone may stay."""
         self._loop = loop
+        self._listening = listening
         self._proxy = proxy
         self._registry = registry
         self._intake = intake
@@ -56,12 +52,20 @@ class Deployment:
         self.leaving: list[Listener] = []
         self._entrances: dict[int, Entrance] = {}
         self._timers: set[asyncio.TimerHandle] = set()
+        #: new connections are taken; see :meth:`stop_accepting`
+        self.accepting = True
+        #: nothing is served any more when what is under way has ended
         self.closed = False
 
     @property
     def overload(self) -> tuple[bool, int]:
         """Whether new requests are answered with 503 for want of time or memory, and how many were, ever."""
         return self._proxy.refusing, self._proxy.refused
+
+    @property
+    def counts_routes(self) -> bool:
+        """Whether any route has statistics of its own, or had."""
+        return self._proxy.counts_routes
 
     def refused(self, listener: Listener) -> dict[str, int]:
         """How many connections to ``listener`` were turned away, by reason."""
@@ -70,16 +74,23 @@ class Deployment:
 
     # At the start
 
-    async def add(self, spec: ListenerSpec, bound: Bound) -> Listener:
-        """Serve ``spec`` on sockets that are open."""
+    async def begin(self, specs: Iterable[ListenerSpec]) -> None:
+        """Serve ``specs``; raises :class:`NotBound`, and nothing is served."""
+        specs = list(specs)
+        sockets = self._listening.open(specs) if self.accepting else {}
+        for spec in specs:
+            await self._add(spec, _of(spec, sockets))
+
+    async def _add(self, spec: ListenerSpec, bound: Bound) -> None:
         listener = Listener(spec, self._intake)
         entrance = Entrance(self._proxy, listener)
         self.listeners.append(listener)
         self._entrances[id(listener)] = entrance
-        await listener.open(self._loop, entrance, list(bound.values()))
+        await listener.open(self._loop, entrance, bound)
         if self.closed:
             listener.drain()
-        return listener
+        elif not self.accepting:
+            listener.stop_accepting()
 
     # Later
 
@@ -88,16 +99,15 @@ class Deployment:
 
         False: the worker stopped meanwhile.
         """
-        had: Bound = {address: sock for each in self.listeners for address, sock in each.bound.items()}
-        opened = self._open(snapshot.listeners, had)
+        before = [address for each in self.listeners for address in each.spec.bind]
+        sockets = self._listening.open(snapshot.listeners) if self.accepting else {}
         unresolved = await self._registry.warm(WARM_UP_S, draft.fresh)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", ", ".join(unresolved[:8]))
         if self.closed:
-            close_sockets(list(opened.values()))
+            self._listening.settle(before)
             draft.discard()
             return False
-        sockets = had | opened
         # From here to the first await nothing else runs: clusters and chains change as one.
         self._registry.commit(draft)
         pairs = _pair(self.listeners, snapshot.listeners)
@@ -106,45 +116,24 @@ class Deployment:
         self.listeners = []
         opening: list[Any] = []
         for listener, spec in pairs:
-            bound = {address: sockets[address] for address in spec.bind if address in sockets}
+            bound = _of(spec, sockets)
             if listener is None:
-                opening.append(self.add(spec, bound))
+                opening.append(self._add(spec, bound))
             else:
                 self.listeners.append(listener)
                 if listener.spec is not spec:
                     self._later(self._entrances[id(listener)].use(spec))
                 opening.append(listener.use(spec, bound))
-        kept = {address for spec in snapshot.listeners for address in spec.bind}
         for listener in gone:
-            self._retire(listener, kept)
+            self._retire(listener)
         for each in opening:
             await each
-        close_sockets([sock for address, sock in had.items() if address not in kept])
+        self._listening.settle([address for spec in snapshot.listeners for address in spec.bind])
         return True
 
-    def _open(self, specs: Iterable[ListenerSpec], had: Bound) -> Bound:
-        """Bind what is not bound yet; all of it or nothing."""
-        opened: Bound = {}
-        errors: list[str] = []
-        for spec in specs:
-            missing = [address for address in spec.bind if address not in had]
-            if not missing:
-                continue
-            try:
-                opened |= by_address(missing, open_sockets(missing, spec.port))
-            except BindError as error:
-                no_ipv6 = missing == [("::", missing[0][1])] and error.errno in NO_IPV6
-                if not (no_ipv6 and len(spec.bind) > 1):
-                    errors.append(str(error))
-        if errors:
-            close_sockets(list(opened.values()))
-            raise NotBound("\n".join(errors))
-        return opened
-
-    def _retire(self, listener: Listener, kept: set[Address]) -> None:
+    def _retire(self, listener: Listener) -> None:
         """Accept no more; requests under way end, and so do connections once they have."""
         ports = self._entrances.pop(id(listener)).end()
-        listener.bound = {address: sock for address, sock in listener.bound.items() if address not in kept}
         listener.stop_accepting()
         self.leaving.append(listener)
         self._later(ports)
@@ -175,9 +164,48 @@ class Deployment:
         """Downstream connections open now."""
         return sum(len(listener.connections) for listener in self._all())
 
+    def discourage(self, yes: bool) -> None:
+        """Whether connections are to end with their next answer. New ones are taken all the same."""
+        self._proxy.discouraging = yes
+        if yes:
+            for listener in self._all():
+                listener.discourage()
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; connections live on. :meth:`accept_again` takes it back."""
+        self.accepting = False
+        for listener in self.listeners:
+            listener.stop_accepting()
+        self._listening.settle(())
+
+    async def accept_again(self) -> None:
+        """Open the listening sockets; raises :class:`NotBound`, and all stays as it is."""
+        sockets = self._listening.open([listener.spec for listener in self.listeners])
+        self.accepting = True
+        for listener in self.listeners:
+            await listener.accept_again(_of(listener.spec, sockets))
+
+    async def use_sockets(self) -> None:
+        """Accept on what there is to listen on now: it may have become more or less."""
+        if self.accepting and not self.closed:
+            sockets = self._listening.open([listener.spec for listener in self.listeners])
+            for listener in list(self.listeners):
+                await listener.use(listener.spec, _of(listener.spec, sockets))
+
+    def retire(self) -> None:
+        """Stop accepting, for good: others do. Every connection may ask once more, and ends with the answer."""
+        self.closed = True
+        self.discourage(True)
+        self.stop_accepting()
+
     def drain(self) -> None:
-        """Stop accepting and let every connection end after what it is doing."""
+        """Stop accepting, for good, and let every connection end after what it is doing.
+
+        One that was accepted a moment ago and is not known here yet ends with its first answer.
+        """
+        self._proxy.discouraging = True
         self._each(Listener.drain)
+        self._listening.settle(())
 
     def end_tunnels(self) -> None:
         """End upgraded connections, which never end by themselves."""
@@ -186,6 +214,7 @@ class Deployment:
     def close(self) -> None:
         """Stop accepting and cut every connection."""
         self._each(Listener.close)
+        self._listening.settle(())
         for timer in self._timers:
             timer.cancel()
 
@@ -201,6 +230,10 @@ class Deployment:
 
     def _all(self) -> list[Listener]:
         return self.listeners + self.leaving
+
+
+def _of(spec: ListenerSpec, sockets: Bound) -> Bound:
+    return {address: sockets[address] for address in spec.bind if address in sockets}
 
 
 def _pair(

@@ -66,6 +66,12 @@ def end_loading() -> None:
     _log.debug("%d objects are exempt from garbage collection", gc.get_freeze_count())
 
 
+def exempt() -> None:
+    """Before a fork: what lives is left alone by the collector, here and in the copy, whose pages stay shared."""
+    gc.collect()
+    gc.freeze()
+
+
 def give_back() -> None:
     """Look for garbage, and give what is free back to the system: there is too little memory."""
     gc.collect()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Iterator
 
 from gatewayd.compiler.tracing import access_log_form, service_name
@@ -23,6 +22,7 @@ from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.observe.trace import SampledTrace, trace_of
 from gatewayd.resources.mesh_config import MeshConfig
 from gatewayd.runtime.configuration import Configuration, Refused, compile_options
+from gatewayd.runtime.node import node_id
 from gatewayd.runtime.options import RunOptions
 
 _log = logging.getLogger("gatewayd.tracing")
@@ -63,7 +63,7 @@ class Observing:
     def _open_log(self, mesh: MeshConfig) -> AccessLog | NoAccessLog | Batches:
         options = self._options
         if options.access_log == OFF:
-            return NoAccessLog() if options.metrics is None else Batches(self._loop)
+            return Batches(self._loop) if options.counts else NoAccessLog()
         path = log_path(options, mesh)
         try:
             return AccessLog(self._loop, path, log_form(options, mesh))
@@ -92,7 +92,7 @@ class Observing:
     def _use_collector(self, configuration: Configuration) -> None:
         snapshot = configuration.snapshot
         collector = snapshot.collector
-        self._make = SpanMaker(_node_id(self._options), dict(snapshot.span_tags))
+        self._make = SpanMaker(node_id(self._options), dict(snapshot.span_tags))
         if collector == self._collector:
             return
         self._end_export(0.0)
@@ -164,19 +164,3 @@ def log_form(options: RunOptions, mesh: MeshConfig) -> AccessLogForm:
     if options.access_log_format is not None:
         return AccessLogForm(options.access_log_format)
     return access_log_form(mesh)
-
-
-def _node_id(options: RunOptions) -> str:
-    """As Istio names a gateway: kind, address, name and domain."""
-    name, namespace = socket.gethostname(), options.namespace
-    return f"router~{_own_address()}~{name}.{namespace}~{namespace}.svc.{options.cluster_domain}"
-
-
-def _own_address() -> str:
-    """The address this machine would be reached from elsewhere: that of the default route; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

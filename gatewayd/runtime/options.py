@@ -15,6 +15,8 @@ Address = tuple[str, int]
 
 DEFAULT_BIND: Final = ("0.0.0.0", "::")
 DEFAULT_SECRETS: Final = ("/etc/gatewayd/secrets",)
+#: Where Istio's agent looks for the identity of its workload, in its order.
+DEFAULT_WORKLOAD_CERTS: Final = ("/var/run/secrets/workload-spiffe-credentials", "/etc/certs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class RunOptions:
     endpoints: tuple[PinnedEndpoint, ...] = ()
     #: folders of credentials by name, in the order in which they are searched
     secrets: tuple[str, ...] = DEFAULT_SECRETS
+    #: folders of this proxy's mesh identity, in the same way
+    workload_certs: tuple[str, ...] = DEFAULT_WORKLOAD_CERTS
     mesh_config: str | None = None
     #: HTTP/2 clients may open WebSockets
     extended_connect: bool = False
@@ -42,8 +46,12 @@ class RunOptions:
     misdirected: int = 404
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
-    #: None: no metrics, and nothing is counted
+    #: None: no port for metrics
     metrics: Address | None = None
+    #: None: no admin port
+    admin: Address | None = None
+    #: host names it may be called by, beside localhost and addresses
+    admin_hosts: tuple[str, ...] = ()
     #: a path, "-" for stdout, or "off"; None: as the mesh configuration says
     access_log: str | None = None
     #: "text" or "json"; None: as the mesh configuration says
@@ -52,6 +60,12 @@ class RunOptions:
     otlp: Collector | None = None
     drain_time_s: float = 45.0
     shutdown_time_s: float = 60.0
+    #: after TERM: how long new connections are still taken
+    drain_delay_s: float = 0.0
+    #: processes that serve; more than one have a supervisor
+    workers: int = 1
+    #: a worker of several that shows no sign of life for so long is replaced
+    hang_time_s: float = 10.0
     #: take in files that change
     watch: bool = True
     #: as gatewayd.observe.logs.parse_levels reads it
@@ -60,5 +74,8 @@ class RunOptions:
     log_format: str = "text"
     #: "uvloop" or "asyncio"
     loop: str = "uvloop"
-    #: flags that were given and have no effect yet, with the reason
-    without_effect: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether anybody could ask for numbers; else nothing is counted."""
+        return self.metrics is not None or self.admin is not None

@@ -12,17 +12,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gatewayd.findings import Finding
 from gatewayd.release import release
 from gatewayd.runtime.changes import Changes, changes
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader
-from gatewayd.runtime.deployment import Deployment, NotBound
+from gatewayd.runtime.deployment import NotBound
 from gatewayd.runtime.last_good import Kept
 from gatewayd.runtime.memory import beside_traffic
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.watched import is_configuration, watched
+from gatewayd.snapshot import Snapshot
 from gatewayd.sources.watch import Watch
 from gatewayd.tls.store import Refreshed
 from gatewayd.upstream.registry import Draft, Registry
@@ -69,6 +70,13 @@ class Outcome:
         return text
 
 
+class Deploying(Protocol):
+    """What puts a snapshot in force: the deployment of this process, or of all workers."""
+
+    async def swap(self, snapshot: Snapshot, draft: Draft) -> bool:
+        """See :meth:`gatewayd.runtime.deployment.Deployment.swap`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What came of reading."""
@@ -93,23 +101,27 @@ class Reloader:
         loop: asyncio.AbstractEventLoop,
         options: RunOptions,
         reader: ConfigurationReader,
-        deployment: Deployment,
+        deployment: Deploying,
         registry: Registry,
         on_outcome: Callable[[Outcome], Any] = lambda _: None,
+        on_renewed: Callable[[], Any] = lambda: None,
     ) -> None:
+        """``on_renewed``: called when credentials that are in use were found to be new, or newly broken."""
         self._loop = loop
         self._options = options
         self._reader = reader
         self._deployment = deployment
         self._registry = registry
         self._on_outcome = on_outcome
+        self._on_renewed = on_renewed
         self._watch = Watch(loop, self._changed, self._watching, self._look_again)
         self._watched: dict[str, tuple[str, ...]] = {}
         #: changed since the last round began; None: everything may have
         self._pending: frozenset[str] | None = frozenset()
+        #: those who asked for a reload and are to hear what it came to
+        self._waiting: list[asyncio.Future[Outcome | None]] = []
         #: was to be read by a round that failed
         self._unread: frozenset[str] | None = frozenset()
-        self._asked = False
         self._round: asyncio.Task[None] | None = None
         self._second_look: asyncio.TimerHandle | None = None
         #: what to read once more then; None: everything
@@ -123,10 +135,14 @@ class Reloader:
         if watch:
             self._follow()
 
-    def reload(self) -> None:
-        """Read everything again (HUP)."""
-        self._asked = True
+    def reload(self) -> asyncio.Future[Outcome | None]:
+        """Read everything again (HUP); what that comes to, None if it fails for a reason of our own."""
+        waiting: asyncio.Future[Outcome | None] = self._loop.create_future()
+        self._waiting.append(waiting)
         self._watching()
+        if self._closed:
+            self._answer(self._waiting)
+        return waiting
 
     @property
     def busy(self) -> bool:
@@ -136,6 +152,8 @@ class Reloader:
     def close(self) -> None:
         """No reload begins after this."""
         self._closed = True
+        if self._round is None:
+            self._answer(self._waiting)
         self._watch.close()
         if self._second_look is not None:
             self._second_look.cancel()
@@ -188,19 +206,29 @@ class Reloader:
         try:
             while self._pending != frozenset() and not self._closed:
                 pending, self._pending = _with(self._pending, self._unread), frozenset()
-                asked, self._asked = self._asked, False
+                waiting, self._waiting = self._waiting, []
+                number = self._number
                 try:
-                    news = await self._round_of(pending, asked=asked)
+                    news = await self._round_of(pending, asked=bool(waiting))
                 except Exception:
                     _log.exception("a reload failed; the configuration of before stays in force")
                     # What was to be read may not have been.
                     self._unread = _with(self._unread, pending)
                     continue
+                finally:
+                    self._answer(waiting, self.last if self._number > number else None)
                 self._unread = frozenset()
                 if news and not self._closed and self._watched:
                     self._look_again(pending)
         finally:
             self._round = None
+            self._answer(self._waiting)
+
+    def _answer(self, waiting: list[asyncio.Future[Outcome | None]], outcome: Outcome | None = None) -> None:
+        for each in waiting:
+            if not each.done():
+                each.set_result(outcome)
+        waiting.clear()
 
     async def _round_of(self, pending: frozenset[str] | None, *, asked: bool) -> bool:
         """Whether anything was new."""
@@ -210,7 +238,10 @@ class Reloader:
             changed = frozenset(path for path in pending if is_configuration(path, self._options))
             renew = changed != pending
             if not changed:
-                return bool(await asyncio.to_thread(self._renew))
+                renewed = bool(await asyncio.to_thread(self._renew))
+                if renewed:
+                    self._on_renewed()
+                return renewed
         began = time.monotonic()
         draft = Draft(self._registry)
         found = await asyncio.to_thread(self._read, draft, changed, renew)
@@ -227,9 +258,11 @@ class Reloader:
             draft.discard()
             await asyncio.to_thread(self._reader.fall_back)
         else:
-            await asyncio.to_thread(self._put_in_force, after)
+            await asyncio.to_thread(put_in_force, self._reader, after)
             if self._watched:
                 self._follow()
+        if after.renewed:
+            self._on_renewed()
         result = REFUSED if reason else UNCHANGED if found.same else IN_FORCE
         told = found.says_other or (bool(reason) and (self.last is None or self.last.reason != reason))
         if result == IN_FORCE or told or asked:
@@ -239,11 +272,10 @@ class Reloader:
         return result == IN_FORCE or told or after.renewed
 
     def _read(self, draft: Draft, changed: frozenset[str] | None, renew: bool) -> _Found:
+        before = self._reader.in_force
+        assert before is not None
+        after = read(self._reader, draft, changed, renew=renew)
         with beside_traffic():
-            before = self._reader.in_force
-            assert before is not None
-            after = self._reader.read(lambda: draft.adopt, renew=renew, changed=changed)
-            draft.complete(after.snapshot.adopted)
             said_before, said = _said(before), _said(after)
             return _Found(
                 after,
@@ -253,15 +285,6 @@ class Reloader:
                 said != said_before,
                 _not_among(said, said_before),
             )
-
-    def _put_in_force(self, after: Configuration) -> None:
-        with beside_traffic():
-            before = self._reader.in_force
-            self._reader.put_in_force(after)
-            assert before is not None
-            pieces = before.not_in(after)
-            del before
-            release(pieces)
 
     def _renew(self) -> Refreshed:
         return self._reader.certificates.renew()
@@ -283,6 +306,27 @@ class Reloader:
         _log.log(worst, "%s", outcome.line)
         self.last = outcome
         self._on_outcome(outcome)
+
+
+def read(
+    reader: ConfigurationReader, draft: Draft, changed: frozenset[str] | None, *, renew: bool = False
+) -> Configuration:
+    """Read again, in a thread beside traffic. ``draft`` then has all clusters of what was read."""
+    with beside_traffic():
+        after = reader.read(lambda: draft.adopt, renew=renew, changed=changed)
+        draft.complete(after.snapshot.adopted)
+        return after
+
+
+def put_in_force(reader: ConfigurationReader, after: Configuration) -> None:
+    """``after`` is what is served; what of the one before is not needed any more is let go of. In a thread."""
+    with beside_traffic():
+        before = reader.in_force
+        reader.put_in_force(after)
+        assert before is not None
+        pieces = before.not_in(after)
+        del before
+        release(pieces)
 
 
 def _with(paths: frozenset[str] | None, more: frozenset[str] | None) -> frozenset[str] | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Final, NamedTuple
 
 from gatewayd import __version__
 from gatewayd.findings import count
@@ -17,6 +18,8 @@ from gatewayd.snapshot import ListenerSpec
 
 _log = logging.getLogger("gatewayd.runtime")
 
+#: Our own ports and what is found there.
+_OWN_PORTS: Final = {"status": "/healthz/ready", "metrics": "/stats/prometheus", "admin": "/"}
 _SHOWN_HOSTS: Final = 8
 _SHOWN_SET_ASIDE: Final = 20
 
@@ -29,6 +32,14 @@ def say(text: str, level: int = logging.INFO) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
     """``a, b and 98 more``."""
     listed = list(names)
@@ -36,14 +47,25 @@ def shortened(names: Iterable[str], shown: int = _SHOWN_HOSTS) -> str:
     return text if len(listed) <= shown else f"{text} and {len(listed) - shown} more"
 
 
+class Served(NamedTuple):
+    """A listener, for whoever has none."""
+
+    spec: ListenerSpec
+    #: printable
+    addresses: tuple[str, ...]
+
+
 def serving(
     configuration: Configuration,
-    listeners: Sequence[Listener],
-    status: Sequence[str],
+    listeners: Sequence[Listener | Served],
+    ports: Mapping[str, Sequence[str]],
     options: RunOptions,
-    metrics: Sequence[str] = (),
+    workers: Sequence[int] = (),
 ) -> str:
-    """The report of a worker that has just become ready."""
+    """The report of a service that has just become ready.
+
+    ``ports``: addresses of our own ports, by name. ``workers``: their processes, if there are several.
+    """
     snapshot = configuration.snapshot
     hosts = sum(
         len(chain.routes.virtual_hosts)
@@ -58,24 +80,32 @@ def serving(
     ]
     for listener in listeners:
         lines += _listener_lines(listener)
-    for address in status:
-        lines.append(f"  status    http://{address}/healthz/ready")
-    for address in metrics:
-        lines.append(f"  metrics   http://{address}/stats/prometheus")
-    lines += [f"  note      {sentence}" for sentence in options.without_effect]
+    for name, path in _OWN_PORTS.items():
+        for address in ports.get(name, ()):
+            url = address if address.startswith("unix:") else f"http://{address}{path}"
+            lines.append(f"  {name:<9} {url}")
+    if workers:
+        lines.append(f"  workers   processes {', '.join(map(str, workers))}")
+    admin = options.admin
+    if admin is not None and not (admin[0].startswith("unix:") or is_loopback(admin[0])):
+        lines.append(
+            "!! the admin port can be reached from other machines, and asks nobody who they are: keep it on loopback"
+        )
     lines += set_aside_lines(configuration)
     return "\n".join(lines)
 
 
-def standing(configuration: Configuration, listeners: Sequence[Listener]) -> str:
+def standing(configuration: Configuration, listeners: int) -> str:
     """``serves 2 listeners, 1 error, 0 warnings, NOT SERVED: 1 document``: one line for a service manager."""
     errors, warnings = count(configuration.findings)
-    text = f"serves {_plural(len(listeners), 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    text = (
+        f"serves {_plural(listeners, 'listener')}, {_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+    )
     aside = len(configuration.set_aside)
     return f"{text}, NOT SERVED: {_plural(aside, 'document')}" if aside else text
 
 
-def _listener_lines(listener: Listener) -> list[str]:
+def _listener_lines(listener: Listener | Served) -> list[str]:
     spec = listener.spec
     scheme = _scheme(spec)
     bound = "  ".join(

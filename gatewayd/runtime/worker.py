@@ -1,45 +1,45 @@
-"""A worker: from options to an exit code. It loads, opens, serves, drains.
+"""A worker: what serves a configuration in one process, alone or as one of several.
+
+It reads no files, binds no sockets and hears no signals: whoever holds it does (:mod:`gatewayd.runtime.single`, or
+:mod:`gatewayd.runtime.member` for one of several), and tells it what to do.
 
 The states and what moves between them::
 
-    LOADING --opened--> SERVING --TERM--> DRAINING --empty, or the time is up--> STOPPED
-       \\________________\\_______ INT, a second TERM ______________/
+    LOADING --start--> SERVING --terminate, retire--> DRAINING --empty, or the time is up--> STOPPED
+       \\________________\\___________________ stop, a second terminate ________/
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import faulthandler
 import logging
-import os
-import signal
-from collections.abc import Callable, Sequence
-from socket import socket
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
-from gatewayd.admin.metrics import MetricsServer
-from gatewayd.admin.status import Readiness, StatusServer
-from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_DRAIN_TIMED_OUT, EXIT_OK
+from gatewayd.admin.server import in_slices
+from gatewayd.admin.status import Readiness
+from gatewayd.exit_codes import EXIT_DRAIN_TIMED_OUT, EXIT_OK
+from gatewayd.listeners.doors import Listening, NotBound
 from gatewayd.listeners.intake import Intake, raise_descriptor_limit
 from gatewayd.listeners.listener import Listener
-from gatewayd.listeners.sockets import BindError, by_address, close_sockets, open_sockets, printable
 from gatewayd.observe import logs
 from gatewayd.observe.access_log import NoAccessLog
 from gatewayd.observe.batches import Batches
+from gatewayd.observe.events import Events
+from gatewayd.observe.log_sink import LogSink
+from gatewayd.observe.sums import Sums
+from gatewayd.observe.tap import Tap
 from gatewayd.proxy.worker import TICK_S, Proxy
 from gatewayd.runtime import memory, summary
 from gatewayd.runtime.certificates import Reminder
 from gatewayd.runtime.cgroup import Memory
-from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
+from gatewayd.runtime.configuration import Configuration, ConfigurationReader
 from gatewayd.runtime.deployment import WARM_UP_S, Deployment
 from gatewayd.runtime.measures import Measures
-from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.observing import Observing
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.overload import Overload
-from gatewayd.runtime.reload import Outcome, Reloader
-from gatewayd.snapshot import ListenerSpec
+from gatewayd.runtime.watchers import Watchers
 from gatewayd.upstream.registry import Registry
 
 _log = logging.getLogger("gatewayd.runtime")
@@ -49,299 +49,251 @@ SERVING: Final = "SERVING"
 DRAINING: Final = "DRAINING"
 STOPPED: Final = "STOPPED"
 
-_STATUS_ADVICE: Final = "--status ADDRESS chooses another address, --status off none"
-_METRICS_ADVICE: Final = "--metrics ADDRESS chooses another address, --metrics off none"
+#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
+LAST_S: Final = 10.0
 #: Turns of the loop that connections which were cut get to say so.
 _LAST_TURNS: Final = 10
-#: After the time to drain is over: what it takes at most to cut what is left and to write the logs.
-_LAST_S: Final = 10.0
 #: How often a draining worker looks whether it is empty.
 _DRAIN_STEP_S: Final = 0.02
 
 
-def run_worker(options: RunOptions) -> int:
-    """Serve until told to stop; the exit code. Messages go to stderr."""
-    sink = logs.set_up(options.log_level, form=options.log_format)
-    with contextlib.suppress(Exception):  # no stderr
-        faulthandler.enable()  # where it stood: systemd's watchdog ends a loop that hangs by SIGABRT
-    # While loading. The default of all is to die; process 1 of a container would not even notice a TERM.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Not by an exception: it could come up in anything, half-made objects included. Nothing is open yet.
-        signal.signal(number, lambda *_: os._exit(EXIT_OK))
-    memory.tune_allocator()
-    memory.begin_loading()
-    loop = _new_loop(options.loop)
-    notifier = notifier_from(os.environ)
-    try:
-        return loop.run_until_complete(Worker(loop, options, sink, notifier).run())
-    finally:
-        notifier.close()
-        with contextlib.suppress(Exception):
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-        if sink is not None:
-            # Not without a handler: logging's last resort writes to stderr itself, and waits.
-            logging.getLogger().handlers[:] = [logging.NullHandler()]
-            sink.close()
-
-
-def _new_loop(name: str) -> asyncio.AbstractEventLoop:
-    if name == "uvloop":
-        try:
-            import uvloop
-        except ImportError:
-            _log.warning("uvloop is not installed: serving on plain asyncio, which costs a multiple")
-        else:
-            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-            return loop
-    return asyncio.new_event_loop()
-
-
 class Worker:
-    """One process that serves one configuration."""
+    """Serves until it is told to stop. ``number`` is 0 for a worker that is alone."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         options: RunOptions,
-        sink: Any = None,
-        notifier: Notifier | None = None,
+        reader: ConfigurationReader,
+        registry: Registry,
+        listening: Listening,
+        sink: LogSink | None = None,
+        number: int = 0,
     ) -> None:
         self.loop = loop
         self.options = options
-        self.notifier = notifier or Notifier()
+        self.reader = reader
+        self.registry = registry
+        self.number = number
         self.state = LOADING
         self.readiness = Readiness()
         self.access_log: NoAccessLog | Batches = NoAccessLog()
-        self.registry = Registry(loop)
-        self._reader = ConfigurationReader(options)
-        self._proxy: Proxy | None = None
-        self._deployment: Deployment | None = None
-        self._reloader: Reloader | None = None
-        self._reminder: Reminder | None = None
+        self.deployment: Deployment | None = None
+        self.measures: Measures | None = None
+        #: what is worth telling whoever listens, and requests as they end; None where nothing is counted
+        self.events = Events()
+        self.tap: Tap | None = None
+        #: set when nothing is served any more; then there is an exit code
+        self.stopped = asyncio.Event()
+        self.exit_code = EXIT_OK
+        #: called at every tick, about once a second
+        self.on_tick: Callable[[], Any] = lambda: None
+        self._listening = listening
+        self._observing: Observing | None = None
         self._overload: Overload | None = None
         self._sink = sink
-        self._status = StatusServer(self.readiness)
-        self._observing: Observing | None = None
-        self._measures: Measures | None = None
-        self._metrics: MetricsServer | None = None
-        self._stopped = asyncio.Event()
-        self._exit_code = EXIT_OK
+        self._reminder: Reminder | None = None
+        self._watchers: Watchers | None = None
+        self._descriptor_limit = 0
+        self._retiring = False
         self._drain_timer: asyncio.TimerHandle | None = None
         self._drain_limit = 0.0
         self._tunnel_limit = 0.0
         self._tick_timer: asyncio.TimerHandle | None = None
-        #: systemd was told that a reload is under way
-        self._reloading = False
 
-    async def run(self) -> int:
-        """Load, serve until stopped, clean up; the exit code."""
-        try:
-            await self._start()
-        except Refused as refusal:
-            for line in refusal.lines:
-                summary.say(f"gatewayd: {line}", logging.ERROR)
-            self._exit_code = refusal.exit_code
-        else:
-            await self._stopped.wait()
-        await self._clean_up()
-        return self._exit_code
+    # The beginning
 
-    async def _start(self) -> None:
-        """Open everything that can fail, and only then accept; raises ``Refused``."""
-        configuration = first_configuration(self._reader, self.options, self.registry.adopt)
-        self._listen_to_signals()
-        specs = configuration.snapshot.listeners
-        observing = self._observing = Observing(self.loop, self.options, configuration)
-        self.access_log = observing.access_log
-        descriptor_limit = raise_descriptor_limit()
-        opened, status, metrics = self._open_sockets(specs)
-        await self._status.serve(self.loop, status)
+    def prepare(self, configuration: Configuration) -> None:
+        """Open what can fail before anything is bound; raises ``Refused``."""
+        self._observing = Observing(self.loop, self.options, configuration)
+        self.access_log = self._observing.access_log
+        self._descriptor_limit = raise_descriptor_limit()
+
+    async def start(self, configuration: Configuration, *, accepting: bool = True) -> None:
+        """Serve ``configuration``, which is in force with the reader, after :meth:`prepare`; raises ``NotBound``.
+
+        Without ``accepting`` on no socket, until :meth:`undrain`.
+        """
+        observing = self._observing
+        assert observing is not None
         unresolved = await self.registry.warm(WARM_UP_S)
         if unresolved:
             _log.warning("no answer from DNS yet for %s", summary.shortened(unresolved))
         if self._sink is not None:
             self._sink.attach(self.loop)
         memory.end_loading()
-        limits = [spec.limits.max_connections for spec in specs]
-        intake = Intake(self.loop, min(limits), descriptor_limit)
-        proxy = self._proxy = Proxy(self.loop, self.registry, self.access_log.append)
+        specs = configuration.snapshot.listeners
+        intake = Intake(self.loop, min(spec.limits.max_connections for spec in specs), self._descriptor_limit)
+        proxy = Proxy(self.loop, self.registry, self.access_log.append)
         proxy.spans = observing.take_spans
-        deployment = Deployment(self.loop, proxy, self.registry, intake, self.options.drain_time_s)
-        self._deployment = deployment
-        await self._serve_metrics(deployment, metrics)
-        for spec, sockets in zip(specs, opened, strict=True):
-            await deployment.add(spec, by_address(spec.bind, sockets))
+        deployment = self.deployment = Deployment(
+            self.loop, proxy, self.registry, intake, self._listening, self.options.drain_time_s
+        )
+        if self.options.counts and isinstance(self.access_log, Batches):
+            self.measures = Measures(self.options, self.access_log, deployment, self.registry, observing)
+            self.tap = Tap(self.access_log)
+        swapped = self.measures.make_room if self.measures is not None else lambda: None
+        self._watchers = Watchers(
+            self.loop, self.registry, configuration.certificates.store, self.events, swapped
+        )
+        deployment.accepting = accepting
+        await deployment.begin(specs)
         if self.state != LOADING:  # told to stop meanwhile
             return
         self._reminder = Reminder(self.loop, configuration.certificates.store)
-        self._reloader = Reloader(
-            self.loop, self.options, self._reader, deployment, self.registry, self._reloaded
-        )
-        self._reloader.start(watch=self.options.watch)
         self._overload = Overload(self.loop, proxy, intake, self.registry, Memory())
         self._overload.start()
         self.state = SERVING
-        self.readiness.reason = ""
-        self._tick()
-        addresses = [printable(*address) for address in self._status.addresses]
-        served = [printable(*address) for address in self._metrics.addresses] if self._metrics else []
-        summary.say(summary.serving(configuration, self.listeners, addresses, self.options, served))
-        self.notifier.ready(summary.standing(configuration, self.listeners))
-        self.notifier.watch(self.loop)
+        self.readiness.release("starting")
+        self._tick(proxy)
 
-    async def _serve_metrics(self, deployment: Deployment, sockets: Sequence[socket]) -> None:
-        """Count from now on, and say so to whoever asks, if metrics are wanted."""
-        log = self.access_log
-        if self.options.metrics is None or not isinstance(log, Batches) or self._observing is None:
-            return
-        measures = Measures(self.options, log, deployment, self.registry, self._reader, self._observing)
-        self._measures = measures
-        self._metrics = MetricsServer(measures.scrape)
-        await self._metrics.serve(self.loop, sockets)
-
-    def _open_sockets(
-        self, specs: Sequence[ListenerSpec]
-    ) -> tuple[list[list[socket]], list[socket], list[socket]]:
-        """The sockets of all listeners, of the status port and of the metrics, or all errors at once."""
-        opened: list[list[socket]] = []
-        status: list[socket] = []
-        metrics: list[socket] = []
-        errors: list[str] = []
-        for spec in specs:
-            try:
-                opened.append(open_sockets(spec.bind, spec.port))
-            except BindError as error:
-                errors.append(str(error))
-        if self.options.status is not None:
-            try:
-                status = open_sockets([self.options.status], advice=_STATUS_ADVICE)
-            except BindError as error:
-                errors.append(f"status port: {error}")
-        if self.options.metrics is not None:
-            try:
-                metrics = open_sockets([self.options.metrics], advice=_METRICS_ADVICE)
-            except BindError as error:
-                errors.append(f"metrics port: {error}")
-        if errors:
-            close_sockets([sock for sockets in (*opened, status, metrics) for sock in sockets])
-            raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
-        return opened, status, metrics
-
-    def _tick(self) -> None:
+    def _tick(self, proxy: Proxy) -> None:
         """Timeouts that need no precision, once a second."""
-        if self._proxy is not None:
-            self._proxy.tick()
-        if self._deployment is not None:
-            self._deployment.tick()
-        if self._measures is not None:
-            self._measures.tick(self.loop.time())
-        if self._reloading and self._reloader is not None and not self._reloader.busy:
-            self._reloading = False
-            self._say_ready()
-        self._tick_timer = self.loop.call_later(TICK_S, self._tick)
+        proxy.tick()
+        if self.deployment is not None:
+            self.deployment.tick()
+        if self.measures is not None:
+            self.measures.tick(self.loop.time())
+        if self._watchers is not None:
+            self._watchers.look()
+        self.on_tick()
+        self._tick_timer = self.loop.call_later(TICK_S, self._tick, proxy)
 
-    def _reloaded(self, outcome: Outcome) -> None:
-        """A reload came to an end, whoever asked for it."""
-        if self._measures is not None:
-            self._measures.reloaded(outcome)
-        if self._observing is not None and self._reader.in_force is not None:
-            self._observing.use(self._reader.in_force)
-        self._reloading = False
-        self._say_ready(outcome.line)
+    def configured(self) -> None:
+        """Another configuration has come into force."""
+        if self._observing is not None and self.reader.in_force is not None:
+            self._observing.use(self.reader.in_force)
 
-    def _say_ready(self, more: str = "") -> None:
-        """To systemd: no reload is under way, and this is what is served."""
-        in_force = self._reader.in_force
-        if in_force is not None and self.state == SERVING:
-            text = summary.standing(in_force, self.listeners)
-            self.notifier.ready(f"{text}; {more}" if more else text)
+    # What it is asked
 
-    # Signals
+    @property
+    def listeners(self) -> list[Listener]:
+        """Those in force."""
+        return self.deployment.listeners if self.deployment is not None else []
 
-    def _listen_to_signals(self) -> None:
-        handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGTERM: self.on_term,
-            signal.SIGINT: self.on_int,
-            signal.SIGHUP: self.on_reload,
-            signal.SIGUSR1: self.on_reopen,
-            signal.SIGUSR2: lambda: _log.warning("USR2: upgrade is not available yet"),
-            signal.SIGQUIT: self.on_dump,
-        }
-        for number, handler in handlers.items():
-            self.loop.add_signal_handler(number, handler)
+    @property
+    def connections(self) -> int:
+        """Downstream connections open now."""
+        return self.deployment.connections if self.deployment is not None else 0
 
-    def on_term(self) -> None:
-        """TERM: drain; the second one ends at once."""
-        if self.state == SERVING:
-            self.drain()
-        else:
-            self.stop()
+    def sums(self) -> Generator[None, None, Sums]:
+        """What all traffic came to, added up with pauses; nothing where nothing is counted."""
+        return (yield from self.measures.sums()) if self.measures is not None else Sums()
 
-    def on_int(self) -> None:
-        """INT: end at once, with whatever is under way cut off."""
-        self.stop()
+    async def count_connections(self) -> int:
+        """The same, for whoever has to ask others for it."""
+        return self.connections
 
-    def on_reload(self) -> None:
-        """HUP: read the configuration again."""
-        if self.state == SERVING and self._reloader is not None:
-            self._reloading = True
-            self.notifier.reloading()
-            self._reloader.reload()
-        else:
-            _log.warning("HUP: not while %s", self.state)
+    def set_levels(self, levels: Mapping[str, str]) -> None:
+        """Put levels of the program's log in force, by component."""
+        logs.set_levels(levels)
 
-    def on_reopen(self) -> None:
-        """USR1: the access log goes on in a new file of the same name."""
+    async def reset_counters(self) -> None:
+        """Counters begin at 0."""
+        if self.measures is not None:
+            async for _ in in_slices(self.measures.reset()):
+                pass  # in slices: there may be thousands
+
+    def reopen(self) -> None:
+        """The logs go on in new files of the same names (USR1)."""
         try:
             self.access_log.reopen()
         except OSError as error:
             _log.error("the access log was not reopened, the old file stays in use: %s", error)
 
-    def on_dump(self) -> None:
-        """QUIT: the state in words, to the log."""
+    def dump(self) -> None:
+        """The state in words, to the log (QUIT)."""
         _log.warning("state %s, ready %s", self.state, self.readiness.reason or "yes")
         for listener in self.listeners:
             _log.warning("%r", listener)
-        last = self._reloader.last if self._reloader is not None else None
-        if last is not None:
-            _log.warning("%s", last.line)
-        for owner, problem in self._reader.certificates.store.problems():
+        for owner, problem in self.reader.certificates.store.problems():
             _log.warning("%s: %s", owner, problem)
         for cluster in self.registry.clusters.values():
             _log.warning(
                 "cluster %s: %d requests under way, %d in all", cluster.name, cluster.active, cluster.total
             )
 
-    # Draining
+    # Draining and serving on
 
-    @property
-    def listeners(self) -> list[Listener]:
-        """Those in force."""
-        return self._deployment.listeners if self._deployment is not None else []
+    def drain(self, *, graceful: bool = True, stop_accepting: bool = False) -> None:
+        """Want no more traffic, and stay (the admin's ``drain`` and ``drain_listeners``); :meth:`undrain` ends it.
 
-    @property
-    def connections(self) -> int:
-        """Downstream connections open now."""
-        return self._deployment.connections if self._deployment is not None else 0
+        Every answer ends its connection. New ones are taken until the drain time is over, if ``graceful``; then, or
+        at once, the sockets are closed, if ``stop_accepting``.
+        """
+        deployment = self.deployment
+        if self.state != SERVING or deployment is None:
+            return
+        self.readiness.hold("draining", "draining")
+        deployment.discourage(True)
+        self._cancel_drain_timer()
+        if stop_accepting and graceful:
+            self._drain_timer = self.loop.call_later(self.options.drain_time_s, deployment.stop_accepting)
+        elif stop_accepting:
+            deployment.stop_accepting()
 
-    def drain(self) -> None:
-        """Take nothing new, let what is under way finish, and stop when it has or the time is up."""
+    async def undrain(self) -> None:
+        """Take traffic as before; raises ``NotBound`` if somebody has taken our addresses."""
+        deployment = self.deployment
+        if self.state != SERVING or deployment is None:
+            return
+        self._cancel_drain_timer()
+        if not deployment.accepting:
+            await deployment.accept_again()
+        deployment.discourage(False)
+        self.readiness.release("draining")
+
+    # Draining and ending
+
+    def terminate(self) -> None:
+        """Take nothing new, let what is under way finish, and stop when it has or the time is up (TERM).
+
+        The second time: stop now. With ``--drain-delay`` new connections are taken until it is over.
+        """
+        if self._retiring and self.deployment is not None:
+            self._retiring = False
+            self._cancel_drain_timer()
+            self._drain(Deployment.drain)
+            return
+        if self.state != SERVING:
+            self.stop()
+            return
+        delay_s = self.options.drain_delay_s
+        self._leave()
+        if delay_s and self.deployment is not None:
+            _log.info("draining begins in %g s; until then connections are taken", delay_s)
+            self.deployment.discourage(True)
+            self._drain_timer = self.loop.call_later(delay_s, self._drain, Deployment.drain)
+        else:
+            self._drain(Deployment.drain)
+
+    def retire(self) -> None:
+        """Another process serves on our sockets: leave what comes to it, and stop when the last connection has gone.
+
+        Every connection is told so with its next answer; who asks nothing is let go when the drain time is over.
+        """
+        if self.state == SERVING:
+            self._retiring = True
+            self._leave()
+            self._drain(Deployment.retire)
+        elif self.state == LOADING:
+            self.stop()
+
+    def _leave(self) -> None:
         self.state = DRAINING
-        self.readiness.reason = "draining"
+        self.readiness.hold("draining", "draining")
+        self._cancel_drain_timer()
+
+    def _drain(self, begin: Callable[[Deployment], None]) -> None:
         options = self.options
         now = self.loop.time()
         self._drain_limit = now + options.shutdown_time_s
         self._tunnel_limit = now + min(options.drain_time_s, options.shutdown_time_s)
         _log.info("draining %d connections, for at most %g s", self.connections, options.shutdown_time_s)
-        self.notifier.stopping(f"draining {self.connections} connections")
-        self.notifier.extend_timeout(options.shutdown_time_s + _LAST_S)
-        if self._reloader is not None:
-            self._reloader.close()
-        if self._deployment is not None:
-            self._deployment.drain()
-        self._check_drained()
+        if self.deployment is not None:
+            begin(self.deployment)
+        # Not at once: what was accepted a moment ago is no connection yet.
+        self._drain_timer = self.loop.call_later(_DRAIN_STEP_S, self._check_drained)
 
     def _check_drained(self) -> None:
         self._drain_timer = None
@@ -351,37 +303,37 @@ class Worker:
             return
         if now >= self._tunnel_limit:
             self._tunnel_limit = self._drain_limit
-            if self._deployment is not None:
-                self._deployment.end_tunnels()
+            if self.deployment is not None:
+                self.deployment.drain()  # those that were let be while they asked nothing
+                self.deployment.end_tunnels()
         if now >= self._drain_limit:
             _log.warning("the time to drain is over: %d connections are cut", self.connections)
-            self._exit_code = EXIT_DRAIN_TIMED_OUT
+            self.exit_code = EXIT_DRAIN_TIMED_OUT
             self.stop()
             return
         self._drain_timer = self.loop.call_later(_DRAIN_STEP_S, self._check_drained)
 
+    def _cancel_drain_timer(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+
     def stop(self) -> None:
         """End now."""
         self.state = STOPPED
-        if not self.readiness.reason:
-            self.readiness.reason = "stopping"
-            self.notifier.stopping("stopping")
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-        self._stopped.set()
+        if self.readiness.ready:
+            self.readiness.hold("stopping", "stopping")
+        self._cancel_drain_timer()
+        self.stopped.set()
 
-    async def _clean_up(self) -> None:
-        if self._reloader is not None:
-            self._reloader.close()
+    async def close(self) -> None:
+        """Cut what is left and write what there is to write."""
         if self._reminder is not None:
             self._reminder.close()
         if self._overload is not None:
             self._overload.close()
-        if self._deployment is not None:
-            self._deployment.close()
-        self._status.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        if self.deployment is not None:
+            self.deployment.close()
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         await self.registry.close()
@@ -390,9 +342,10 @@ class Worker:
             if not self.connections:
                 break
             await asyncio.sleep(0)
-        if self._reloader is not None:
-            await self._reloader.wait_closed()
         if self._observing is not None:
             self._observing.close()
         if self._sink is not None:
             self._sink.attach(None)
+
+
+__all__ = ["DRAINING", "LOADING", "SERVING", "STOPPED", "NotBound", "Worker"]

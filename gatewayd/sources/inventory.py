@@ -90,6 +90,10 @@ class Inventory:
         self._twice: dict[tuple[int, int, int, int], tuple[Resource[Any], Resource[Any], Finding]] = {}
         self._result = LoadResult()
 
+    def read_from(self, files: FileSource) -> None:
+        """Texts come from ``files`` from now on; what was read stays known."""
+        self._source = files
+
     def __len__(self) -> int:
         return len(self._files)
 

@@ -1,4 +1,4 @@
-"""What a ClientHello says before anybody answers it: the server name and the ALPN protocols (semantics 3.3, 7).
+"""What a ClientHello says before anybody answers it: server name, ALPN protocols, whether TLS 1.3 (semantics 3.3, 7).
 
 Nothing is altered and nothing is decrypted: the bytes are read where they lie and stay as they came, so that they
 can be replayed to whoever takes the connection. What OpenSSL and BoringSSL would refuse for its form is not TLS
@@ -8,6 +8,7 @@ here either.
 from __future__ import annotations
 
 import enum
+import struct
 from typing import Final, NamedTuple
 
 #: The largest handshake message that is waited for, in bytes.
@@ -21,8 +22,13 @@ _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
+_VERSIONS: Final = 43
+_TLS_1_3: Final = b"\x03\x04"
 _HOST_NAME: Final = 0
 _MAX_NAME_BYTES: Final = 255
+_number: Final = struct.Struct(">H").unpack_from
+_two_numbers: Final = struct.Struct(">HH").unpack_from
+_name_header: Final = struct.Struct(">HBH").unpack_from
 
 
 class Verdict(enum.Enum):
@@ -45,17 +51,32 @@ class ClientHello(NamedTuple):
     server_name: str
     #: in the client's order
     alpn: tuple[str, ...]
+    #: not TLS 1.3
+    older: bool = False
 
 
 def read_client_hello(data: bytes) -> ClientHello | Verdict:
     """The hello that ``data``, everything a client sent so far, begins with; :data:`MORE` or :data:`NOT_TLS`."""
-    message = _message(data)
+    message = _whole(data) or _message(data)
     if isinstance(message, Verdict):
         return message
-    extensions = _extensions(message)
-    if extensions is None:
+    try:
+        return _wanted(_extensions(message))
+    except (struct.error, IndexError, _MalformedError):
         return NOT_TLS
-    return _wanted(extensions)
+
+
+class _MalformedError(Exception):
+    """A length that lies, or what nobody may say."""
+
+
+def _whole(data: bytes) -> bytes:
+    """The body of a message in one record that is here, as nearly all are; b"" for any other."""
+    if len(data) > 9 and data[0] == _HANDSHAKE and data[1] == 3 and data[5] == _CLIENT_HELLO:
+        size = int.from_bytes(data[6:9], "big")
+        if size + 4 == _number(data, 3)[0] <= min(_MAX_RECORD_BYTES, len(data) - 5):
+            return data[9 : 9 + size]
+    return b""
 
 
 def _message(data: bytes) -> bytes | Verdict:
@@ -91,70 +112,68 @@ def _message(data: bytes) -> bytes | Verdict:
     return b"".join(parts)[4:need]
 
 
-def _extensions(message: bytes) -> bytes | None:
-    """The extensions of a hello, None when it is malformed before them."""
-    at = 34  # version, random
-    if len(message) < 35 or message[34] > 32:
-        return None
-    at += 1 + message[at]  # session id
-    suites = int.from_bytes(message[at : at + 2], "big")
+def _extensions(message: bytes) -> bytes:
+    """The extensions of a hello."""
+    if message[34] > 32:
+        raise _MalformedError
+    at = 35 + message[34]  # version, random, session id
+    (suites,) = _number(message, at)
     if suites < 2 or suites % 2:
-        return None
+        raise _MalformedError
     at += 2 + suites
-    if at >= len(message) or not message[at]:
-        return None
+    if not message[at]:
+        raise _MalformedError
     at += 1 + message[at]  # compression methods
     if at == len(message):
         return b""
-    extensions = message[at + 2 :]
-    if len(message) < at + 2 or int.from_bytes(message[at : at + 2], "big") != len(extensions):
-        return None
-    return extensions
+    if _number(message, at)[0] != len(message) - at - 2:
+        raise _MalformedError
+    return message[at + 2 :]
 
 
-def _wanted(extensions: bytes) -> ClientHello | Verdict:
+def _wanted(extensions: bytes) -> ClientHello:
     """Server name and ALPN out of all extensions; GREASE and unknown ones are passed over."""
-    seen: dict[int, bytes] = {}
+    kinds: list[int] = []
+    name = ""
+    protocols: tuple[str, ...] = ()
+    older = True
     at, size = 0, len(extensions)
     while at < size:
-        start = at + 4
-        if start > size:
-            return NOT_TLS
-        kind = extensions[at] << 8 | extensions[at + 1]
-        end = start + (extensions[at + 2] << 8 | extensions[at + 3])
-        if end > size or kind in seen:
-            return NOT_TLS
-        seen[kind] = extensions[start:end]
-        at = end
-    name = _name(seen[_SERVER_NAME]) if _SERVER_NAME in seen else ""
-    protocols = _protocols(seen[_ALPN]) if _ALPN in seen else ()
-    if name is None or protocols is None:
-        return NOT_TLS
-    return ClientHello(name, protocols)
+        kind, length = _two_numbers(extensions, at)
+        kinds.append(kind)
+        at += 4 + length
+        if kind == _SERVER_NAME:
+            name = _name(extensions[at - length : at])
+        elif kind == _ALPN:
+            protocols = _protocols(extensions[at - length : at])
+        elif kind == _VERSIONS:
+            older = _TLS_1_3 not in extensions[at - length : at]
+    if at != size or len(set(kinds)) != len(kinds):
+        raise _MalformedError
+    return ClientHello(name, protocols, older)
 
 
-def _name(extension: bytes) -> str | None:
+def _name(extension: bytes) -> str:
     """The one host name of a server_name extension; several are refused, as the libraries do."""
-    if len(extension) < 5 or int.from_bytes(extension[:2], "big") != len(extension) - 2:
-        return None
+    listed, kind, size = _name_header(extension)
     name = extension[5:]
-    if extension[2] != _HOST_NAME or int.from_bytes(extension[3:5], "big") != len(name):
-        return None
-    if not 0 < len(name) <= _MAX_NAME_BYTES or b"\0" in name:
-        return None
+    if listed != len(extension) - 2 or kind != _HOST_NAME or size != len(name):
+        raise _MalformedError
+    if not 0 < size <= _MAX_NAME_BYTES or b"\0" in name:
+        raise _MalformedError
     return name.lower().decode("latin-1")
 
 
-def _protocols(extension: bytes) -> tuple[str, ...] | None:
+def _protocols(extension: bytes) -> tuple[str, ...]:
     """The list of an ALPN extension: at least one protocol, none of them empty."""
     at, size = 2, len(extension)
-    if size < 4 or int.from_bytes(extension[:2], "big") != size - 2:
-        return None
+    if size < 4 or _number(extension)[0] != size - 2:
+        raise _MalformedError
     found = []
     while at < size:
         end = at + 1 + extension[at]
         if end == at + 1 or end > size:
-            return None
+            raise _MalformedError
         found.append(extension[at + 1 : end].decode("latin-1"))
         at = end
     return tuple(found)

@@ -11,17 +11,17 @@ import ssl
 import time
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
-from gatewayd.tls import reasons, standard
+from gatewayd.tls import reasons
+from gatewayd.tls.engine import Connection, Session
 from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.modes import MODES
+from gatewayd.tls.openssl import Context, Servers, client_context, servers
 from gatewayd.tls.peer import PeerCertificate, PeerTls, peer_certificate
 from gatewayd.tls.pem import PemChecks
 from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
-
-#: (the connection, the buffer for what arrives, the buffer of what shall leave)
-Opened = tuple[Any, Any, Any]
+from gatewayd.tls.verification import Verifier
 
 #: Sessions kept towards the endpoints of a cluster, one per server name.
 _MAX_SESSIONS: Final = 256
@@ -31,7 +31,7 @@ _FIRST: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE
 class ServerContext:
     """Handshakes of a terminating server."""
 
-    __slots__ = ("_context", "_extended", "_material", "_own_uri", "_spec", "_wants_certificate")
+    __slots__ = ("_material", "_own_uri", "_servers", "_spec", "_wants_certificate")
 
     #: the client does
     speaks_first: Final = False
@@ -48,46 +48,37 @@ class ServerContext:
         self._own_uri = ""
         self._spec = spec
         self._material: Material | None = material
-        self._context: Any = None
-        #: whether the standard library cannot do what is asked
-        self._extended = bool(
-            any(pair.ocsp_staple for pair in material.pairs)
-            or len(spec.ecdh_curves) > 1
-            or (
-                self._wants_certificate
-                and (
-                    spec.accept_untrusted
-                    or spec.subject_alt_names
-                    or spec.spki_hashes
-                    or spec.certificate_hashes
-                )
-            )
-        )
+        self._servers: Servers | None = None
 
-    def open(self, server_name: str) -> Opened:
-        """A connection that waits for a ClientHello. Raises MaterialError if OpenSSL will not have the material."""
-        context = self._context or self._make()
-        if self._extended:
-            opened: Opened = context.open()
-            return opened
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        return context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing
+    def open(self, server_name: str, *, older: bool = False) -> Connection:
+        """A connection that waits for a ClientHello; ``older``: one without TLS 1.3.
 
-    def _make(self) -> Any:
-        assert self._material is not None
-        self._own_uri = _first_uri(self._material.pairs[0].certificate)
-        if self._extended:
-            from gatewayd.tls.extended import ExtendedServer
+        Raises MaterialError if OpenSSL will not have the material.
+        """
+        connection = (self._servers or self._make()).open()
+        if older:
+            connection.prefer_own_ciphers()
+        return connection
 
-            self._context = ExtendedServer(self._spec, self._material)
-        else:
-            self._context = standard.server_context(self._spec, self._material)
+    def _make(self) -> Servers:
+        material = self._material
+        assert material is not None
+        if self._wants_certificate:
+            self._own_uri = _first_uri(material.pairs[0].certificate)
+        self._servers = servers(self._spec, material)
         self._material = None
-        return self._context
+        return self._servers
 
-    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls | None, str]:
+    def reason_of(self, error: ssl.SSLError) -> str:
+        """Why the handshake that has just failed did."""
+        assert self._servers is not None
+        return _reason_of(error, self._servers.verifier)
+
+    def accept(self, connection: Connection, server_name: str) -> tuple[PeerTls | None, str]:
         """What a finished handshake came to, and why it is refused ("" = it is not)."""
-        der = connection.getpeercert(True) or b"" if self._wants_certificate else b""
+        if not self._wants_certificate:
+            return _peer(connection, server_name), ""
+        der = connection.certificate()
         peer = _peer(connection, server_name, der, self._own_uri)
         if not der:
             return peer, ""
@@ -99,8 +90,8 @@ class ServerContext:
             return peer, ""
         return None, reasons.unverified(reasons.EXPIRED)
 
-    def ended(self, connection: Any, server_name: str) -> None:
-        """A connection is over; sessions are the client's to keep."""
+    def ended(self, connection: Connection, server_name: str) -> None:
+        """A connection is over; sessions are not its to keep."""
 
 
 class ClientContext:
@@ -117,28 +108,34 @@ class ClientContext:
         _check(material)
         self._spec = spec
         self._material: Material | None = material
-        self._context: ssl.SSLContext | None = None
-        self._sessions: dict[str, ssl.SSLSession] = {}
+        self._context: Context | None = None
+        self._sessions: dict[str, Session] = {}
 
-    def open(self, server_name: str) -> Opened:
+    def open(self, server_name: str, *, older: bool = False) -> Connection:
         """A connection that will say ``server_name`` ("" or an address: nothing); raises like a server's."""
         context = self._context
         if context is None:
             assert self._material is not None
-            context = self._context = standard.client_context(self._spec, self._material)
+            context = self._context = client_context(self._spec, self._material)
             self._material = None
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        said = None if not server_name or is_address(server_name) else server_name
-        connection = context.wrap_bio(
-            incoming, outgoing, server_hostname=said, session=self._sessions.get(server_name)
-        )
-        return connection, incoming, outgoing
+        connection = context.open(accepts=False)
+        if server_name and not is_address(server_name):
+            connection.say(server_name)
+        session = self._sessions.get(server_name)
+        if session is not None:
+            session.offer(connection)
+        return connection
 
-    def accept(self, connection: Any, server_name: str) -> tuple[PeerTls | None, str]:
+    def reason_of(self, error: ssl.SSLError) -> str:
+        """Why the handshake that has just failed did."""
+        assert self._context is not None
+        return _reason_of(error, self._context.verifier)
+
+    def accept(self, connection: Connection, server_name: str) -> tuple[PeerTls | None, str]:
         """What a finished handshake came to, and why it is refused ("" = it is not); semantics 10.3."""
         spec = self._spec
-        der = connection.getpeercert(True) or b""
-        peer = _peer(connection, server_name, der, "")
+        der = connection.certificate()
+        peer = _peer(connection, server_name, der)
         if spec.insecure_skip_verify:
             return peer, ""
         certificate = _readable(der)
@@ -151,17 +148,15 @@ class ClientContext:
             return None, reasons.unverified(reasons.wrong_host(server_name, certificate.names))
         return peer, ""
 
-    def ended(self, connection: Any, server_name: str) -> None:
+    def ended(self, connection: Connection, server_name: str) -> None:
         """A connection is over: its session, if it may be resumed, saves the next one half of the work.
 
         The certificate was verified when the session began, and its names are looked at again; a session lives
         no longer than this context, so a new authority starts afresh.
         """
-        session = connection.session
-        if session is not None and session.has_ticket:
-            if len(self._sessions) >= _MAX_SESSIONS and server_name not in self._sessions:
-                self._sessions.pop(next(iter(self._sessions)))
-            self._sessions[server_name] = session
+        if len(self._sessions) >= _MAX_SESSIONS and server_name not in self._sessions:
+            self._sessions.pop(next(iter(self._sessions)))
+        self._sessions[server_name] = Session(connection)
 
 
 def is_address(name: str) -> bool:
@@ -175,11 +170,12 @@ def is_address(name: str) -> bool:
     return True
 
 
-def _peer(connection: Any, server_name: str, der: bytes, own_uri: str) -> PeerTls:
-    cipher, _, _ = connection.cipher()
-    return PeerTls(
-        server_name, connection.version(), cipher, connection.selected_alpn_protocol() or "", der, own_uri
-    )
+def _peer(connection: Connection, server_name: str, der: bytes = b"", own_uri: str = "") -> PeerTls:
+    return PeerTls(server_name, connection.version, connection.cipher, connection.alpn, der, own_uri)
+
+
+def _reason_of(error: ssl.SSLError, verifier: Verifier | None) -> str:
+    return reasons.of(error, verifier.refused if verifier is not None else "")
 
 
 def _readable(der: bytes) -> PeerCertificate | None:

@@ -100,6 +100,7 @@ class CredentialSource:
     def _pair(self, source: SecretName | PairFiles) -> tuple[KeyPair, Leaf]:
         staple = b""
         if isinstance(source, PairFiles):
+            source = _there(source)
             certificate = self._read(source.certificate)
             key = self._read(source.private_key)
         else:
@@ -121,7 +122,8 @@ class CredentialSource:
         """(authorities, revocation lists): of the file, else of the first Secret that exists (3.11)."""
         ca = crl = b""
         if trust.file:
-            title, ca = trust.file, self._read(trust.file)
+            title = next(filter(os.path.exists, (trust.file, *trust.otherwise)), trust.file)
+            ca = self._read(title)
         elif trust.secrets:
             secret, values = self._first(trust.secrets)
             title = _title(secret)
@@ -242,16 +244,26 @@ class CredentialSource:
 def files_of(spec: ServerTlsSpec | ClientTlsSpec) -> Iterator[str]:
     """The paths that ``spec`` names itself."""
     for pair in _pairs(spec):
-        if isinstance(pair, PairFiles):
-            yield pair.certificate
-            yield pair.private_key
-    yield from filter(None, (spec.trust.file, spec.trust.crl_file))
+        files = pair if isinstance(pair, PairFiles) else None
+        while files is not None:
+            yield files.certificate
+            yield files.private_key
+            files = files.otherwise
+    yield from filter(None, (spec.trust.file, *spec.trust.otherwise, spec.trust.crl_file))
 
 
 def _pairs(spec: ServerTlsSpec | ClientTlsSpec) -> Sequence[SecretName | PairFiles]:
     if isinstance(spec, ServerTlsSpec):
         return spec.pairs
     return () if spec.pair is None else (spec.pair,)
+
+
+def _there(files: PairFiles) -> PairFiles:
+    """The first of several places whose certificate is there; the first of all if none is."""
+    found: PairFiles | None = files
+    while found is not None and not os.path.exists(found.certificate):
+        found = found.otherwise
+    return found or files
 
 
 def _needs_trust(spec: ServerTlsSpec | ClientTlsSpec) -> bool:

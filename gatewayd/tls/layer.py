@@ -12,27 +12,41 @@ close_notify and its bare FIN are both an end of stream.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
 from gatewayd.tls import reasons
+from gatewayd.tls.engine import (
+    CIPHER,
+    CIPHER_BYTES,
+    ENDED,
+    PLAIN,
+    PLAIN_BYTES,
+    RECORD_BYTES,
+    WANTED,
+    WHERE,
+    decrypt,
+    encrypt,
+    feed,
+    pending,
+    problem,
+    shake,
+    take,
+    unpack,
+    view,
+    waiting,
+)
 from gatewayd.tls.material import MaterialError
 
 #: A handshake must be over after this long (semantics 3.17).
 HANDSHAKE_TIMEOUT_S: Final = 15.0
 #: After a fatal alert: what the peer still sends is read for this long, or a reset would take the alert with it.
 _LINGER_S: Final = 1.0
-#: No record carries more.
-_RECORD_BYTES: Final = 16_384
-#: How much is put into OpenSSL's buffers at a time. They never shrink again, so this is what each connection keeps
-#: (16 KiB would cost 0.03 CPU s per GiB more, 64 KiB that much less).
-_WRITE_BYTES: Final = 32_768
-_FEED_BYTES: Final = 32_768
-#: Up to so much is delivered at once.
-_JOIN_BYTES: Final = 65_536
+#: How much is put into OpenSSL's buffers at a time. They never shrink again, so this is what each connection keeps.
+_WRITE_BYTES: Final = 65_536
+_FEED_BYTES: Final = 65_536
 
 # States
 HANDSHAKE: Final = 0
@@ -50,16 +64,15 @@ class TlsLayer(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead",
+        "_connection",
         "_context",
-        "_decrypt",
-        "_encrypt",
         "_ended",
         "_eof",
         "_failure",
-        "_feed",
+        "_handle",
         "_incoming",
         "_inner",
+        "_older",
         "_outgoing",
         "_paused",
         "_peer",
@@ -67,9 +80,7 @@ class TlsLayer(asyncio.Protocol):
         "_server_name",
         "_shaken",
         "_since",
-        "_ssl",
         "_state",
-        "_take",
         "_transport",
         "_write_ended",
         "_write_paused",
@@ -82,15 +93,18 @@ class TlsLayer(asyncio.Protocol):
         shaken: Callable[[TlsLayer, str], None],
         *,
         server_name: str = "",
+        older: bool = False,
     ) -> None:
         """``context`` is a ServerContext or a ClientContext.
 
-        ``server_name`` is the SNI the client sent, or, towards an upstream, the one to send.
+        ``server_name`` is the SNI the client sent, or, towards an upstream, the one to send. ``older``: the client
+        does not speak TLS 1.3.
         """
         self._context = context
         self._inner: Any = inner
         self._shaken: Any = shaken
         self._server_name = server_name
+        self._older = older
         self._state = HANDSHAKE
         self._transport: Any = None
         self._peer: Any = None
@@ -99,10 +113,9 @@ class TlsLayer(asyncio.Protocol):
         self._write_ended = False
         self._eof = False  # the peer's FIN came
         self._ended = False  # its end of stream was delivered
-        self._ahead: list[bytes] = []  # decrypted before the inner protocol wanted it
         self._failure: ssl.SSLError | None = None  # met behind what is delivered first
         self._since = monotonic()
-        self._ssl: Any = None
+        self._connection: Any = None  # OpenSSL's; the next three are its
 
     # --- towards the TCP transport
 
@@ -114,14 +127,13 @@ class TlsLayer(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         try:
-            self._ssl, self._incoming, self._outgoing = self._context.open(self._server_name)
+            connection = self._connection = self._context.open(self._server_name, older=self._older)
         except MaterialError as error:
             self._fail(str(error))
             return
-        self._feed = self._incoming.write
-        self._take = self._outgoing.read
-        self._decrypt = self._ssl.read
-        self._encrypt = self._ssl.write
+        self._handle = connection.handle
+        self._incoming = connection.incoming
+        self._outgoing = connection.outgoing
         if self._context.speaks_first:
             self._shake()
 
@@ -129,12 +141,12 @@ class TlsLayer(asyncio.Protocol):
         """Encrypted bytes."""
         if self._state == OPEN:
             if len(data) <= _FEED_BYTES:
-                self._feed(data)
+                feed(self._incoming, data, len(data))
                 self._deliver()
             else:
                 self._received_much(data)
         elif self._state == HANDSHAKE:
-            self._feed(data)
+            feed(self._incoming, data, len(data))
             self._shake()
 
     def eof_received(self) -> bool:
@@ -153,9 +165,8 @@ class TlsLayer(asyncio.Protocol):
         self._state = LOST
         inner, self._inner = self._inner, None
         shaken, self._shaken = self._shaken, None
-        self._ahead = []
-        if self._ssl is not None and self._peer is not None:
-            self._context.ended(self._ssl, self._server_name)
+        if self._peer is not None:
+            self._context.ended(self._connection, self._server_name)
         if shaken is not None:
             shaken(self, reasons.CLOSED if exc is None else reasons.of_os(exc))
         elif inner is not None:
@@ -179,17 +190,17 @@ class TlsLayer(asyncio.Protocol):
         """Encrypt and send; dropped when closing, as transports do."""
         if self._state != OPEN or not data or self._write_ended:
             return
-        try:
-            if len(data) <= _WRITE_BYTES:
-                self._encrypt(data)
-                self._send(self._take())
-                return
-            view = memoryview(data)
-            for start in range(0, len(data), _WRITE_BYTES):
-                self._encrypt(view[start : start + _WRITE_BYTES])
-                self._send(self._take())
-        except ssl.SSLError as error:
-            self._break(error)
+        size = len(data)
+        if size > _WRITE_BYTES:
+            self._write_much(memoryview(data))
+            return
+        if type(data) is not bytes:
+            data = view(data)
+        done = encrypt(self._handle, data, size)
+        if done > 0:
+            self._send(unpack(CIPHER, take(self._outgoing, CIPHER, CIPHER_BYTES)))
+        else:
+            self._break(problem(self._handle, done))
 
     def writelines(self, lines: Iterable[Any]) -> None:
         """Send joined: one record for small pieces."""
@@ -197,9 +208,7 @@ class TlsLayer(asyncio.Protocol):
 
     def write_eof(self) -> None:
         """End our side by close_notify; the peer may go on sending."""
-        if self._state == OPEN and not self._write_ended:
-            if self._incoming.pending:
-                self._read_ahead()  # OpenSSL must not meet data where it looks for the peer's close_notify
+        if self._state == OPEN:
             self._notify_close()
 
     def can_write_eof(self) -> bool:
@@ -286,6 +295,9 @@ class TlsLayer(asyncio.Protocol):
         if self._state == HANDSHAKE:
             self._transport.abort()
 
+    def discourage(self) -> None:
+        """What is inside will hear."""
+
     def end_tunnel(self) -> None:
         """There is none."""
 
@@ -298,15 +310,15 @@ class TlsLayer(asyncio.Protocol):
 
     def _shake(self) -> None:
         """Go on with the handshake."""
-        try:
-            self._ssl.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
+        done = shake(self._handle)
+        if done != 1:
+            error = problem(self._handle, done)
+            if error is WANTED:
+                self._flush()
+            else:
+                self._fail(self._context.reason_of(error))
             return
-        except ssl.SSLError as error:
-            self._fail(reasons.of(error))
-            return
-        self._peer, reason = self._context.accept(self._ssl, self._server_name)
+        self._peer, reason = self._context.accept(self._connection, self._server_name)
         if reason:
             self._take()  # our Finished, if it is due: the other side shall not believe that all is well
             self._fail(reason)
@@ -318,7 +330,7 @@ class TlsLayer(asyncio.Protocol):
             self._inner.connection_made(self)
             if self._write_paused and self._state == OPEN:
                 self._inner.pause_writing()
-        if self._incoming.pending:
+        if waiting(self._incoming):
             self._deliver()
         if self._context.speaks_first or self._peer.version != "TLSv1.3":
             self._flush()  # our Finished, for which the peer waits
@@ -326,79 +338,49 @@ class TlsLayer(asyncio.Protocol):
 
     def _deliver(self) -> None:
         """Decrypt what there is and pass it on, until the inner protocol has enough."""
-        incoming, decrypt = self._incoming, self._decrypt
+        handle, incoming = self._handle, self._incoming
         while self._state == OPEN and not self._paused:
-            if self._ahead:
-                data = self._ahead.pop(0)
-            elif self._failure is not None:
+            if self._failure is not None:
                 self._stop(self._failure)
                 return
-            else:
-                try:
-                    data = decrypt(_RECORD_BYTES)
-                except ssl.SSLError as error:
-                    self._stop(error)
-                    return
-                if incoming.pending:
-                    data = self._join(data)
-                if not data:
-                    self._end()
-                    return
-            self._inner.data_received(data)
-            if not (incoming.pending or self._ahead or self._eof or self._failure):
+            size = decrypt(handle, PLAIN, PLAIN_BYTES)
+            if size <= 0:
+                self._stop(problem(handle, size))
                 return
-
-    def _join(self, data: bytes) -> bytes:
-        """More records to ``data``: whoever forwards them then does so once."""
-        parts, size = [data], len(data)
-        while data and size < _JOIN_BYTES and self._incoming.pending:
-            try:
-                data = self._decrypt(_RECORD_BYTES)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLError as error:
-                self._failure = error
-                break
-            if not data:
-                self._failure = ssl.SSLZeroReturnError()
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts)
-
-    def _read_ahead(self) -> None:
-        """Decrypt all whole records without delivering them."""
-        while self._failure is None and self._incoming.pending:
-            data = b""
-            try:
-                data = self._decrypt(_RECORD_BYTES)
-            except ssl.SSLWantReadError:
+            more = pending(incoming, WHERE)
+            while more and size <= PLAIN_BYTES - RECORD_BYTES:
+                # Whoever forwards them does so once.
+                got = decrypt(handle, PLAIN + size, RECORD_BYTES)
+                if got <= 0:
+                    error = problem(handle, got)
+                    if error is not WANTED:
+                        self._failure = error
+                    break
+                size += got
+                more = pending(incoming, WHERE)
+            self._inner.data_received(unpack(PLAIN, size))
+            if not (more or self._eof or self._failure):
                 return
-            except ssl.SSLError as error:
-                self._failure = error
-                return
-            if data:
-                self._ahead.append(data)
-            else:
-                self._failure = ssl.SSLZeroReturnError()
 
     def _received_much(self, data: bytes) -> None:
         """A long read goes to OpenSSL in pieces: its buffer never shrinks again."""
-        view = memoryview(data)
+        view_of = memoryview(data)
         for start in range(0, len(data), _FEED_BYTES):
-            self._feed(view[start : start + _FEED_BYTES])
+            piece = view_of[start : start + _FEED_BYTES]
+            feed(self._incoming, view(piece), len(piece))
             self._deliver()
 
     def _stop(self, error: ssl.SSLError) -> None:
         """Nothing more can be read: for now, or for good."""
-        if isinstance(error, ssl.SSLWantReadError):
-            if self._outgoing.pending:  # an answer of OpenSSL's own
+        if error is WANTED:
+            if waiting(self._outgoing):  # an answer of OpenSSL's own
                 if self._write_paused:
                     self.abort()  # asked for without end by somebody who reads none
                 else:
                     self._flush()
             if self._eof:
                 self._end()
-        elif isinstance(error, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
+        elif error is ENDED or isinstance(error, ssl.SSLEOFError):
             self._end()
         else:
             self._break(error)
@@ -420,13 +402,33 @@ class TlsLayer(asyncio.Protocol):
     def _notify_close(self) -> None:
         if not self._write_ended:
             self._write_ended = True
-            with contextlib.suppress(ssl.SSLError):  # the peer's has not come; ours is written
-                self._ssl.unwrap()
+            self._connection.end()
             self._flush()
 
+    def _write_much(self, data: memoryview) -> None:
+        """Send in pieces: OpenSSL's buffer never shrinks again. They leave together, in one system call."""
+        handle, outgoing = self._handle, self._outgoing
+        pieces = []
+        for start in range(0, len(data), _WRITE_BYTES):
+            piece = data[start : start + _WRITE_BYTES]
+            done = encrypt(handle, view(piece), len(piece))
+            if done <= 0:
+                self._break(problem(handle, done))
+                return
+            pieces.append(unpack(CIPHER, take(outgoing, CIPHER, CIPHER_BYTES)))
+        self._transport.writelines(pieces)
+
+    def _take(self) -> bytes:
+        """All that shall leave."""
+        size = take(self._outgoing, CIPHER, CIPHER_BYTES)
+        if size == CIPHER_BYTES:  # there are endless chains of certificates
+            rest: bytes = self._connection.take()
+            return unpack(CIPHER, size) + rest
+        return unpack(CIPHER, size) if size > 0 else b""
+
     def _flush(self) -> None:
-        if self._outgoing.pending and not self._transport.is_closing():
-            self._send(self._take())
+        if not self._transport.is_closing() and (data := self._take()):
+            self._send(data)
 
     def _fail(self, reason: str) -> None:
         """End a handshake: the alert, if OpenSSL wrote one, then the connection."""
@@ -434,7 +436,7 @@ class TlsLayer(asyncio.Protocol):
         self._inner = None
         shaken, self._shaken = self._shaken, None
         transport = self._transport
-        if self._ssl is not None and self._outgoing.pending and not transport.is_closing():
+        if self._connection is not None and waiting(self._outgoing) and not transport.is_closing():
             self._flush()
             transport.write_eof()
             asyncio.get_running_loop().call_later(_LINGER_S, self.abort)

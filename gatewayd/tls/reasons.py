@@ -63,7 +63,6 @@ _MAX_NAMES: Final = 20
 _MAX_NAME: Final = 100
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
-_SELF_SIGNED_IN_CHAIN: Final = 19
 EXPIRED: Final = "X509_verify_cert: certificate verification error at depth 0: certificate has expired"
 #: BoringSSL's words for what OpenSSL counts.
 _VERIFICATION: Final = {
@@ -114,16 +113,12 @@ def wrong_host(host: str, names: Iterable[str]) -> str:
     return f"verify SAN list, expected SANs: [{host}], certificate SANs: [{', '.join(names)}]"
 
 
-def of(error: ssl.SSLError) -> str:
-    """The line for an exception of the ssl module."""
+def of(error: ssl.SSLError, refused: str = "") -> str:
+    """The line for an error of :mod:`gatewayd.tls.engine`; ``refused``: what was wrong with a certificate."""
     if isinstance(error, ssl.SSLEOFError):
         return CLOSED
     if isinstance(error, ssl.SSLCertVerificationError):
-        if not error.verify_code:  # our own check
-            return unverified(error.verify_message)
-        # The module does not tell the depth: nearly always the leaf's, which is 0.
-        depth = 1 if error.verify_code == _SELF_SIGNED_IN_CHAIN else 0
-        return unverified(verification(error.verify_code, depth, error.verify_message))
+        return unverified(refused)
     return text(error.reason) if error.reason else f"TLS_error: {error.strerror or error}"
 
 

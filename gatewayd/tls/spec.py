@@ -27,6 +27,8 @@ class PairFiles:
 
     certificate: str
     private_key: str
+    #: where to look instead while there is no such certificate
+    otherwise: PairFiles | None = None
 
     def __str__(self) -> str:
         return self.certificate
@@ -41,6 +43,8 @@ class Trust:
     """
 
     file: str = ""
+    #: paths instead, the first that there is, while ``file`` is not there
+    otherwise: tuple[str, ...] = ()
     secrets: tuple[SecretName, ...] = ()
     #: path of a PEM file with revocation lists; Secrets may bring their own (3.12)
     crl_file: str = ""

@@ -108,6 +108,8 @@ class TlsStore:
         self._servers: dict[ServerTlsSpec, ServerTls] = {}
         self._clients: dict[ClientTlsSpec, ClientTls] = {}
         self._lock = threading.Lock()
+        #: told what a refresh came to, if that is anything; in the thread of the refresh
+        self.told: Callable[[Refreshed], Any] = lambda _: None
 
     def __repr__(self) -> str:
         return f"<TlsStore {len(self._servers)} servers, {len(self._clients)} clients>"
@@ -236,6 +238,8 @@ class TlsStore:
         more = max(0, len(refreshed.renewed) - _MAX_LOGGED) + max(0, len(refreshed.broken) - _MAX_LOGGED)
         if more:
             _log.warning("and %d more with new certificates or new problems", more)
+        if refreshed:
+            self.told(refreshed)
         return refreshed
 
 

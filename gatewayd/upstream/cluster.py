@@ -18,7 +18,6 @@ from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector, OutlierPolicy
 from gatewayd.upstream.spec import (
     DNS_ROUND_ROBIN,
-    HTTP2,
     NO_LIMITS,
     STATIC,
     ClusterSpec,
@@ -41,7 +40,7 @@ class Cluster:
         self.spec = spec
         self.name = spec.name
         #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
-        self.is_http2 = spec.protocol == HTTP2
+        self.is_http2 = spec.is_http2
         #: connections opened and not
         self.tally = Tally()
         #: passive health, if the cluster's policy asks for it
@@ -52,7 +51,8 @@ class Cluster:
         self.active = 0
         self.total = 0
         #: whether requests to it need an exchange that knows policies
-        self.policed = self.detector is not None or self.budget is not None or spec.balancer.hashes
+        asks = spec.balancer.hashes or spec.balancer.load is not None
+        self.policed = self.detector is not None or self.budget is not None or asks
         self.endpoints: tuple[Endpoint, ...] = ()
         self.balancer: Balancer[Endpoint]
         self.pick: Callable[[], Endpoint | None]
@@ -79,7 +79,9 @@ class Cluster:
         return Endpoint(self._loop, self.spec, address, port, self.budget)
 
     def start(self) -> None:
-        """Begin to resolve names, if the cluster has any."""
+        """It is in force: begin to resolve names, if it has any."""
+        if self.budget is not None:
+            self.budget.start(self._loop, lambda: self.total)
         if self.spec.discovery == STATIC or self._watches:
             return
         if not self.spec.endpoints:
@@ -137,6 +139,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Nobody routes here any more: idle connections close, busy ones finish."""
+        if self.budget is not None:
+            self.budget.stop()
         for watch in self._watches:
             watch.cancel()
         self._watches = []

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.tls.layer import TlsLayer
 from gatewayd.tls.reasons import CLOSED, unverified
+from gatewayd.upstream.own_ports import OWN_PORTS
 from gatewayd.upstream.proxy_header import proxy_header
 from gatewayd.upstream.server_names import can_be_said
 from gatewayd.upstream.spec import ClusterSpec, KeepAlive
+
+_log = logging.getLogger("gatewayd.upstream")
 
 #: errno -> Envoy's words in the log (golden 07_tls_tcp); others use the system's.
 _CONNECT_ERRORS: Final = {
@@ -37,6 +42,8 @@ _LOCAL_ERRORS: Final = frozenset(
 #: Envoy's words for a reset in the handshake.
 _RESET: Final = "TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
 _NO_NAME: Final = unverified("verify SAN list, expected SANs: []").replace(" ", "_")
+#: Our words for an endpoint that is one of our own ports.
+OWN_PORT: Final = "a_port_of_this_proxy_itself"
 #: Envoy's words for a credential that is not there (semantics 3.13).
 NO_SECRET: Final = "TLS_error:_Secret_is_not_supplied_by_SDS"
 
@@ -74,6 +81,9 @@ async def dial(
     for the log ("" = none). Only cancellation is raised.
     """
     failure, words = errors.CONNECT_REFUSED, ""
+    if OWN_PORTS.leads_here(address, port):
+        _say_own_port(spec.name, address, port)
+        return errors.CONNECT_LOCAL, OWN_PORT
     try:
         async with asyncio.timeout(spec.connect_timeout_s or None):
             if spec.tls is None:
@@ -92,6 +102,12 @@ async def dial(
     except (ValueError, OverflowError, UnicodeError):  # not an address at all: the request must not hang
         failure = errors.CONNECT_LOCAL
     return failure, words
+
+
+@lru_cache(maxsize=256)  # once for each; it would be said for every request
+def _say_own_port(cluster: str, address: str, port: int) -> None:
+    place = address if address.startswith("unix:") else f"{address} port {port}"
+    _log.error("cluster %s leads to %s, a port of this proxy itself: nothing is sent there", cluster, place)
 
 
 async def _connect(

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from time import monotonic
 from typing import Any
 
+from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
 from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
@@ -23,11 +24,13 @@ from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 class Tally:
     """What became of the connections to a cluster's endpoints, those that left it included."""
 
-    __slots__ = ("failed", "opened")
+    __slots__ = ("failed", "opened", "timed_out")
 
     def __init__(self) -> None:
         self.opened = 0
         self.failed = 0
+        #: those of the failed ones whose time was up
+        self.timed_out = 0
 
 
 class Endpoint:
@@ -37,18 +40,22 @@ class Endpoint:
         "_loop",
         "active",
         "address",
+        "failed",
         "forget",
         "health",
         "host_port",
         "idle",
         "joined_at",
         "known_ready",
+        "load",
         "locality",
+        "opened",
         "pools",
         "port",
         "priority",
         "ready",
         "removed",
+        "sink",
         "spec",
         "tally",
         "total",
@@ -77,9 +84,14 @@ class Endpoint:
         self.health = HostHealth()
         #: since when it is an endpoint, monotonic, for warm-up (9.7)
         self.joined_at = monotonic()
+        #: what it said of its load, if anybody wants to know (:mod:`gatewayd.upstream.load`)
+        self.load: Any = None
         #: requests in progress, for least request
         self.active = 0
         self.total = 0
+        #: connections to it
+        self.opened = 0
+        self.failed = 0
         #: its cluster's
         self.tally = Tally()
         #: as the log prints it
@@ -90,6 +102,8 @@ class Endpoint:
         )
         #: no longer in the cluster: connections close when they come back
         self.removed = False
+        #: what answers of mirrored copies go to, once there are any (gatewayd.proxy.shadow)
+        self.sink: Any = None
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
         self.pools: AnyPool | ClientsChoice | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
@@ -114,9 +128,12 @@ class Endpoint:
         """Open a connection for ``factory()``; see :func:`gatewayd.upstream.dialer.dial`."""
         result = await dial(self._loop, self.spec, self.address, self.port, factory, hints)
         if result[0] is None:
+            self.opened += 1
             self.tally.opened += 1
         else:
+            self.failed += 1
             self.tally.failed += 1
+            self.tally.timed_out += result[0] is errors.CONNECT_TIMEOUT
         return result
 
     def gone(self, connection: Any) -> None:

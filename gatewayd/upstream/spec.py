@@ -37,6 +37,8 @@ class Limits:
     #: allowed (8.3.6); -1.0 = no budget
     retry_budget_percent: float = -1.0
     min_retries: int = 3
+    #: a share of the requests that began within so long, not of the active ones (8.3.10); 0.0 = of those
+    retry_interval_s: float = 0.0
 
 
 NO_LIMITS: Final = Limits()
@@ -105,3 +107,8 @@ class ClusterSpec:
     #: the same for the HTTP/2 connections of a cluster that has both kinds, which offer another ALPN; None: ``tls``
     tls_http2: Any = None
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether it is spoken to in HTTP/2, whatever the client speaks."""
+        return self.protocol == HTTP2

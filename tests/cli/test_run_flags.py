@@ -11,13 +11,14 @@ from gatewayd.cli import main
 from gatewayd.cli.flags import CONFIGURATION_FLAGS, SERVING_FLAGS
 from gatewayd.cli.run import run
 from gatewayd.observe.collector import Collector
+from gatewayd.runtime.cgroup import processors
 from gatewayd.runtime.options import RunOptions
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
     """The options that would have been served."""
-    from gatewayd.runtime import worker
+    from gatewayd.runtime import run as runs
 
     seen: list[RunOptions] = []
 
@@ -25,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
         seen.append(options)
         return 0
 
-    monkeypatch.setattr(worker, "run_worker", record)
+    monkeypatch.setattr(runs, "run", record)
     for name in list(os.environ):
         if name.startswith(("GATEWAYD_", "OTEL_")) or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
@@ -46,9 +47,11 @@ def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None
             unknown_hosts="dns",
             endpoints=(),
             secrets=("/etc/gatewayd/secrets",),
+            workload_certs=("/var/run/secrets/workload-spiffe-credentials", "/etc/certs"),
             mesh_config=None,
             status=("127.0.0.1", 15021),
             metrics=("127.0.0.1", 15090),
+            admin=("127.0.0.1", 15000),
             access_log=None,
             access_log_format=None,
             otlp=None,
@@ -78,14 +81,23 @@ FLAGS: list[tuple[str, str, str, Any]] = [
     ("--misdirected", "421", "misdirected", 421),
     ("--mesh-config", "mesh.yaml", "mesh_config", "mesh.yaml"),
     ("--secrets", "/etc/tls", "secrets", ("/etc/tls",)),
+    ("--workload-certs", "/run/id", "workload_certs", ("/run/id",)),
     ("--status", "127.0.0.1:9", "status", ("127.0.0.1", 9)),
     ("--metrics", "127.0.0.1:9", "metrics", ("127.0.0.1", 9)),
     ("--metrics", "off", "metrics", None),
+    ("--admin", "127.0.0.1:9", "admin", ("127.0.0.1", 9)),
+    ("--admin", "unix:/run/gatewayd/admin", "admin", ("unix:/run/gatewayd/admin", 0)),
+    ("--admin", "off", "admin", None),
+    ("--admin-allow-host", "gw.internal", "admin_hosts", ("gw.internal",)),
     ("--status", "off", "status", None),
     ("--access-log", "/tmp/log", "access_log", "/tmp/log"),
     ("--access-log-format", "json", "access_log_format", "json"),
     ("--drain-time", "5s", "drain_time_s", 5.0),
     ("--shutdown-time", "1m", "shutdown_time_s", 60.0),
+    ("--drain-delay", "5s", "drain_delay_s", 5.0),
+    ("--workers", "4", "workers", 4),
+    ("--workers", "auto", "workers", processors()),
+    ("--hang-time", "2s", "hang_time_s", 2.0),
     ("--log-level", "debug", "log_level", "debug"),
     ("--log-level", "info,listeners=debug", "log_level", "info,listeners=debug"),
     ("--log-format", "json", "log_format", "json"),
@@ -178,14 +190,6 @@ def test_flags_of_the_contract_are_taken(asked: list[RunOptions], words: str) ->
     assert main(["run", "conf", *words.split()]) == 0
 
 
-def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
-    main(["run", "conf", "--admin", "127.0.0.1:0", "--metrics", ":0"])
-    assert len(asked[0].without_effect) == 1
-    assert all("has no effect" in sentence for sentence in asked[0].without_effect)
-    main(["run", "conf"])
-    assert asked[1].without_effect == ()
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -199,9 +203,9 @@ def test_a_flag_without_effect_yet_says_so(asked: list[RunOptions]) -> None:
         ("conf --labels a=1 --labels a=2", "--labels: a is given twice"),
         ("conf --bind localhost", "'localhost' is not an IP address"),
         ("conf --unknown-hosts ignore", "'ignore' is not one of 'dns', 'reject'"),
-        ("conf --workers 2", "more than one worker is not available yet"),
-        ("conf --workers auto", "more than one worker is not available yet"),
-        ("conf --workers 0", "'0' is not a number of processes"),
+        ("conf --workers 0", "'0' is not a number of processes: expected 1 to 128, or auto"),
+        ("conf --workers many", "'many' is not a number of processes"),
+        ("conf --workers 1000", "'1000' is not a number of processes"),
         ("conf --mode sidecar", "--mode sidecar is not available yet"),
         ("conf --status here", "expected HOST:PORT"),
         ("conf --drain-time soon", "'soon' is not a duration"),
@@ -227,13 +231,13 @@ def test_a_wrong_environment_variable_is_named(
     assert "'x': expected" in error
 
 
-def test_every_flag_but_the_hidden_one_is_in_the_help_with_its_variable(
+def test_every_flag_that_is_not_hidden_is_in_the_help_with_its_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["run", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     shown = [parameter for parameter in run.params if not getattr(parameter, "hidden", False)][1:]
-    assert len(shown) == len(CONFIGURATION_FLAGS) + len(SERVING_FLAGS) - 1
+    assert len(shown) == len(CONFIGURATION_FLAGS) + len(SERVING_FLAGS) - 2
     for parameter in shown:
         assert parameter.opts[0] in text
         assert str(parameter.envvar) in text

@@ -82,6 +82,7 @@ class Estate:
                 self.pick("uri: {prefix: /a}", "uri: {prefix: /}", "uri: {exact: /a/b}", "uri: {regex: /x.*}")
             ),
             self.maybe("method: {exact: GET}", 0.1),
+            self.maybe("statPrefix: counted", 0.1),
             self.maybe("headers: {x-a: {exact: b}}", 0.1),
             self.maybe(f"port: {self.pick('80', '81', '443')}", 0.15),
             self.maybe(f"gateways: [{self.pick('istio-system/gateway-0', 'istio-system/gateway-1')}]", 0.1),

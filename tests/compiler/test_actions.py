@@ -277,3 +277,38 @@ def test_equal_things_are_one_object() -> None:
     assert first.decorator is second.decorator
     assert first.retry is second.retry
     assert first.plain
+
+
+# -- statistics --------------------------------------------------------------------------------------------
+
+
+def test_18_7_statistics_are_kept_by_host_port_and_prefix() -> None:
+    rule = f"""- match:
+  - {{uri: {{prefix: /a}}, statPrefix: my.a}}
+  - {{uri: {{prefix: /b}}}}
+  {to("alpha.test")}"""
+    made = compile_yaml(BASE + virtual_service(rule, hosts='["*.shop.test", Other.test]'))
+
+    def statistics(url: str) -> str:
+        found = made.route(url)
+        assert found is not None
+        return found.statistics
+
+    assert statistics("http://x.shop.test/a") == "vhost.*.shop.test:80.route.my.a"
+    assert statistics("http://other.test/a") == "vhost.other.test:80.route.my.a"
+    assert statistics("http://other.test/b") == ""
+
+
+def test_18_7_a_table_tells_whether_anything_is_counted() -> None:
+    def counted(match: str) -> list[bool]:
+        rule = f"- match: [{{uri: {{prefix: /a}}{match}}}]\n  {to('alpha.test')}"
+        tables = [
+            chain.routes
+            for listener in one(rule).snapshot.listeners
+            for chain in listener.chains
+            if chain.routes is not None
+        ]
+        return [table.counted for table in tables]
+
+    assert counted(", statPrefix: a") == [True]
+    assert counted("") == [False]

@@ -10,7 +10,7 @@ from gatewayd.policies.hash_policy import CookieHash, HeaderHash, QueryHash, Sou
 from gatewayd.resources.mesh_config import DefaultTrafficPolicy, MeshConfig
 from gatewayd.resources.traffic_policy import ConnectionPool, HTTPSettings, OutlierDetection, TCPSettings
 from gatewayd.routing.l4 import TcpRoute
-from gatewayd.upstream.balancers import BalancerOptions, HashOptions, SlowStart
+from gatewayd.upstream.balancers import BalancerOptions, HashOptions, LoadOptions, SlowStart
 from gatewayd.upstream.outlier import OutlierPolicy
 from gatewayd.upstream.spec import NO_LIMITS, KeepAlive, Limits
 from tests.compiler.support import EDGE, compile_yaml, entry, gateway, server, to, virtual_service
@@ -36,6 +36,20 @@ def test_8_3_6_a_retry_budget_takes_the_place_of_max_retries() -> None:
     )
     written = cluster(with_policy("{retryBudget: {percent: 0, minRetryConcurrency: 7}}"))
     assert written.limits == Limits(retry_budget_percent=0.0, min_retries=7)
+    within = cluster(with_policy("{retryBudget: {budgetInterval: 10s}}"))  # 8.3.10
+    assert within.limits == Limits(retry_budget_percent=20.0, min_retries=3, retry_interval_s=10.0)
+
+
+def test_9_19_backend_utilization_is_a_balancer_of_its_own() -> None:
+    assert balancer("{backendUtilization: {}}") == BalancerOptions("LOAD", load=LoadOptions())
+    written = balancer(
+        "{backendUtilization: {metricNamesForComputingUtilization: [named_metrics.q],"
+        " errorUtilizationPenaltyPercent: 150, weightStabilizationPeriod: 0s, weightExpirationPeriod: 1m,"
+        " weightUpdatePeriod: 10ms}}",
+        ", outlierDetection: {minHealthPercent: 20}",
+    )
+    load = LoadOptions(("named_metrics.q",), 1.5, blackout_s=0.0, expiration_s=60.0, update_s=0.1)
+    assert written == BalancerOptions("LOAD", load=load, panic_threshold=20)
 
 
 def test_8_3_1_zeros_are_no_limits() -> None:

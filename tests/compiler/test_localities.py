@@ -147,6 +147,43 @@ def test_9_15_the_first_entry_for_the_proxys_place_holds() -> None:
     assert dict(spec_of(setting(f"{{distribute: {entries}}}", "")).locality_weights) == {"r2/z9": 100}
 
 
+ZONES = "loadBalancer: {zoneAwareLbSetting: "
+
+
+def test_9_18_zone_awareness_puts_the_own_region_first_and_its_zones_alike() -> None:
+    assert priorities(f"{ZONES}{{enabled: true}}}}") == [0, 0, 0, 1, 1], "without outlier detection too"
+    spec = spec_of(f"{ZONES}{{enabled: true}}}}", places=("r1/z1", "r1/z2", "r1/z2", "/z7"))
+    assert not spec.locality_weighted, "four endpoints, however they lie"
+    assert [(each.priority, each.locality) for each in spec.endpoints][-1] == (0, "r1/z7")
+
+
+def test_9_18_zone_awareness_has_to_be_switched_on() -> None:
+    for written in ("{}", "{enabled: false}", "{failoverPriority: [tier]}"):
+        assert priorities(f"{ZONES}{written}}}{OUTLIERS}") == [0, 1, 2, 3, 3], written
+
+
+def test_9_18_a_proxy_that_is_nowhere_has_no_region() -> None:
+    assert priorities(f"{ZONES}{{enabled: true}}}}", labels={"tier": "a"}) == [0, 0, 0, 0, 0]
+
+
+def test_9_18_which_region_stands_in() -> None:
+    found = priorities(f"{ZONES}{{enabled: true, failover: [{{from: r1, to: r3}}]}}}}{OUTLIERS}")
+    assert found == [0, 0, 0, 2, 1]
+
+
+def test_9_18_labels_come_before_regions() -> None:
+    members = ", ".join(
+        f"{{address: 10.0.0.{number}, locality: '{place}', labels: {{tier: {tier}}}}}"
+        for number, (place, tier) in enumerate([("r1", "a"), ("r1", "b"), ("r2", "a"), ("r2", "b")], 1)
+    )
+    found = priorities(
+        f"{ZONES}{{enabled: true, failoverPriority: [tier]}}}}{OUTLIERS}",
+        members=members,
+        labels={**HERE, "tier": "a"},
+    )
+    assert found == [0, 2, 1, 3]
+
+
 def test_9_16_switched_off_in_the_rule() -> None:
     assert priorities(setting("{enabled: false}")) == [0, 0, 0, 0, 0]
 

@@ -44,6 +44,15 @@ def near(name: str) -> SecretName:
     return SecretName("istio-system", name)
 
 
+#: Of /etc/certs.
+IDENTITY = PairFiles(
+    "/etc/certs/cert-chain.pem",
+    "/etc/certs/key.pem",
+    PairFiles("/etc/certs/certificates.pem", "/etc/certs/private_key.pem"),
+)
+MESH = Trust(file="/etc/certs/root-cert.pem", otherwise=("/etc/certs/ca_certificates.pem",))
+
+
 # -- where the certificate is (3.8 to 3.10) -------------------------------------------------------------------
 
 
@@ -57,7 +66,7 @@ def near(name: str) -> SecretName:
         ("mode: SIMPLE, credentialName: 'kubernetes-gateway://other/c'", (SecretName("other", "c"),)),
         (
             "mode: SIMPLE, credentialName: 'builtin://'",
-            (PairFiles("/etc/certs/cert-chain.pem", "/etc/certs/key.pem"),),
+            (IDENTITY,),
         ),
         (f"mode: SIMPLE, {FILES}", (PairFiles("/c.pem", "/k.pem"),)),
         (
@@ -65,7 +74,7 @@ def near(name: str) -> SecretName:
             "{serverCertificate: /c, privateKey: /d}]",
             (PairFiles("/a", "/b"), PairFiles("/c", "/d")),
         ),
-        ("mode: ISTIO_MUTUAL", (PairFiles("/etc/certs/cert-chain.pem", "/etc/certs/key.pem"),)),
+        ("mode: ISTIO_MUTUAL", (IDENTITY,)),
     ],
 )
 def test_3_8_3_9_the_certificate_comes_from_where_the_server_says(tls: str, pairs: Any) -> None:
@@ -105,10 +114,25 @@ def test_3_9_a_name_nothing_here_can_have_hurts_only_its_server(name: str, reaso
     assert reason in finding
 
 
-def test_the_folder_of_the_mesh_identity_can_be_set() -> None:
-    made = spec("mode: ISTIO_MUTUAL", workload_certificates="/run/id")
-    assert made.pairs == (PairFiles("/run/id/cert-chain.pem", "/run/id/key.pem"),)
-    assert made.trust == Trust(file="/run/id/root-cert.pem")
+def test_the_mesh_identity_is_looked_for_in_each_folder_under_both_names() -> None:
+    made = spec("mode: ISTIO_MUTUAL", workload_certificates=("/run/spiffe", "/run/id"))
+    (pair,) = made.pairs
+    found = []
+    while isinstance(pair, PairFiles):
+        found.append((pair.certificate, pair.private_key))
+        pair = pair.otherwise  # type: ignore[assignment]  # None ends it
+    assert found == [
+        ("/run/spiffe/cert-chain.pem", "/run/spiffe/key.pem"),
+        ("/run/spiffe/certificates.pem", "/run/spiffe/private_key.pem"),
+        ("/run/id/cert-chain.pem", "/run/id/key.pem"),
+        ("/run/id/certificates.pem", "/run/id/private_key.pem"),
+    ]
+    assert (made.trust.file, *made.trust.otherwise) == (
+        "/run/spiffe/root-cert.pem",
+        "/run/spiffe/ca_certificates.pem",
+        "/run/id/root-cert.pem",
+        "/run/id/ca_certificates.pem",
+    )
 
 
 # -- whom to believe (3.1, 3.11, 3.12) --------------------------------------------------------------------------
@@ -134,14 +158,14 @@ def test_the_folder_of_the_mesh_identity_can_be_set() -> None:
             f"mode: MUTUAL, {FILES}, caCertCredentialName: d-cacert",
             Trust(secrets=(near("d-cacert"), near("d"))),
         ),
-        ("mode: MUTUAL, credentialName: 'builtin://'", Trust(file="/etc/certs/root-cert.pem")),
+        ("mode: MUTUAL, credentialName: 'builtin://'", MESH),
         (f"mode: MUTUAL, {FILES}, {CA}", Trust(file="/ca.pem")),
         (f"mode: MUTUAL, {FILES}, {CA}, caCrl: /crl.pem", Trust(file="/ca.pem", crl_file="/crl.pem")),
         (
             "mode: MUTUAL, tlsCertificates: [{serverCertificate: /a, privateKey: /b, caCertificates: /own.pem}]",
             Trust(file="/own.pem"),
         ),
-        ("mode: ISTIO_MUTUAL", Trust(file="/etc/certs/root-cert.pem")),
+        ("mode: ISTIO_MUTUAL", MESH),
     ],
 )
 def test_3_11_the_ca_of_client_certificates(tls: str, trust: Trust) -> None:

@@ -155,10 +155,14 @@ def test_simple_shows_no_certificate_even_if_one_is_named() -> None:
 
 
 def test_10_6_istio_mutual_uses_the_identity_of_the_workload() -> None:
-    spec = tls("mode: ISTIO_MUTUAL", workload_certificates="/etc/certs")
+    spec = tls("mode: ISTIO_MUTUAL", workload_certificates=("/etc/certs",))
     assert spec.mode == "MUTUAL"
-    assert spec.pair == PairFiles("/etc/certs/cert-chain.pem", "/etc/certs/key.pem")
-    assert spec.trust == Trust(file="/etc/certs/root-cert.pem")
+    assert isinstance(spec.pair, PairFiles)
+    assert (spec.pair.certificate, spec.pair.private_key) == (
+        "/etc/certs/cert-chain.pem",
+        "/etc/certs/key.pem",
+    )
+    assert spec.trust.file == "/etc/certs/root-cert.pem"
     assert (spec.sni, spec.verify_host) == (f"outbound_.443_._.{HOST}", False)
     assert spec.alpn == ("istio",)
 

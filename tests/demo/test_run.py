@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 from cryptography import x509
 
+from gatewayd.demo import run
 from gatewayd.demo.certificates import CREDENTIAL, make_certificates, secrets_folder
 from gatewayd.demo.folders import example_folder
 from gatewayd.demo.run import GATEWAY_HTTPS_PORT, GATEWAY_PORT
@@ -266,3 +267,12 @@ def test_the_certificate_is_for_every_address_a_client_can_name(tmp_path: Path) 
         ["127.0.0.1", "::1", "192.0.2.7"],
     )
     leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted.read_bytes()))
+
+
+def test_a_second_demo_has_its_admin_port_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GATEWAYD_ADMIN", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(run, "_ADMIN", taken.getsockname())
+        assert run._admin_flags() == ["--admin", "127.0.0.1:0"]
+        monkeypatch.setenv("GATEWAYD_ADMIN", "off")
+        assert run._admin_flags() == [], "as was asked for"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ spec:
   servers:
   - {port: {number: 80, name: http, protocol: HTTP}, bind: 127.0.0.1, hosts: ["*"]}
   - {port: {number: 443, name: https, protocol: HTTPS}, bind: 127.0.0.1, hosts: ["*"],
-     tls: {mode: SIMPLE, credentialName: shop}}
+     tls: {mode: MUTUAL, credentialName: shop}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -125,28 +124,40 @@ class Confined(GatewayProcess):
     )  # fmt: skip
 
 
-async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path) -> None:
-    """HTTP and HTTPS, an upstream by DNS, a credential as ``LoadCredential=shop:FOLDER`` hands it over."""
-    made = CertificateFolder(tmp_path / "made", {"shop": CertificateWish("shop.test", ["shop.test"])})
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_within_the_unit_it_serves_reloads_and_drains(tmp_path: Path, workers: int) -> None:
+    """HTTP, HTTPS with clients' certificates, an upstream by DNS, files as ``LoadCredential=shop:DIR`` has them."""
+    wishes = {"shop": CertificateWish("shop.test", ["shop.test"]), "client": CertificateWish("client")}
+    made = CertificateFolder(tmp_path / "made", wishes)
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "shop_tls.crt").write_bytes(made.certificate("shop").read_bytes())
     (credentials / "shop_tls.key").write_bytes(made.key("shop").read_bytes())
+    (credentials / "shop_ca.crt").write_bytes(made.certificate("client").read_bytes())
     site = tmp_path / "site"
     site.mkdir()
-    trust = ssl.create_default_context(cafile=str(made.certificate("shop")))
+    known = made.client_context(trust="shop", client_cert="client", alpn=["http/1.1"])
+    stranger = made.client_context(trust="shop", client_cert="shop")
     env = {"CREDENTIALS_DIRECTORY": str(credentials)}
     request = b"GET /one HTTP/1.1\r\nhost: shop.test\r\n\r\n"
     async with Recorder("up") as up:
         (site / "all.yaml").write_text(SITE.replace("PORT", str(up.port)))
-        async with Confined([site], listen=[80, 443], hosts=["127.0.0.1"], env=env) as gateway:
+        flags = ["--workers", str(workers)]
+        async with Confined([site], listen=[80, 443], hosts=["127.0.0.1"], env=env, flags=flags) as gateway:
             plain = await RawClient(gateway.port(80)).http(request)
             assert plain.responses[0].body == b"up"
-            secure = await RawClient(gateway.port(443), tls=trust, sni="shop.test").http(request)
+            secure = await RawClient(gateway.port(443), tls=known, sni="shop.test").http(request)
             assert secure.responses[0].body == b"up"
+            refused = await RawClient(gateway.port(443), tls=stranger, sni="shop.test").http(request)
+            assert not refused.responses
             assert len(await gateway.log_lines(2)) == 2
             gateway.signal(signal.SIGHUP)
             await until(gateway, lambda: "reload 1: nothing changed" in gateway.stderr_text())
+            if workers > 1:
+                gateway.signal(signal.SIGUSR2)
+                await until(gateway, lambda: gateway.stderr_text().count("  workers   processes") == 2)
+                again = await RawClient(gateway.port(80)).http(request)
+                assert again.responses[0].body == b"up"
             gateway.signal(signal.SIGTERM)
             await until(gateway, lambda: gateway.exit_code is not None)
             assert gateway.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,15 @@ class Case:
     retries: int = 0
     per_connection: int = 0
     budget: tuple[float, int] | None = None
+    #: of the budget, in seconds
+    interval: float = 0.0
 
     def rule(self) -> str:
         """Its DestinationRule."""
         budget = ""
         if self.budget is not None:
-            budget = (
-                f"\n    retryBudget: {{percent: {self.budget[0]}, minRetryConcurrency: {self.budget[1]}}}"
-            )
+            within = f", budgetInterval: {self.interval}s" if self.interval else ""
+            budget = f"\n    retryBudget: {{percent: {self.budget[0]}, minRetryConcurrency: {self.budget[1]}{within}}}"
         return f"""
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -63,6 +65,7 @@ spec:
             limits["retry_budget"] = {
                 "budget_percent": {"value": self.budget[0]},
                 "min_retry_concurrency": self.budget[1],
+                **({"budget_interval": f"{self.interval}s"} if self.interval else {}),
             }
         fields: dict[str, Any] = {"circuit_breakers": {"thresholds": [limits]}}
         if self.per_connection:
@@ -163,6 +166,25 @@ async def test_8_3_6_retries_over_the_limit_leave_the_answer_as_it_is(tmp_path: 
                 answers = await pair.same_crowd(Crowd(f"/{case.name}/", count, retried=room))
                 assert sum(answers.values()) == count
         await pair.same_log_counts()
+
+
+async def test_8_3_10_a_retry_budget_with_an_interval_counts_what_began_within_it(tmp_path: Path) -> None:
+    long, short = (
+        Case("long", budget=(20.0, 1), interval=600.0),
+        Case("short", budget=(20.0, 1), interval=1.0),
+    )
+    envoy, more = both([long, short])
+    async with CrowdPair(tmp_path, ["up"], rules([long, short]), envoy, more) as pair:
+        for case in (long, short):
+            for number in range(20):
+                await pair.same(Request(f"/{case.name}/{number}"))
+        # 20 and those of the crowd; with each retry there is one more. One retry would be 20 % of the 8 in progress.
+        await pair.same_crowd(Crowd("/long/", 8, retried=6))
+        await pair.same_crowd(Crowd("/long/", 10, retried=10))
+        await asyncio.sleep(1.2)
+        await pair.same_crowd(Crowd("/short/", 4, retried=1))
+        await asyncio.sleep(1.2)
+        await pair.same_crowd(Crowd("/short/", 10, retried=2))
 
 
 async def test_8_3_5_connections_end_after_so_many_requests(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from itertools import takewhile
 from pathlib import Path
 
 _BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: a port of this machine: the right side of NAME=PORT, or the value of --http-port or --https-port
-_OWN_PORT = re.compile(r"(?:=|--https?-port )(\d{4,5})(?=[,\s]|$)")
+#: a port of this machine: the right side of NAME=PORT, or the value of --http-port, --https-port or --admin
+_OWN_PORT = re.compile(r"(?:=|--https?-port |--admin 127\.0\.0\.1:)(\d{4,5})(?=[,\s]|$)")
 _STARTED = ("python ", "gatewayd run ", "gatewayd demo")
 _SIGMAS = 4.0
 
@@ -73,7 +73,7 @@ def with_ports(text: str, ports: dict[str, str]) -> str:
     """``text`` with this machine's ports in place of the page's."""
     if not ports:
         return text
-    pattern = r"(?<=[:=])(" + "|".join(ports) + r")\b(?!=)|^(" + "|".join(ports) + r")$"
+    pattern = r"(?<=[:=_])(" + "|".join(ports) + r")\b(?!=)|^(" + "|".join(ports) + r")$"
     return re.sub(pattern, lambda match: ports[match[0]], text)
 
 

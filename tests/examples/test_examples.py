@@ -20,11 +20,16 @@ from tests.support.ports import PortReservation
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PAGES = sorted(EXAMPLES.glob("*/README.md"))
+#: Other pages that show what comes.
+MORE = [EXAMPLES.parent / "docs" / "admin.md"]
 SCENES = [
-    pytest.param(scene, id=f"{page.parent.name}-{number}")
-    for page in PAGES
+    pytest.param(scene, id=f"{page.parent.name if page.name == 'README.md' else page.stem}-{number}")
+    for page in [*PAGES, *MORE]
     for number, scene in enumerate(scenes(page), 1)
 ]
+#: The admin port, unless another is chosen.
+ADMIN = "15000"
+_PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 #: A page's command to what this checkout runs for it.
 PYTHON = {"python": [sys.executable], "gatewayd": [sys.executable, "-m", "gatewayd"]}
 
@@ -61,7 +66,7 @@ async def _play(scene: Scene, folder: Path) -> None:
         await _output(line, folder, must=True)
     async with _started(scene, ports, folder):
         for shown in scene.shown:
-            output = await _output(with_ports(shown.command, ports), folder)
+            output = await _output(with_ports(shown.command, ports), folder, admin=ports.get(ADMIN, ""))
             lines = tuple(with_ports(line, ports) for line in shown.lines)
             problem = difference(type(shown)(shown.command, lines), output)
             assert not problem, f"$ {shown.command}\n{problem}"
@@ -98,14 +103,18 @@ async def _wait_for_line(command: list[str], beginning: bytes, folder: Path) -> 
     return process
 
 
-async def _output(command: str, folder: Path, *, must: bool = False) -> str:
-    """What a line for the shell prints; ``must``: it must succeed, and what it complains of is told."""
+async def _output(command: str, folder: Path, *, must: bool = False, admin: str = "") -> str:
+    """What a line for the shell prints; ``must``: it must succeed, and what it complains of is told.
+
+    ``admin``: the port where gatewayd's commands look for its admin port.
+    """
+    given = {"GATEWAYD_ADMIN": f"127.0.0.1:{admin}"} if admin else {}
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", command),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if must else None,
         cwd=folder,
-        env={**os.environ, "no_proxy": "*", "LC_ALL": "C.UTF-8"},
+        env={**os.environ, "no_proxy": "*", "LC_ALL": "C.UTF-8", "PATH": _PATH, **given},
     )
     output, _ = await asyncio.wait_for(process.communicate(), 120)
     assert not (must and process.returncode), f"$ {command}\n{output.decode()}"

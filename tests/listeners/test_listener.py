@@ -14,6 +14,7 @@ import uvloop
 
 from gatewayd.http.limits import HttpLimits
 from gatewayd.listeners import intake as intake_module
+from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.intake import Intake, oldest_idle, open_descriptors
 from gatewayd.listeners.listener import Listener
 from gatewayd.snapshot import ListenerSpec
@@ -50,6 +51,9 @@ class Echo(asyncio.Protocol):
         self.drained = True
         self.transport.close()
 
+    def discourage(self) -> None:
+        self.discouraged = True
+
     def end_tunnel(self) -> None:
         self.tunnel_ended = True
 
@@ -71,12 +75,14 @@ def on(name: str, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def opened(listener: Listener) -> AsyncIterator[Listener]:
-    await listener.open(asyncio.get_running_loop(), lambda: Echo(listener))
+async def opened(listener: Listener, doors: Doors | None = None) -> AsyncIterator[Listener]:
+    doors = doors or Doors()
+    await listener.open(asyncio.get_running_loop(), lambda: Echo(listener), doors.open([listener.spec]))
     try:
         yield listener
     finally:
         listener.close()
+        doors.close()
         await until(lambda: not listener.connections)
 
 
@@ -129,8 +135,7 @@ def test_serves_a_unix_socket(loop_name: str, tmp_path: Any) -> None:
             client = await Client(listener).connect()
             assert await client.answered()
             client.close()
-            listener.close()
-            assert not (tmp_path / "edge").exists()
+        assert not (tmp_path / "edge").exists()
 
     on(loop_name, body)
 
@@ -154,21 +159,29 @@ def test_a_pause_keeps_who_comes_in_the_queue(loop_name: str) -> None:
     on(loop_name, body)
 
 
-def test_stop_accepting_refuses_new_and_keeps_old(loop_name: str) -> None:
+def test_stop_accepting_keeps_old_connections_and_can_be_taken_back(loop_name: str) -> None:
     async def body() -> None:
-        async with opened(Listener(spec())) as listener:
-            client = await Client(listener).connect()
-            assert await client.answered()
+        doors = Doors()
+        async with opened(Listener(spec()), doors) as listener:
+            old = await Client(listener).connect()
+            assert await old.answered()
+            late, bound = Client(listener), listener.bound
+            listener.stop_accepting()
+            await listener.resume()
+            assert not listener.accepting, "relief of a full process does not bring it back"
+            await late.connect()
+            assert not await late.answered(within_s=0.1), "the socket is its giver's, who has not closed it"
+            assert await old.answered()
+            assert len(listener.connections) == 1
+            await listener.accept_again(bound)
+            assert await asyncio.get_running_loop().sock_recv(late.sock, 1) == b"x"
             refused = Client(listener)
             listener.stop_accepting()
+            doors.close()
             with pytest.raises(ConnectionRefusedError):
                 await refused.connect()
-            assert await client.answered()
-            assert len(listener.connections) == 1
-            await listener.resume()
-            assert not listener.accepting, "a drained listener does not come back"
-            client.close()
-            refused.close()
+            for client in (old, late, refused):
+                client.close()
 
     on(loop_name, body)
 

@@ -80,10 +80,10 @@ def used(model: Any, tree: Any, top: str) -> list[str]:
 
 
 def test_a_field_without_effect_is_named_with_its_place() -> None:
-    rule = {"match": [{"statPrefix": "x"}], "route": [{"destination": {"host": "a"}}]}
-    assert used(VirtualService, {"hosts": ["a"], "http": [{}, rule]}, "VirtualService.spec") == [
-        'spec.http[1].match[0].statPrefix: "statPrefix" is accepted, but not honoured yet: '
-        "there are no statistics per route yet"
+    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
+    odd = {**server, "defaultEndpoint": "127.0.0.1:80"}
+    assert used(Gateway, {"servers": [server, odd]}, "Gateway.spec") == [
+        'spec.servers[1].defaultEndpoint: "defaultEndpoint" is without effect: it is read for sidecars only'
     ]
 
 
@@ -128,12 +128,12 @@ def test_claims_are_named_other_headers_are_not() -> None:
 
 
 def test_subsets_and_ports_are_looked_into() -> None:
-    balancer = {"backendUtilization": {"weightUpdatePeriod": "1s"}}
+    balancer = {"zoneAwareLbSetting": {"enabled": True, "minClusterSize": 3}}
     policy = {"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": balancer}]}
     tree = {"host": "a", "subsets": [{"name": "v1", "trafficPolicy": policy}]}
     (found,) = used(DestinationRule, tree, "DestinationRule.spec")
     assert found.startswith(
-        "spec.subsets[0].trafficPolicy.portLevelSettings[0].loadBalancer.backendUtilization: "
+        "spec.subsets[0].trafficPolicy.portLevelSettings[0].loadBalancer.zoneAwareLbSetting.minClusterSize: "
     )
 
 
@@ -159,18 +159,14 @@ def test_a_field_that_does_nothing_in_istio_either_is_information() -> None:
     assert '"consecutiveErrors" is without effect' in found[1].message
 
 
-#: What later work brings: HTTP/2, tokens, metrics, load reports, zones, budgets over time.
+#: What later work brings: HTTP/2, tokens.
 LATER = {
-    "VirtualService.spec.http[].match[].statPrefix",
     "VirtualService.spec.http[].match[].headers{@request.auth.claims",
     "VirtualService.spec.http[].match[].withoutHeaders{@request.auth.claims",
-    "loadBalancer.backendUtilization",
-    "loadBalancer.zoneAwareLbSetting",
     "connectionPool.http.h2UpgradePolicy",
     "connectionPool.http.useClientProtocol",
     "connectionPool.http.http2KeepAlive",
     "connectionPool.http.maxConcurrentStreams",
-    "retryBudget.budgetInterval",
 }
 
 

@@ -61,6 +61,26 @@ def test_good_destination_rules(spec: Any) -> None:
             "the weights must add up to 100, not 50",
         ),
         (
+            policy(loadBalancer={"zoneAwareLbSetting": {}, "localityLbSetting": {}}),
+            "spec.trafficPolicy.loadBalancer: localityLbSetting and zoneAwareLbSetting exclude each other",
+        ),
+        (
+            policy(
+                loadBalancer={"zoneAwareLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone=a"]}},
+                outlierDetection={},
+            ),
+            "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.failoverPriority[0]: "
+            "topology.kubernetes.io/zone=a has no place here: the region always counts, zones never",
+        ),
+        (
+            policy(
+                loadBalancer={"zoneAwareLbSetting": {"failover": [{"from": "a", "to": "a"}]}},
+                outlierDetection={},
+            ),
+            "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.failover[0]: "
+            "a region cannot stand in for itself",
+        ),
+        (
             policy(outlierDetection={"maxEjectionPercent": 101}),
             "spec.trafficPolicy.outlierDetection.maxEjectionPercent: "
             "a percentage must be from 0 to 100, not 101",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatewayd.routing.route import REDIRECT
+from gatewayd.routing.index import Rule
+from gatewayd.routing.route import FORWARD, REDIRECT, Route
 from gatewayd.routing.table import HTTPS_REDIRECT, RouteTable, VirtualHost
 from tests.routing.support import request, rule, uri
 
@@ -92,3 +93,13 @@ def test_a_table_with_other_hosts_shares_those_that_stay() -> None:
     assert after.by_name.keys() == {"wide", "secure", "six", "rest", "new"}
     assert after.by_name["rest"] is before.by_name["rest"]
     assert after.virtual_hosts == tuple(after.by_name.values())
+
+
+def test_a_table_with_other_hosts_knows_whether_any_route_is_counted() -> None:
+    before = table()
+    counted = Rule((), Route("counted", FORWARD, statistics="vhost.new.test:80.route.a"))
+    after = before.changed([], [VirtualHost("new", ["new.test"], [counted])])
+    assert (before.counted, after.counted) == (False, True)
+    assert after.changed(["rest"], [VirtualHost("other", ["other.test"], [rule("other")])]).counted
+    assert not after.changed([], [VirtualHost("new", ["new.test"], [rule("new")])]).counted
+    assert not after.changed(["new"], []).counted

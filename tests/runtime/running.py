@@ -153,11 +153,15 @@ class Client:
         self.writer.write(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
 
     async def receive(self, limit_s: float = LIMIT_S) -> tuple[int, str, bytes]:
-        """(status, head, body) of one response that has a length."""
+        """(status, head, body) of one response."""
         async with asyncio.timeout(limit_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = re.search(r"content-length: (\d+)", head)
             body = await self.reader.readexactly(int(length[1])) if length else b""
+            if "transfer-encoding: chunked" in head:
+                while size := int(await self.reader.readuntil(b"\r\n"), 16):
+                    body += (await self.reader.readexactly(size + 2))[:-2]
+                await self.reader.readexactly(2)
         return int(head.split(" ")[1]), head, body
 
     async def get(self, path: str, host: str = "shop.test") -> tuple[int, str, bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from gatewayd.runtime.cgroup import Memory
+from gatewayd.runtime.cgroup import Memory, processors
 
 MIB = 1 << 20
 NONE_V1 = 9223372036854771712
@@ -74,3 +75,33 @@ def test_a_container_that_sees_its_group_as_the_root(groups: Groups) -> None:
 def test_where_nothing_is_said_there_is_no_limit(groups: Groups, own: str) -> None:
     memory = groups.memory(own)
     assert (memory.limit_bytes, memory.used_bytes()) == (0, 0)
+
+
+class TestProcessors:
+    """What ``--workers auto`` comes to."""
+
+    def test_without_a_quota_all_that_affinity_leaves(self, tmp_path: Path) -> None:
+        own = tmp_path / "own"
+        own.write_text("0::/\n")
+        assert processors(tmp_path, own) == len(os.sched_getaffinity(0))
+
+    @pytest.mark.parametrize(
+        ("quota", "number"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", 0)]
+    )
+    def test_a_quota_of_the_group_or_of_one_above_it_limits_them(
+        self, tmp_path: Path, quota: str, number: int
+    ) -> None:
+        own = tmp_path / "own"
+        own.write_text("0::/pod/container\n")
+        (tmp_path / "pod" / "container").mkdir(parents=True)
+        (tmp_path / "pod" / "cpu.max").write_text(quota)
+        assert processors(tmp_path, own) == (number or len(os.sched_getaffinity(0)))
+
+    def test_version_1_says_it_in_two_files(self, tmp_path: Path) -> None:
+        own = tmp_path / "own"
+        own.write_text("4:cpu,cpuacct:/box\n")
+        folder = tmp_path / "cpu" / "box"
+        folder.mkdir(parents=True)
+        (folder / "cpu.cfs_quota_us").write_text("20000")
+        (folder / "cpu.cfs_period_us").write_text("100000")
+        assert processors(tmp_path, own) == 1

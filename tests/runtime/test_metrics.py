@@ -14,6 +14,7 @@ from grpc.aio import AioRpcError
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.exit_codes import EXIT_CANNOT_BIND
+from tests.admin.asking import Port
 from tests.runtime.running import GATEWAY, Running, client, configuration, get, running, serve, slow_upstream
 from tests.support.front import rules, service
 from tests.support.grpc_peers import EchoClient, EchoServer
@@ -41,12 +42,14 @@ METRICS = ("--metrics", "127.0.0.1:0")
 
 class Scrape:
     def __init__(self, text: str) -> None:
-        self.samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+        assert list(text_string_to_metric_families(text)), "with its types"
+        # Without them: the parser makes one of `envoy_cluster_upstream_rq` and `..._rq_total`, which Envoy has both.
+        untyped = "".join(line for line in text.splitlines(True) if not line.startswith("# TYPE"))
+        self.samples = [each for family in text_string_to_metric_families(untyped) for each in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float:
         """The sum of the series of that name whose labels are such; there must be one."""
-        names = (name, f"{name}_total")  # the parser completes counters; Envoy has some without
-        found = [s.value for s in self.samples if s.name in names and labels.items() <= s.labels.items()]
+        found = [s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items()]
         assert found, f"no {name} with {labels}"
         return sum(found)
 
@@ -56,10 +59,10 @@ async def metrics_port(gatewayd: Running) -> int:
 
 
 async def scrape(port: int) -> Scrape:
-    status, head, body = await get(port, "/stats/prometheus")
-    assert status == 200
-    assert "content-type: text/plain; version=0.0.4" in head
-    return Scrape(body.decode())
+    answer = await Port(("127.0.0.1", port)).get("/stats/prometheus")
+    assert answer.status == 200
+    assert "content-type: text/plain; version=0.0.4" in answer.head
+    return Scrape(answer.text)
 
 
 @pytest.fixture

@@ -191,10 +191,12 @@ async def test_an_error_keeps_the_last_good_version_and_nothing_else(
         )
         assert await body(port) == b"one"
         assert await body(port, "other.test") == b"changed"
-        assert (await get(status, "/healthz/ready"))[::2] == (200, b"ready\n")
+        noted = b"ready\nkept in its last good version: VirtualService shop/shop\n"
+        assert (await get(status, "/healthz/ready"))[::2] == (200, noted)
         assert "nothing changed" in await hup(gatewayd, 2)
         (folder / "1.yaml").write_text(answering("mended"))
         assert "kept" not in await hup(gatewayd, 3)
+        assert (await get(status, "/healthz/ready"))[::2] == (200, b"ready\n")
         assert await body(port) == b"mended"
 
 

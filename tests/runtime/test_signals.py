@@ -218,7 +218,6 @@ async def test_a_rotation_that_fails_keeps_the_old_file(folder: Path, tmp_path: 
     ("number", "said"),
     [
         (signal.SIGHUP, r"reload 1: nothing changed"),
-        (signal.SIGUSR2, "upgrade is not available yet"),
         (signal.SIGQUIT, r"state SERVING.*\n.*<Listener \S+ ACCEPTING, 0 connections>"),
     ],
 )

@@ -80,11 +80,6 @@ async def test_documents_may_come_from_stdin() -> None:
         assert (await get(port, "/direct"))[0] == 200
 
 
-async def test_flags_without_effect_yet_are_noted(folder: Path) -> None:
-    async with serve(folder, "--admin", "127.0.0.1:0") as gatewayd:
-        await gatewayd.until_said("note +--admin has no effect: the admin API is not served yet")
-
-
 async def refused(*words: str | Path) -> tuple[int, str]:
     """Exit code and last words of a start that fails."""
     async with running("run", *words) as gatewayd:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.summary import serving
 from tests.compiler.support import SERVICES, compile_yaml, gateway, server, to, virtual_service
 
@@ -26,8 +27,8 @@ def said(*servers: str, addresses: tuple[str, ...] = ("127.0.0.1:1",)) -> list[s
     snapshot = compile_yaml("---".join([gateway("edge", *servers), SERVICES, ROUTES])).snapshot
     listeners: Any = [SimpleNamespace(spec=spec, addresses=addresses) for spec in snapshot.listeners]
     configuration: Any = SimpleNamespace(snapshot=snapshot, files=1, elapsed_s=0.0, set_aside=(), findings=())
-    options: Any = SimpleNamespace(without_effect=())
-    return [line.strip() for line in serving(configuration, listeners, (), options).split("\n")[1:]]
+    options = RunOptions(paths=())
+    return [line.strip() for line in serving(configuration, listeners, {}, options).split("\n")[1:]]
 
 
 @pytest.mark.parametrize(

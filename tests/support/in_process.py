@@ -44,7 +44,7 @@ class InProcess:
     """A proxy in front of ``ports``; use ``async with InProcess([upstream.port]) as proxy``.
 
     route: makes the one route of all hosts from the cluster; default: plain forwarding. options: of the
-    connection manager. spec: further fields of the ClusterSpec.
+    connection manager. secure: puts TLS before a connection. spec: further fields of the ClusterSpec.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class InProcess:
         *,
         route: Callable[[Cluster], Route] = forward,
         options: HttpOptions | None = None,
+        secure: Callable[[Any], asyncio.Protocol] | None = None,
         **spec: Any,
     ) -> None:
         self.options = options or HttpOptions()
@@ -60,6 +61,7 @@ class InProcess:
         self.failures: list[dict[str, Any]] = []  # what reached the loop's exception handler
         self.connections: set[Any] = set()
         self._make_route = route
+        self._secure = secure
         self._spec = cluster_spec(ports, **spec)
 
     async def __aenter__(self) -> InProcess:
@@ -73,7 +75,9 @@ class InProcess:
         self.proxy.watch(self.connections)
         chain = FilterChain("http.80", 80, routes=table, options=self.options)
         self.chain_port = self.proxy.http(self.connections, chain)
-        self._server = await loop.create_server(self.chain_port, "127.0.0.1", 0, backlog=256)
+        port, secure = self.chain_port, self._secure
+        make = port if secure is None else lambda: secure(port())
+        self._server = await loop.create_server(make, "127.0.0.1", 0, backlog=256)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 

@@ -6,11 +6,11 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.tls import reasons
 from gatewayd.tls.authority import Issued
+from gatewayd.tls.engine import WANTED, Connection
 from gatewayd.tls.material import KeyPair, Material
+from gatewayd.tls.openssl import in_memory
 from gatewayd.tls.peer import PeerTls
-from gatewayd.tls.standard import in_memory
 from tests.tls.material import authority
 
 
@@ -25,7 +25,7 @@ class Shaken:
     error: str
     #: the other side's object, for what was negotiated
     other: Any
-    connection: Any
+    connection: Connection
 
 
 def client(
@@ -86,7 +86,7 @@ def shake(
     said: str | None = "a.test",
 ) -> Shaken:
     """Both handshakes to their ends, then "ping" and "pong" if there is a connection."""
-    connection, incoming, outgoing = context.open(server_name)
+    connection = context.open(server_name, older=other.maximum_version == ssl.TLSVersion.TLSv1_2)
     theirs_in, theirs_out = ssl.MemoryBIO(), ssl.MemoryBIO()
     if context.speaks_first:
         theirs = other.wrap_bio(theirs_in, theirs_out, server_side=True)
@@ -103,30 +103,25 @@ def shake(
                 pass
             except ssl.SSLError as failure:
                 error = failure.reason or str(failure)
-        if theirs_out.pending:
-            incoming.write(theirs_out.read())
+        connection.feed(theirs_out.read())
         if not ours_done and not reason:
-            try:
-                connection.do_handshake()
-                ours_done = True
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError as failure:
-                reason = reasons.of(failure)
-        if outgoing.pending:
-            theirs_in.write(outgoing.read())
+            met = connection.shake()
+            ours_done = met is None
+            if met is not None and met is not WANTED:
+                reason = context.reason_of(met)
+        theirs_in.write(connection.take())
     peer = None
     if ours_done:
         peer, reason = context.accept(connection, server_name)
     if ours_done and not reason:
         connection.write(b"pong")
-        theirs_in.write(outgoing.read())
+        theirs_in.write(connection.take())
     if theirs_done and not error:
         try:
             if ours_done and not reason:
                 assert theirs.read(16) == b"pong"
                 theirs.write(b"ping")
-                incoming.write(theirs_out.read())
+                connection.feed(theirs_out.read())
                 assert connection.read(16) == b"ping"
             else:
                 theirs.read(16)

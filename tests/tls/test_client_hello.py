@@ -79,7 +79,9 @@ def test_what_openssl_says_is_understood_however_it_is_cut_into_records(
     name: str | None, alpn: list[str], maximum: str, cuts: list[int], more: bytes
 ) -> None:
     hello = in_records(spoken(name, alpn, maximum), cuts)
-    assert read_client_hello(hello + more) == ClientHello((name or "").lower(), tuple(alpn))
+    assert read_client_hello(hello + more) == ClientHello(
+        (name or "").lower(), tuple(alpn), older=maximum == "TLSv1_2"
+    )
 
 
 @given(NAMES, st.lists(st.integers(0, 10_000), max_size=4))
@@ -94,13 +96,13 @@ def test_one_byte_per_record_is_read() -> None:
 
 
 def test_a_hello_without_extensions_names_nobody() -> None:
-    assert read_client_hello(made()) == ClientHello("", ())
+    assert read_client_hello(made()) == ClientHello("", (), older=True)
 
 
 def test_extensions_nobody_knows_are_passed_over() -> None:
     grease = (0x0A0A, b""), (0xFAFA, b"\0")
     hello = made(grease[0], named(b"B.Test"), (0x1234, bytes(300)), with_alpn(b"h2", b"\x8a\x8a"), grease[1])
-    assert read_client_hello(hello) == ClientHello("b.test", ("h2", "\x8a\x8a"))
+    assert read_client_hello(hello) == ClientHello("b.test", ("h2", "\x8a\x8a"), older=True)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_what_cannot_become_a_hello_is_known_at_once(data: bytes) -> None:
 
 def test_a_hello_of_64_kib_is_read_and_a_larger_one_refused_by_what_it_announces() -> None:
     largest = _with_size(MAX_HELLO_BYTES)
-    assert read_client_hello(largest) == ClientHello("", ())
+    assert read_client_hello(largest) == ClientHello("", (), older=True)
     assert read_client_hello(largest[:-1]) is MORE
     announced = record(b"\x01" + (MAX_HELLO_BYTES - 3).to_bytes(3, "big"))
     assert read_client_hello(announced) is NOT_TLS

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gatewayd.tls.credentials import CredentialSource
+from gatewayd.tls.credentials import CredentialSource, files_of
 from gatewayd.tls.files import MAX_BYTES
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, Trust
@@ -163,6 +164,32 @@ def test_pairs_authorities_and_revocation_lists_by_path(tmp_path: Path) -> None:
     trust = Trust(file=str(folder / "ca.crt"), crl_file=str(folder / "ca.crl"))
     material = CredentialSource().material(server_spec(files, mode="MUTUAL", trust=trust))
     assert material == Material((KeyPair(A.certificate, A.private_key),), CA.certificate, CRL)
+
+
+def test_of_several_places_the_first_with_a_certificate_counts_also_when_it_comes_later(
+    tmp_path: Path,
+) -> None:
+    """The mesh identity of a workload may be in either of two folders, under either of two names."""
+
+    def place(name: str) -> PairFiles:
+        return PairFiles(f"{tmp_path}/{name}.pem", f"{tmp_path}/{name}.key")
+
+    pair = replace(place("one"), otherwise=place("two"))
+    trust = Trust(file=f"{tmp_path}/one.ca", otherwise=(f"{tmp_path}/two.ca",))
+    spec = server_spec(pair, mode="MUTUAL", trust=trust)
+    source = CredentialSource()
+    with pytest.raises(MaterialError, match=r"one\.pem"):
+        source.load(spec)
+    assert {*files_of(spec)} == {f"{tmp_path}/{n}.{e}" for n in ("one", "two") for e in ("pem", "key", "ca")}
+    for name, number in (("two", 2), ("one", 1)):
+        issued = leaf("a.test", number)
+        (tmp_path / f"{name}.pem").write_bytes(issued.certificate)
+        (tmp_path / f"{name}.key").write_bytes(issued.private_key)
+        (tmp_path / f"{name}.ca").write_bytes(authority(name).certificate)
+        source.read_again()
+        found = source.load(spec).material
+        assert found.pairs[0].certificate == issued.certificate
+        assert found.ca == authority(name).certificate
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -37,17 +37,16 @@ def test_errors_have_boringssls_names_and_codes(reason: str, line: str) -> None:
 
 
 def test_a_certificate_that_is_not_believed_says_what_was_found() -> None:
-    found = ssl.SSLCertVerificationError()
-    found.verify_code, found.verify_message = 20, "whatever OpenSSL calls it"
-    assert reasons.of(found) == (
+    refused = ssl.SSLCertVerificationError()
+    assert reasons.of(refused, reasons.verification(20, 0, "whatever OpenSSL calls it")) == (
         "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: "
         "X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate"
         ":TLS_error_end"
     )
-    found.verify_code = 19
-    assert "at depth 1: self signed certificate in certificate chain" in reasons.of(found)
-    found.verify_code = 999
-    assert "at depth 0: whatever OpenSSL calls it:" in reasons.of(found)
+    assert "at depth 1: self signed certificate in certificate chain" in reasons.verification(19, 1)
+    assert reasons.verification(999, 0, "whatever OpenSSL calls it").endswith(
+        "depth 0: whatever OpenSSL calls it"
+    )
 
 
 def test_a_connection_that_broke_is_told_in_own_words() -> None:

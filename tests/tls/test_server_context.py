@@ -13,22 +13,24 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
 
+from gatewayd.tls import openssl
 from gatewayd.tls.authority import Issued, make_leaf
 from gatewayd.tls.contexts import ServerContext
+from gatewayd.tls.engine import lib
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.peer import peer_certificate
 from gatewayd.tls.spec import ServerTlsSpec
 from tests.tls.handshakes import client, material, shake
-from tests.tls.issuing import revoking, rsa_leaf
+from tests.tls.issuing import chain, revoking, rsa_leaf
 from tests.tls.material import authority, encrypted, leaf, revocation_list, staple
 
 SIMPLE = ServerTlsSpec("Gateway test/edge servers[0]", "SIMPLE", ())
 MUTUAL = replace(SIMPLE, mode="MUTUAL")
 OPTIONAL = replace(SIMPLE, mode="OPTIONAL_MUTUAL")
 OTHER_CA = authority("another root")
-#: The same servers once more, with something that only pyOpenSSL can do.
-ENGINES = [pytest.param((), id="ssl"), pytest.param(("X25519", "P-256"), id="pyOpenSSL")]
+CURVES = [pytest.param((), id="default curves"), pytest.param(("X25519", "P-256"), id="curves by name")]
 
 
 def server(spec: ServerTlsSpec = SIMPLE, **changes: Any) -> ServerContext:
@@ -44,7 +46,7 @@ def stranger(days: float = 90) -> Issued:
 # --- what is negotiated
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_the_defaults_are_tls_1_2_and_1_3_with_forward_secrecy(curves: tuple[str, ...]) -> None:
     context = server(ecdh_curves=curves)
     assert shake(context, client()).other.version() == "TLSv1.3"
@@ -55,7 +57,18 @@ def test_the_defaults_are_tls_1_2_and_1_3_with_forward_secrecy(curves: tuple[str
     assert (older.peer.version, older.peer.cipher) == ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize(
+    "first", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+)
+def test_in_tls_1_3_the_clients_order_of_ciphers_counts(first: str) -> None:
+    """As in Envoy 1.40 [observed]; below it the server's."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    others = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"} - {first}
+    asking.set_tls13_ciphersuites(":".join([first, *sorted(others)]).encode())
+    assert _talk(server(), asking).get_cipher_name() == first
+
+
+@pytest.mark.parametrize("curves", CURVES)
 @pytest.mark.parametrize("cipher", ["AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256"])
 def test_ciphers_without_forward_secrecy_or_aead_are_not_offered(
     cipher: str, curves: tuple[str, ...]
@@ -65,14 +78,14 @@ def test_ciphers_without_forward_secrecy_or_aead_are_not_offered(
     assert "HANDSHAKE_FAILURE" in shaken.error
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_cipher_suites_govern_tls_1_2_alone(curves: tuple[str, ...]) -> None:
     context = server(cipher_suites=("ECDHE-ECDSA-AES256-GCM-SHA384",), ecdh_curves=curves)
     assert shake(context, client(maximum="TLSv1_2")).other.cipher()[0] == "ECDHE-ECDSA-AES256-GCM-SHA384"
     assert shake(context, client()).other.version() == "TLSv1.3"
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_versions_below_the_minimum_or_above_the_maximum_are_refused(curves: tuple[str, ...]) -> None:
     newest = server(min_version="TLSV1_3", ecdh_curves=curves)
     refused = shake(newest, client(maximum="TLSv1_2"))
@@ -83,7 +96,7 @@ def test_versions_below_the_minimum_or_above_the_maximum_are_refused(curves: tup
     assert shake(server(max_version="TLSV1_2", ecdh_curves=curves), client()).other.version() == "TLSv1.2"
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_old_versions_work_for_who_asks_for_them(curves: tuple[str, ...]) -> None:
     old = client(ciphers="ALL@SECLEVEL=0")
     with warnings.catch_warnings(action="ignore"):
@@ -94,7 +107,7 @@ def test_old_versions_work_for_who_asks_for_them(curves: tuple[str, ...]) -> Non
     assert shake(context, old).other.version() == "TLSv1"
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_the_servers_order_decides_about_alpn(curves: tuple[str, ...]) -> None:
     context = server(alpn=("h2", "http/1.1"), ecdh_curves=curves)
     shaken = shake(context, client(alpn=("http/1.1", "h2")))
@@ -114,7 +127,7 @@ def test_one_curve_or_several_are_all_there_is() -> None:
     assert shake(several, client(curve="secp521r1")).reason == ""
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_the_client_gets_the_certificate_whose_key_it_can_check(curves: tuple[str, ...]) -> None:
     context = ServerContext(replace(SIMPLE, ecdh_curves=curves), material(rsa_leaf("a.test"), leaf()))
     kinds = {}
@@ -129,13 +142,83 @@ def test_the_client_gets_the_certificate_whose_key_it_can_check(curves: tuple[st
 def test_renegotiation_and_compression_are_off() -> None:
     shaken = shake(server(), client(maximum="TLSv1_2"))
     assert shaken.other.compression() is None
-    assert shaken.connection.context.options & ssl.OP_NO_RENEGOTIATION
+    assert lib.SSL_get_options(shaken.connection.handle) & SSL.OP_NO_RENEGOTIATION
+
+
+def _talk(context: ServerContext, asking: SSL.Context, *, ocsp: bool = False) -> SSL.Connection:
+    """A handshake with a client of pyOpenSSL, which knows more of it than ``ssl`` does."""
+    connection = context.open("a.test")
+    visitor = SSL.Connection(asking, None)
+    visitor.set_connect_state()
+    if ocsp:
+        visitor.request_ocsp()
+    for _ in range(3):
+        with contextlib.suppress(SSL.WantReadError):
+            visitor.do_handshake()
+        with contextlib.suppress(SSL.WantReadError):
+            connection.feed(visitor.bio_read(65_536))
+        connection.shake()
+        if out := connection.take():
+            visitor.bio_write(out)
+    return visitor
+
+
+@pytest.mark.parametrize("group", [b"X25519MLKEM768", b"X25519", b"P-256"])
+def test_key_exchange_is_envoys(group: bytes) -> None:
+    """X25519MLKEM768, X25519 and P-256, and no other, asked of Envoy 1.40."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    assert lib.SSL_CTX_set1_curves_list(asking._context, group) == 1
+    assert _talk(server(), asking).get_peer_certificate(as_cryptography=True) is not None
+
+
+def test_other_curves_are_for_servers_that_name_them() -> None:
+    assert "NO_SHARED_GROUP" in shake(server(), client(curve="secp384r1")).reason
+    assert shake(server(ecdh_curves=("P-384",)), client(curve="secp384r1")).reason == ""
+
+
+def test_servers_that_differ_in_their_certificates_share_a_context_and_show_each_its_own() -> None:
+    made = {
+        name: ServerContext(replace(SIMPLE, owner=name), material(leaf(name)))
+        for name in ("a.test", "b.test")
+    }
+    shown = {
+        name: shake(context, client()).other.getpeercert()["subjectAltName"] for name, context in made.items()
+    }
+    assert shown == {name: (("DNS", name),) for name in made}
+    one, two = (context._servers for context in made.values())
+    assert one is not None
+    assert two is not None
+    assert one._context is two._context
+    older = ServerContext(replace(SIMPLE, min_version="TLSV1_1"), material(leaf()))
+    shake(older, client())
+    assert older._servers is not None
+    assert older._servers._context is not one._context
+
+
+@pytest.mark.parametrize("pairs", [1, 2], ids=["shared", "own"])
+def test_intermediates_are_shown(pairs: int) -> None:
+    """A client that trusts the root alone has to be shown what stands between."""
+    root, between, issued = chain("a.test")
+    more = [rsa_leaf("a.test")] if pairs == 2 else []
+    chained = Issued(issued.certificate + between.certificate, issued.private_key)
+    trusting = client(trust=root, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256", maximum="TLSv1_2")
+    assert shake(ServerContext(SIMPLE, material(chained, *more)), trusting).error == ""
+    bare = ServerContext(SIMPLE, material(issued, *more))
+    assert "CERTIFICATE_VERIFY_FAILED" in shake(bare, trusting).error
 
 
 # --- whom it lets in
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+def test_clients_are_told_whose_certificates_count() -> None:
+    """As by Envoy: the names of the authorities, so that a client with several certificates knows which to show."""
+    asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    assert [name.CN for name in _talk(server(MUTUAL), asking).get_client_ca_list()] == ["test root"]
+    assert [name.CN for name in _talk(server(OPTIONAL), asking).get_client_ca_list()] == ["test root"]
+    assert _talk(server(), asking).get_client_ca_list() == []
+
+
+@pytest.mark.parametrize("curves", CURVES)
 def test_mutual_takes_whom_its_authority_vouches_for(curves: tuple[str, ...]) -> None:
     mine = leaf("client.test")
     shaken = shake(server(MUTUAL, ecdh_curves=curves), client(certificate=mine))
@@ -145,7 +228,7 @@ def test_mutual_takes_whom_its_authority_vouches_for(curves: tuple[str, ...]) ->
     assert shaken.peer.certificate.dns_names == ("client.test",)
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 @pytest.mark.parametrize("maximum", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize(
     ("presented", "words", "alert"),
@@ -173,7 +256,7 @@ def test_mutual_refuses_others_with_an_alert_and_says_why(
     assert re.search(alert, shaken.error)
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_optional_mutual_takes_clients_without_a_certificate_but_none_with_a_bad_one(
     curves: tuple[str, ...],
 ) -> None:
@@ -187,7 +270,7 @@ def test_optional_mutual_takes_clients_without_a_certificate_but_none_with_a_bad
     assert "CERTIFICATE_VERIFY_FAILED" in shake(context, client(certificate=stranger())).reason
 
 
-@pytest.mark.parametrize("curves", ENGINES)
+@pytest.mark.parametrize("curves", CURVES)
 def test_a_revoked_certificate_is_refused(curves: tuple[str, ...]) -> None:
     context = ServerContext(
         replace(MUTUAL, ecdh_curves=curves),
@@ -282,11 +365,8 @@ def test_a_client_whose_certificate_has_expired_since_cannot_come_back(
 
 
 def test_a_staple_is_shown_to_clients_that_ask() -> None:
-    from OpenSSL import SSL
-
     der = staple(leaf(), authority())
     context = ServerContext(SIMPLE, material(leaf(), staple=der))
-    connection, incoming, outgoing = context.open("a.test")
     seen: list[bytes] = []
     asking = SSL.Context(SSL.TLS_CLIENT_METHOD)
 
@@ -295,17 +375,7 @@ def test_a_staple_is_shown_to_clients_that_ask() -> None:
         return True
 
     asking.set_ocsp_client_callback(look)
-    visitor = SSL.Connection(asking, None)
-    visitor.set_connect_state()
-    visitor.request_ocsp()
-    for _ in range(4):
-        for step in (visitor.do_handshake, connection.do_handshake):
-            with contextlib.suppress(SSL.WantReadError, ssl.SSLWantReadError):
-                step()
-            with contextlib.suppress(SSL.WantReadError):
-                incoming.write(visitor.bio_read(65_536))
-            if outgoing.pending:
-                visitor.bio_write(outgoing.read())
+    _talk(context, asking, ocsp=True)
     assert seen == [der]
 
 
@@ -340,6 +410,12 @@ def test_material_that_cannot_be_used_is_refused_in_words_without_key_bytes() ->
                 assert line not in said
 
 
+def test_a_key_with_a_password_never_asks_the_terminal() -> None:
+    """Should one come this far: OpenSSL would ask whoever sits there."""
+    with pytest.raises(MaterialError, match="certificate and key cannot be used"):
+        openssl._key(encrypted(leaf().private_key))
+
+
 def test_trust_that_cannot_be_used_is_refused_in_words() -> None:
     pair = material(leaf()).pairs
     assert "no certificate authority" in _refused(MUTUAL, Material(pair))
@@ -352,7 +428,7 @@ def test_trust_that_cannot_be_used_is_refused_in_words() -> None:
 
 def test_ten_thousand_servers_cost_little_until_they_are_used() -> None:
     one = server()
-    assert one._context is None  # OpenSSL has not been asked for anything
+    assert one._servers is None  # OpenSSL has not been asked for anything
     shake(one, client())
-    assert one._context is not None
+    assert one._servers is not None
     assert one._material is None  # and the key is not kept twice

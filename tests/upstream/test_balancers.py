@@ -23,8 +23,8 @@ def make(policy: str, endpoints: list[Host], seed: int = 7) -> Balancer[Host]:
 policies = pytest.mark.parametrize("policy", POLICIES)
 
 
-def test_the_table_lists_the_policies_of_9_1_and_9_2() -> None:
-    assert sorted(BALANCERS) == ["LEAST_REQUEST", "MAGLEV", "RANDOM", "RING_HASH", "ROUND_ROBIN"]
+def test_the_table_lists_the_policies_of_9_1_9_2_and_9_19() -> None:
+    assert sorted(BALANCERS) == ["LEAST_REQUEST", "LOAD", "MAGLEV", "RANDOM", "RING_HASH", "ROUND_ROBIN"]
 
 
 @policies

@@ -265,6 +265,15 @@ class ClientConnection(asyncio.Protocol):
         self.pause(True)
         self._borrower = borrower
 
+    def bare_transport(self) -> Any:
+        """Where body bytes may go past us, as in ServerStream; whoever sends them calls :meth:`passed`."""
+        return None if self._chunked_request or self.transport.is_closing() else self.transport
+
+    def passed(self, count: int) -> None:
+        """So many bytes of the request body went past us."""
+        self.progress += 1
+        self._written += count
+
     def take_back(self, count: int, *, broken: bool = False) -> None:
         """``count`` bytes of the body went past us, and no more will; ``broken``: so is the connection."""
         self._borrower = None

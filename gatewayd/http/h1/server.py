@@ -19,6 +19,8 @@ from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
 from gatewayd.http.response import ResponseHead, status_line
+from gatewayd.http.streams import Borrower
+from gatewayd.http.tcp_info import unread
 from gatewayd.http.websocket import with_accept
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
@@ -53,7 +55,7 @@ class ServerConnection(asyncio.Protocol):
     """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
+        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
         "_reader", "_remaining", "_seen_progress", "_write_paused",
         "close_after", "draining", "edge", "exchange", "info",
         "method", "port", "progress", "protocol", "request_done", "request_ended_at", "state", "transport", "write",
@@ -78,6 +80,8 @@ class ServerConnection(asyncio.Protocol):
         self.method = b""
         #: grows with whatever arrives or leaves; idle timeouts look at it
         self.progress = 0
+        #: who takes the body's bytes past us, if anybody
+        self._borrower: Borrower | None = None
         self._buffer = b""
         self._reader: ChunkedReader | None = None
         self._remaining = 0
@@ -154,6 +158,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; an exchange in progress ends with ``DC``."""
         self.port.disconnected(self)
+        if self._borrower is not None:
+            self._end_loan()
         exchange = self.exchange
         self.exchange = None
         was = self.state
@@ -308,7 +314,9 @@ class ServerConnection(asyncio.Protocol):
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the request body or the tunnel."""
-        if paused:
+        if self._borrower is not None:
+            self._borrower.pause(paused)
+        elif paused:
             self._pause_reading()
         elif self.state in (BODY, TUNNEL):
             self._resume_reading()
@@ -412,6 +420,35 @@ class ServerConnection(asyncio.Protocol):
         """Where body bytes may go past us; see ServerStream."""
         return None if self._chunked_response or self.transport.is_closing() else self.transport
 
+    # --- bytes that go past us, as in the client codec
+
+    @property
+    def body_left(self) -> int:
+        """Bytes of the request body still to come, if its length is known; 0 when it is not."""
+        return self._remaining if self.state == BODY and self._reader is None else 0
+
+    def lend(self, borrower: Borrower) -> None:
+        """Read nothing until :meth:`take_back`: ``borrower`` takes some of :attr:`body_left` from the socket.
+
+        It must leave at least one byte, so that what follows the body is found here as ever.
+        """
+        self._pause_reading()
+        self._borrower = borrower
+
+    def take_back(self, count: int, *, broken: bool = False) -> None:
+        """``count`` bytes of the body went past us, and no more will; ``broken``: so is the connection."""
+        self._borrower = None
+        self._remaining -= count
+        if broken:
+            self.transport.abort()
+        else:
+            self._resume_reading()
+
+    def _end_loan(self) -> None:
+        borrower, self._borrower = self._borrower, None
+        if borrower is not None:
+            borrower.stop()
+
     def send_interim(self, status: int, pairs: list[Pair]) -> None:
         """A 1xx response; see ServerStream. It has no body, so nothing in it may promise one."""
         self.progress += 1
@@ -454,6 +491,7 @@ class ServerConnection(asyncio.Protocol):
 
     def truncate(self) -> None:
         """Leave the response visibly unfinished; see ServerStream."""
+        self._end_loan()
         self.exchange = None
         self.state = CLOSED
         self.transport.close()
@@ -510,6 +548,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Keep reading a little, so that the client sees the answer (hardening section 2)."""
+        self._end_loan()
         self.state = LINGER
         self._buffer = b""
         self._reader = None
@@ -518,15 +557,18 @@ class ServerConnection(asyncio.Protocol):
         self._resume_reading()
 
     def drain(self) -> None:
-        """Close when idle; otherwise the current answer says ``connection: close``."""
-        if self.state == IDLE and not self._buffer:
+        """Close when idle; otherwise the current answer says ``connection: close``.
+
+        A request that has come and was not read yet is not idleness: to close on it would be to lose it.
+        """
+        if self.state == IDLE and not self._buffer and not unread(self.transport):
             self.state = CLOSED
             self.transport.close()
         else:
             self.draining = self.close_after = True
 
-    def retire(self) -> None:
-        """The next request is the last one of this connection."""
+    def discourage(self) -> None:
+        """The answer to the next request says ``connection: close``; nobody's request is lost by that."""
         self.draining = True
 
     def abort(self) -> None:
@@ -537,6 +579,11 @@ class ServerConnection(asyncio.Protocol):
         """Close an upgraded connection, which never ends by itself; others stay."""
         if self.state == TUNNEL:
             self.transport.close()
+
+    @property
+    def under_way(self) -> int:
+        """Requests under way."""
+        return self.exchange is not None
 
     @property
     def idle_since(self) -> float:

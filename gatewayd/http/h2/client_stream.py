@@ -92,6 +92,10 @@ class ClientStream(Stream):
         if not connection.busy:
             connection.touch()
 
+    def bare_transport(self) -> Any:
+        """Never: bytes go in frames."""
+        return None
+
     def _refuse(self) -> None:
         self.fail(errors.UPSTREAM_PROTOCOL, unread=False)
 

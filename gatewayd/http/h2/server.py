@@ -45,8 +45,8 @@ class ServerConnection(Connection):
     """An HTTP/2 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_drain_since", "_draining", "_edge", "_heads", "_idle_since", "_max_streams", "_open_heads", "_seen", "info",
-        "port",
+        "_discouraged", "_drain_since", "_draining", "_edge", "_heads", "_idle_since", "_max_streams", "_open_heads",
+        "_seen", "info", "port",
     )  # fmt: skip
 
     is_server = True
@@ -63,6 +63,8 @@ class ServerConnection(Connection):
         self._open_heads: dict[bytes, ParsedRequest] = {}
         self._draining = _SERVING
         self._drain_since = 0.0
+        #: draining begins with the first request
+        self._discouraged = False
         self._idle_since = monotonic()
         self._seen = 0
 
@@ -119,6 +121,8 @@ class ServerConnection(Connection):
 
     def _new_head(self, stream_id: int, block: bytes, end: bool) -> ParsedRequest | None:
         """The request of a block that is new; None: there is nothing to serve."""
+        if self._discouraged:
+            self.drain()
         pairs = self._decode(stream_id, block)
         if pairs is None:
             return None
@@ -227,7 +231,12 @@ class ServerConnection(Connection):
             self.out.append(frames.goaway(MAX_STREAM_ID, frames.NO_ERROR))
             self.send_drain_ping()
 
-    retire = drain
+    def discourage(self) -> None:
+        """The same, but who has asked for nothing yet may do so once; nobody's request is lost by that."""
+        if self.last_stream:
+            self.drain()
+        else:
+            self._discouraged = True
 
     def on_drain_answered(self) -> None:
         """The client has seen the first GOAWAY, and all it sent before has come."""
@@ -245,6 +254,11 @@ class ServerConnection(Connection):
         """End WebSockets, which never end by themselves; other streams stay."""
         for stream in list(self.streams.values()):
             stream.end_tunnel()
+
+    @property
+    def under_way(self) -> int:
+        """Requests under way."""
+        return len(self.streams)
 
     @property
     def idle_since(self) -> float:

@@ -61,6 +61,8 @@ class ServerStream(Stream):
     connection: ServerConnection
     #: as the log prints it
     protocol: bytes = b"HTTP/2"
+    #: nothing of a body is taken past the codec
+    body_left: int = 0
 
     def __init__(
         self, connection: ServerConnection, edge: Edge, stream_id: int, request: ParsedRequest, end: bool

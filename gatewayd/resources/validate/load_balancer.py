@@ -1,11 +1,21 @@
 """Load balancer settings (semantics 9, 19.7)."""
 
-from gatewayd.resources.traffic_policy import ConsistentHash, LoadBalancer, OutlierDetection
+from gatewayd.resources.traffic_policy import (
+    ConsistentHash,
+    LoadBalancer,
+    LocalityLbSetting,
+    OutlierDetection,
+    ZoneAwareLbSetting,
+)
 from gatewayd.resources.validate.durations import check_duration
 from gatewayd.resources.validate.notes import Notes, Path
 
 #: Envoy's largest Maglev table.
 _MAX_TABLE = 5_000_011
+#: What says where something is.
+_TOPOLOGY = frozenset(
+    {"topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"}
+)
 
 
 def check_load_balancer(
@@ -31,6 +41,8 @@ def check_load_balancer(
         if balancer.zone_aware_lb_setting is not None:
             out.error(path, "localityLbSetting and zoneAwareLbSetting exclude each other")
         _check_locality(balancer, outliers, path, out)
+    if balancer.zone_aware_lb_setting is not None:
+        _check_zones(balancer.zone_aware_lb_setting, outliers, (*path, "zoneAwareLbSetting"), out)
     check_duration(balancer.warmup_duration_secs, (*path, "warmupDurationSecs"), out)
     if balancer.warmup is not None:
         here = (*path, "warmup")
@@ -55,6 +67,24 @@ def _check_locality(
         total = sum(share.to.values())
         if total != 100:
             out.error((*here, "distribute", index, "to"), f"the weights must add up to 100, not {total}")
+    _check_failover(setting, outliers, here, out)
+
+
+def _check_zones(
+    setting: ZoneAwareLbSetting, outliers: OutlierDetection | None, here: Path, out: Notes
+) -> None:
+    for index, label in enumerate(setting.failover_priority):
+        if label.partition("=")[0] in _TOPOLOGY:
+            out.error(
+                (*here, "failoverPriority", index),
+                f"{label} has no place here: the region always counts, zones never",
+            )
+    _check_failover(setting, outliers, here, out)
+
+
+def _check_failover(
+    setting: LocalityLbSetting | ZoneAwareLbSetting, outliers: OutlierDetection | None, here: Path, out: Notes
+) -> None:
     for index, pair in enumerate(setting.failover):
         if pair.from_ == pair.to:
             out.error((*here, "failover", index), "a region cannot stand in for itself")

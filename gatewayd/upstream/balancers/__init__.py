@@ -4,8 +4,8 @@
 look like and how retries avoid hosts already tried; ``round_robin.py``, ``least_request.py`` and
 ``random_choice.py`` are policies, ``deadline_order.py`` is the weighted rotation the first two share,
 ``warm_order.py`` the same while endpoints warm up (``slow_start.py``). ``hash_balancer.py`` is what
-``ring_hash.py`` and ``maglev.py`` share. ``prioritised.py`` balances over priorities (``priority_load.py``)
-and localities (``locality_order.py``).
+``ring_hash.py`` and ``maglev.py`` share. ``by_load.py`` follows what endpoints say of their load.
+``prioritised.py`` balances over priorities (``priority_load.py``) and localities (``locality_order.py``).
 
 A balancer is made for one set of endpoints and thrown away with it: a change of membership, weight or
 readiness makes a new one.
@@ -14,6 +14,7 @@ readiness makes a new one.
 from __future__ import annotations
 
 from gatewayd.upstream.balancers.base import BalancedEndpoint, Balancer
+from gatewayd.upstream.balancers.by_load import LoadOptions
 from gatewayd.upstream.balancers.hash_balancer import HashOptions
 from gatewayd.upstream.balancers.make import BALANCERS, BalancerOptions, make_balancer, make_prioritised
 from gatewayd.upstream.balancers.prioritised import Locality
@@ -25,6 +26,7 @@ __all__ = [
     "Balancer",
     "BalancerOptions",
     "HashOptions",
+    "LoadOptions",
     "Locality",
     "SlowStart",
     "make_balancer",

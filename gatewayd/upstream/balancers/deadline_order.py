@@ -21,21 +21,24 @@ _LARGEST_SCALE: Final = 1 << 60
 
 
 def deadline_order(
-    endpoints: Sequence[E], random: Callable[[], float], cost: Callable[[E], int] | None = None
+    endpoints: Sequence[E],
+    random: Callable[[], float],
+    cost: Callable[[E], int] | None = None,
+    weights: Sequence[int] | None = None,
 ) -> Callable[[], E]:
     """The next-function of an endless rotation over ``endpoints`` (at least one).
 
-    ``cost`` is asked each time an endpoint is picked; without one every pick costs 1. The rotation
-    begins at a random place, so that workers do not all begin with the same endpoint.
+    ``cost`` is asked each time an endpoint is picked; without one every pick costs 1. ``weights``, 1 or more:
+    in place of the endpoints' own. The rotation begins at a random place, so that workers do not all begin
+    with the same endpoint.
     """
-    order = _endless(endpoints, cost)
+    order = _endless(endpoints, weights or weights_of(endpoints), cost)
     for _ in islice(order, int(random() * len(endpoints))):
         pass
     return order.__next__
 
 
-def _endless(endpoints: Sequence[E], cost: Callable[[E], int] | None) -> Iterator[E]:
-    weights = weights_of(endpoints)
+def _endless(endpoints: Sequence[E], weights: Sequence[int], cost: Callable[[E], int] | None) -> Iterator[E]:
     scale = min(2 * lcm(*weights), _LARGEST_SCALE)
     # Half a step to begin with puts the light ones in the middle of a period, away from each other. The
     # index decides between equal deadlines, so endpoints themselves are never compared.

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from gatewayd.upstream.balancers.base import BalancedEndpoint, Balancer, FlatBalancer
+from gatewayd.upstream.balancers.by_load import ByLoad, LoadOptions
 from gatewayd.upstream.balancers.hash_balancer import DEFAULT_OPTIONS, HashBalancer, HashOptions
 from gatewayd.upstream.balancers.least_request import LeastRequest
 from gatewayd.upstream.balancers.maglev import Maglev
@@ -20,9 +21,10 @@ from gatewayd.upstream.balancers.slow_start import SlowStart
 
 E = TypeVar("E", bound=BalancedEndpoint)
 
-#: ``BalancerOptions.policy`` to its policy (semantics 9.1, 9.2).
+#: ``BalancerOptions.policy`` to its policy (semantics 9.1, 9.2, 9.19).
 BALANCERS: Final[dict[str, type[FlatBalancer[Any] | HashBalancer[Any]]]] = {
     "LEAST_REQUEST": LeastRequest,
+    "LOAD": ByLoad,
     "MAGLEV": Maglev,
     "RANDOM": RandomChoice,
     "RING_HASH": RingHash,
@@ -40,6 +42,8 @@ class BalancerOptions:
     slow_start: SlowStart | None = None
     #: minHealthPercent (9.12): below it endpoints are used ready or not; 0 = never
     panic_threshold: int = 0
+    #: of the policy LOAD, which none but that has
+    load: LoadOptions | None = None
 
     @property
     def hashes(self) -> bool:
@@ -90,6 +94,8 @@ def _flat(options: BalancerOptions, random: Callable[[], float], clock: Callable
     ) -> Balancer[Any]:
         if options.hashes:
             made = policy(endpoints, random, panic=panic, options=options.hashing, shares=shares)
+        elif options.load is not None:
+            made = policy(endpoints, random, panic=panic, options=options.load, clock=clock)
         else:
             made = policy(endpoints, random, panic=panic, slow_start=options.slow_start, clock=clock)
         assert isinstance(made, Balancer)

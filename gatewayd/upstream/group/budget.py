@@ -10,7 +10,7 @@ from __future__ import annotations
 from operator import attrgetter
 
 from gatewayd.cells import ROWS, Block, unshared
-from gatewayd.upstream.group.identity import ACTIVE, CONNECTIONS, PENDING, REQUESTS, RETRIES
+from gatewayd.upstream.group.identity import ACTIVE, BEGUN, CONNECTIONS, PENDING, REQUESTS, RETRIES
 from gatewayd.upstream.limits import Budget, retry_fits
 from gatewayd.upstream.spec import Limits
 
@@ -75,4 +75,10 @@ class GroupBudget(Budget):
 
     def room_for_retry(self, active: int) -> bool:
         """See the base; ``active`` are only this worker's."""
-        return retry_fits(self.limits, sum(self._rows[RETRIES]), sum(self._rows[ACTIVE]))
+        return retry_fits(self.limits, sum(self._rows[RETRIES]), self.base(sum(self._rows[ACTIVE])))
+
+    def _begun_ever(self) -> int:
+        # Those of the others as they told it last, a tenth of an interval ago at most: a request pays nothing for it.
+        begun = self._rows[BEGUN]
+        begun[self._column] = super()._begun_ever()
+        return sum(begun)

@@ -19,6 +19,8 @@ PENDING: Final = 1
 REQUESTS: Final = 2
 RETRIES: Final = 3
 ACTIVE: Final = 4
+#: requests and retries that ever began there
+BEGUN: Final = 5
 
 #: Words of an endpoint: when it was ejected (ns, 0 = it is not), by what its time is multiplied, how often ever,
 #: and when an interval was last counted for it (ns).

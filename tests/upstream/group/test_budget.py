@@ -75,6 +75,17 @@ def test_8_3_6_a_retry_budget_is_a_share_of_what_all_workers_have_under_way() ->
         assert not room(two, "retries")
 
 
+def test_8_3_10_with_an_interval_what_began_in_any_of_them_counts() -> None:
+    limits = Limits(retry_budget_percent=20.0, min_retries=1, retry_interval_s=60.0)
+    with workers(2, spec(limits=limits)) as (one, two):
+        budget(one).retries = 1
+        one.cluster.total = 6
+        assert not room(one, "retries"), "1 of 6"
+        two.cluster.total = 4
+        room(two, "retries")  # which tells the others
+        assert room(one, "retries"), "2 of 10"
+
+
 def test_what_a_dead_worker_had_taken_is_free() -> None:
     with workers(2, spec(limits=Limits(max_requests=2))) as (one, two):
         budget(one).requests = 2

@@ -1,0 +1,136 @@
+"""The processes under test, and what is done to them from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tests.admin.asking import Port
+from tests.runtime.running import LIMIT_S, Running
+from tests.soak.world import World
+from tests.support.ports import PortReservation
+
+_REQUESTS = re.compile(r"^istio_requests_total\{.*\} (\S+)$", re.MULTILINE)
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+class Upstream:
+    """An echo in a process of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._reserved = PortReservation()
+        self.port = self._reserved.port
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Serve, on the port of before."""
+        self._reserved.release()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.soak.echo", self.name, str(self.port), stdout=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), LIMIT_S)
+        assert line == b"ready\n", f"upstream {self.name} did not start"
+
+    async def kill(self, world: World, for_s: float) -> None:
+        """End it in the middle of whatever it does, and start it again after ``for_s``."""
+        world.upstreams_down[self.name] = math.inf
+        await self.stop()
+        await asyncio.sleep(for_s)
+        await self.start()
+        world.upstreams_down[self.name] = time.monotonic()
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+class Service:
+    """gatewayd with several workers."""
+
+    def __init__(self, running: Running, size: int, ports: dict[str, int]) -> None:
+        self.running = running
+        #: of the operators, by name
+        self.ports = ports
+        self.admin = Port(("127.0.0.1", ports["admin"]))
+        #: how many workers it has when nobody leaves
+        self.size = size
+
+    @property
+    def pid(self) -> int:
+        """The supervisor."""
+        return self.running.pid
+
+    def workers(self) -> list[int]:
+        """Its processes, those that leave included."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(word) for word in path.read_text().split()]
+
+    async def until(self, number: int, *, without: tuple[int, ...] = ()) -> None:
+        """Wait until there are so many workers, and none of ``without`` among them."""
+
+        def there() -> bool:
+            found = self.workers()
+            return len(found) == number and not set(without) & set(found)
+
+        await self.running.until(there, f"{number} workers without {without}", 90.0)
+
+    async def kill_worker(self, world: World, pid: int) -> None:
+        """KILL a worker. Its clients are excused, and nobody else is."""
+        os.kill(pid, signal.SIGSTOP)
+        while _state(pid) != "T":  # noqa: ASYNC110, the kernel decides
+            await asyncio.sleep(0.001)
+        world.killed |= client_ports(pid)
+        os.kill(pid, signal.SIGKILL)
+
+
+async def operators_ports(gatewayd: Running) -> dict[str, int]:
+    """The numbers the kernel chose, by the names of the ports."""
+    await gatewayd.until_said("workers   processes")
+    found = re.findall(r"(status|metrics|admin)\s+http://127\.0\.0\.1:(\d+)", gatewayd.said)
+    return {name: int(number) for name, number in found}
+
+
+async def watch_counters(world: World, service: Service) -> None:
+    """Scrape all the time: the count of requests never falls, whatever becomes of workers and programs."""
+    metrics = Port(("127.0.0.1", service.ports["metrics"]))
+    counted = 0.0
+    while not world.draining and not world.done:
+        reply = await metrics.get("/stats/prometheus")
+        now = sum(float(value) for value in _REQUESTS.findall(reply.text))
+        if now < counted:
+            world.lose(f"the count of requests fell from {counted:g} to {now:g}")
+        counted = now
+        world.answered["scrape"] += 1
+        await asyncio.sleep(0.25)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def client_ports(pid: int) -> set[int]:
+    """The remote ports of the TCP connections that a process has open."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found = _SOCKET.match(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except OSError:
+            continue
+        if found:
+            inodes.add(found[1])
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[9] in inodes:
+            ports.add(int(words[2].rpartition(":")[2], 16))
+    return ports
