@@ -44,8 +44,18 @@ class _Counting(Exchange):
         super().on_response_data(data, end)
 
 
+_COUNTED: dict[type[Exchange], type[Exchange]] = {}
+
+
 def counted(kind: type[Exchange]) -> type[Exchange]:
-    """``kind`` of exchange, counting messages."""
+    """``kind`` of exchange, counting messages; made once."""
+    made = _COUNTED.get(kind)
+    if made is None:
+        made = _COUNTED[kind] = _make(kind)
+    return made
+
+
+def _make(kind: type[Exchange]) -> type[Exchange]:
     return type(
         f"Counted{kind.__name__}", (_Counting, kind), {"__slots__": (), "__doc__": "Counts messages."}
     )

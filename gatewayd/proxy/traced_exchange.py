@@ -8,7 +8,7 @@ or without, and never changes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gatewayd.errors import Failure
 from gatewayd.http.message import Pair
@@ -136,13 +136,6 @@ class NotedPolicyExchange(_Noting, ToldPolicyExchange):
     __slots__ = ()
 
 
-#: By Plan.served_by.
-_TELLING: Final = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
-_NOTING: Final = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
-_TELLING_COUNTED: Final = tuple(map(counted, _TELLING))
-_NOTING_COUNTED: Final = tuple(map(counted, _NOTING))
-
-
 def is_observed(options: HttpOptions) -> bool:
     """Whether exchanges under ``options`` tell of traces, or keep what was answered."""
     return options.keep_response or (options.tracing is not None and bool(options.tracing.propagation))
@@ -156,9 +149,11 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     keep, has_id = options.keep_response, options.request_id
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
-    telling, noting = (
-        (_TELLING, _NOTING) if not options.counts_messages else (_TELLING_COUNTED, _NOTING_COUNTED)
-    )
+    #: by Plan.served_by
+    telling: tuple[type[Exchange], ...] = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
+    noting: tuple[type[Exchange], ...] = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
+    if options.counts_messages:
+        telling, noting = tuple(map(counted, telling)), tuple(map(counted, noting))
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:

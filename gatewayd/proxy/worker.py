@@ -42,10 +42,6 @@ TICK_S = 1.0
 
 _OVERLOADED = Plan(OVERLOADED)
 
-#: By Plan.served_by.
-_KINDS: tuple[type[Exchange], ...] = (Exchange, MirroredExchange, PolicyExchange)
-_COUNTED = tuple(map(counted, _KINDS))
-
 
 class Port:
     """The proxy's side of the HTTP filter chain of one listener; called, it makes a connection."""
@@ -228,7 +224,10 @@ def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     if is_observed(options):
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
-    kinds = _COUNTED if options.counts_messages else _KINDS
+    #: by Plan.served_by
+    kinds: tuple[type[Exchange], ...] = (Exchange, MirroredExchange, PolicyExchange)
+    if options.counts_messages:
+        kinds = tuple(map(counted, kinds))
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
