@@ -115,7 +115,7 @@ def _translated(request: ParsedRequest, head: RequestHead) -> _TranslatedRequest
 class WebStream:
     """A ``ServerStream`` to the exchange, which speaks gRPC, and a ``RequestHandler`` to the codec's own stream."""
 
-    __slots__ = ("_decoder", "_encoder", "_head", "_held", "_stream", "_type", "exchange")
+    __slots__ = ("_decoder", "_encoder", "_head", "_held", "_over", "_stream", "_type", "exchange")
 
     def __init__(self, stream: Any, request: _TranslatedRequest) -> None:
         self._stream = stream
@@ -125,6 +125,8 @@ class WebStream:
         self._decoder = TextDecoder() if request.text else None
         self._encoder = TextEncoder() if request.takes_text else None
         self._type: Pair = (b"content-type", (_TEXT if request.takes_text else _BINARY) + b"+proto")
+        #: the client has its answer, whatever may still come
+        self._over = False
         #: of an answer that is no gRPC: status, fields and ``close``, while there is more of its body to come
         self._head: tuple[int, list[Pair], bool] | None = None
         self._held = b""
@@ -254,6 +256,7 @@ class WebStream:
         assert self._head is not None
         status, pairs, close = self._head
         self._head = None
+        self._over = True
         exchange = self.exchange
         exchange.bytes_sent = 0
         exchange.grpc_status = number = b"%d" % of_http_status(status)
@@ -268,7 +271,9 @@ class WebStream:
 
     def send_data(self, data: bytes, end: bool) -> None:
         """More of the body; see ServerStream."""
-        if self._head is not None:
+        if self._over:
+            self.exchange.bytes_sent = 0
+        elif self._head is not None:
             self._hold(data, end)
         elif self._encoder is None:
             self._stream.send_data(data, end)
@@ -281,6 +286,8 @@ class WebStream:
 
     def send_trailers(self, trailers: Trailers) -> None:
         """The end of the body, as its last message; see ServerStream."""
+        if self._over:
+            return
         if self._head is not None:
             self._hold(b"", True)
             return
@@ -297,7 +304,8 @@ class WebStream:
 
     def truncate(self) -> None:
         """See ServerStream."""
-        self._stream.truncate()
+        if not self._over:
+            self._stream.truncate()
 
     def pause(self, paused: bool) -> None:
         """See ServerStream."""

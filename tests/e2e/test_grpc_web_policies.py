@@ -120,3 +120,14 @@ async def test_an_endless_answer_that_is_no_grpc_ends_all_the_same(world: World)
     (record,) = await world.proxy.log_records(1)
     assert (record["response_code"], record["bytes_sent"]) == (404, 0)
     await until(lambda: all(seen.settled for seen in world.plain.seen))
+
+
+async def test_nothing_of_such_an_answer_comes_behind_it(world: World) -> None:
+    world.plain.play([{"status": 500, "body_size": 50_000}, {"status": 404, "body": "no"}])
+    head = (
+        f"POST /plain.Echo/Unary HTTP/1.1\r\nhost: a.test\r\ncontent-type: {WEB}\r\ncontent-length: 6\r\n\r\n"
+    )
+    outcome = await RawClient(world.port).http((head.encode() + framed(b"x")) * 2, responses=2)
+    assert [(answer.status, answer.body) for answer in outcome.responses] == [(500, b""), (404, b"")]
+    first, second = await world.proxy.log_records(2)
+    assert (first["response_code"], first["bytes_sent"], second["bytes_sent"]) == (500, 0, 0)
