@@ -23,6 +23,8 @@ class World:
     https: int
     tcp: int
     trust: ssl.SSLContext
+    #: the same, offering HTTP/2
+    trust_http2: ssl.SSLContext
     rng: random.Random
     #: no answer may come from a configuration older than this one, or newer than that one
     oldest: int = 0
@@ -33,6 +35,8 @@ class World:
     draining: bool = False
     #: local ports of clients whose connections a killed worker had
     killed: set[int] = field(default_factory=set)
+    #: when that was last (monotonic)
+    worker_killed_at: float = 0.0
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
     #: serial numbers of certificates, in the order in which connections saw them
