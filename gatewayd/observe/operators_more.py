@@ -93,8 +93,8 @@ def _environment(argument: str) -> Reader:
 
 
 def _upstream_protocol(info: StreamInfo) -> str:
-    """HTTP/1.1 once there was a connection, the only protocol that is spoken to upstreams."""
-    return "HTTP/1.1" if info.upstream_local_address else ""
+    """Once there was a connection."""
+    return getattr(info, "upstream_protocol", "HTTP/1.1") if info.upstream_local_address else ""
 
 
 def _host_of(address: str) -> str:

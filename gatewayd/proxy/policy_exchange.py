@@ -231,7 +231,8 @@ class PolicyExchange(Exchange):
 
     def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
         detector = self.cluster.detector
-        if detector is not None and failure is not errors.OVERFLOW and not unread:
+        stale = unread and failure is not errors.UPSTREAM_REFUSED
+        if detector is not None and failure is not errors.OVERFLOW and not stale:
             status = 504 if failure in _TIMEOUTS else 503
             detector.local_failure(self._endpoint.health, monotonic(), status=status)
         self._retry_is_over()

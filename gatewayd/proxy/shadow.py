@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 def send_copies(origin: Exchange, clusters: Iterable[Any], copy: Copy) -> None:
     """Send ``copy``, of the exchange's request, to each of ``clusters`` that has anybody."""
-    route = origin.route
-    timeout_s = route.timeout_s if route is not None else 0.0
+    timeout_s = origin.plan.timeout_s
     edge = origin.stream.edge
     for cluster in clusters:
         endpoint = cluster.pick()

@@ -132,7 +132,7 @@ def test_route_name() -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
-    argument = "x-in" if name in ("REQ", "RESP", "ENVIRONMENT", "QUERY_PARAM") else ""
+    argument = "x-in" if name in ("REQ", "RESP", "TRAILER", "ENVIRONMENT", "QUERY_PARAM") else ""
     value = OPERATORS[name](argument)(info_of())
     assert value is None or isinstance(value, bytes)
 
