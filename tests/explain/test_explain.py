@@ -217,6 +217,19 @@ def test_each_outcome(url: str, outcome: str, status: int, result: str) -> None:
     assert found.result.startswith(result)
 
 
+def test_2_5_6_a_host_of_another_server_than_the_connections() -> None:
+    snapshot = compile_yaml(CONFIG, misdirected_request=True).snapshot
+    wrong = explain(
+        snapshot.listeners, asked("https://mutual.example/q", "GET", [], "shop.example"), live=False
+    )
+    assert (wrong.outcome, wrong.status) == ("not_found", 421)
+    assert wrong.result == "421: the TLS server of the connection serves only shop.example, *.wild.example"
+    right = explain(
+        snapshot.listeners, asked("https://shop.example/none", "GET", [], "shop.example"), live=False
+    )
+    assert right.status == 404
+
+
 def test_every_rule_before_says_why_it_does_not_match() -> None:
     found = told("http://shop.example/q/123?x=1", "POST")
     reasons = texts(found, "http[")

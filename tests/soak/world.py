@@ -23,6 +23,8 @@ class World:
     https: int
     tcp: int
     trust: ssl.SSLContext
+    #: the same, offering HTTP/2
+    trust_http2: ssl.SSLContext
     rng: random.Random
     #: no answer may come from a configuration older than this one, or newer than that one
     oldest: int = 0
@@ -34,6 +36,8 @@ class World:
     #: when a worker was killed that had the connection from a local port, and when the last one from there began
     killed: dict[int, float] = field(default_factory=dict)
     began: dict[int, float] = field(default_factory=dict)
+    #: when a worker was killed last (monotonic)
+    worker_killed_at: float = 0.0
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
     #: serial numbers of certificates, in the order in which connections saw them
