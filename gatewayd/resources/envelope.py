@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gatewayd.resources.decode import decode
 from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
-from gatewayd.resources.kinds import KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
+from gatewayd.resources.kinds import KINDS, LATER_KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
 from gatewayd.resources.meta import DEFAULT_NAMESPACE, ObjectMeta
 from gatewayd.resources.model import EMPTY
 from gatewayd.resources.unsupported import find_unsupported
@@ -162,10 +162,10 @@ def _not_ours(kind: str, api_version: str, group: str, known: Kind | None) -> Fa
     if kind in PLATFORM_KINDS:
         message = f"{kind} is not needed to serve: left alone"
         return Fault(("kind",), message, code="GWD0012", level="info")
-    if group in MESH_GROUPS:
+    if kind in LATER_KINDS and group in MESH_GROUPS:
         message = f"{kind} ({api_version}) is not supported yet, so it has no effect"
         return Fault(("kind",), message, code="GWD0011", level="warning")
     message = f'unknown kind "{kind[:80]}" ({api_version[:80]}), so it has no effect'
-    if nearest := nearest_word(kind, list(KINDS)):
+    if nearest := nearest_word(kind, [*KINDS, *LATER_KINDS]):
         message += f' (did you mean "{nearest}"?)'
     return Fault(("kind",), message, code="GWD0011", level="warning")
