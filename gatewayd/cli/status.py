@@ -41,7 +41,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"gatewayd {found['version']}, up {age(now - found['started_at'])}, {_count(len(workers), 'worker')}: {state}",
         "",
-        *(_configuration(own, now) if own else [_line("serves", "nothing yet")]),
+        *(_configuration(own, now) if own else [_line("serves", "the configuration is still being loaded")]),
         _line("traffic", _traffic(traffic, found)),
         _line("draining", "yes" if found["draining"] else "no"),
     ]

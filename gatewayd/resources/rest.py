@@ -1,4 +1,4 @@
-"""What else is wrong with a document that does not fit its model: all problems at once, not one kind after the other."""
+"""What else is wrong with a document that does not fit its model: all problems at once, of whatever kind."""
 
 from typing import Any
 
