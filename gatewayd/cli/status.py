@@ -100,7 +100,8 @@ def _findings(levels: dict[str, int]) -> str:
 
 
 def _traffic(traffic: dict[str, Any], found: dict[str, Any]) -> str:
-    text = f"{found['connections']} connections, {found['requests_active']} requests under way"
+    connections, requests = found["connections"], found["requests_active"]
+    text = f"{_count(connections, 'connection')}, {_count(requests, 'request')} under way"
     if traffic and traffic["p50_ms"] is not None:
         text += (
             f"; {traffic['requests_per_second']:g} requests/s, {traffic['errors_per_second']:g} errors/s, "

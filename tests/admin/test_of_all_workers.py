@@ -95,7 +95,10 @@ async def test_a_tap_is_one_over_all_workers_and_so_is_its_limit(folder: Path) -
         ({"state": "SERVING", "ready": True}, "LIVE"),
         ({"state": "LOADING", "ready": False}, "INITIALIZING"),
         ({"state": "LOADING", "ready": True}, "LIVE"),  # an upgrade: the workers of the program before serve
-        ({"state": "SERVING", "ready": False}, "LIVE"),  # not ready for want of memory, say: Envoy knows no such word
+        (
+            {"state": "SERVING", "ready": False},
+            "LIVE",
+        ),  # not ready for want of memory, say: Envoy knows no such word
         ({"state": "SERVING", "ready": False, "draining": True}, "DRAINING"),
         ({"state": "SERVING", "ready": False, "health": "failed"}, "DRAINING"),
     ],
