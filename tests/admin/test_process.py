@@ -175,6 +175,31 @@ def test_stats_can_be_chosen(site: Gateway) -> None:
     assert "istio_request_duration" not in site.get("/stats?type=Counters").text
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/stats/prometheus?text_readouts&native_histograms=true",
+        "/stats?histogram_buckets=detailed&hidden=include",
+        "/stats?format=json&pretty",
+        "/stats?type=TextReadouts",
+        "/server_info?_=1",
+        "/certs?format=json",
+    ],
+)
+def test_what_only_envoy_knows_as_a_parameter_fails_no_script(site: Gateway, path: str) -> None:
+    assert site.get(path).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/routes?hots=a", "/drain_listeners?gracefull", "/healthcheck/fail?x"]
+)
+def test_elsewhere_a_parameter_nobody_knows_is_refused(site: Gateway, path: str) -> None:
+    reply = site.get(path) if path.startswith("/api/") else site.post(path)
+    assert reply.status == 400
+    assert "unknown parameter" in reply.text
+    assert site.get("/ready").status == 200
+
+
 def test_listeners_routes_and_clusters_are_told_with_their_places(site: Gateway) -> None:
     (listener,) = (row for row in site.json("/api/v1/listeners")["listeners"] if row["port"] == 80)
     assert listener["addresses"] == [f"127.0.0.1:{site.ports['80']}"]
