@@ -374,8 +374,12 @@ class ResponseParser:
             error = self._special_fields(head, out, special)
             if error:
                 return _refuse(error)
-        if status == 204 and head.content_length > 0:
-            return _refuse("body of a 204")
+        if status < 200 or status == 204:
+            if head.chunked or head.content_length > 0:
+                return _refuse("body where there is none")  # its bytes could be read as the next answer
+            if head.content_length == 0:  # RFC 9110 8.6: may not be said, and Envoy does not pass it on
+                head.content_length = -1
+                out = [text for text in out if not text.startswith(b"content-length:")]
         head.simple = (
             status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
         )
