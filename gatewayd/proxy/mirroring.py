@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair
 from gatewayd.policies.fault import MILLION
+from gatewayd.proxy import bodies
 from gatewayd.proxy.plan import is_chunked, request_head
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.proxy.upstream_head import built_parts
@@ -66,7 +67,7 @@ class Mirroring:
                 self._clusters = ()
                 self._body = []
                 return
-            self._body.append(data)
+            bodies.keep(self._body, data)
         if end and self._head:
             self._send()
 

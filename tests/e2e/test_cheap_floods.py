@@ -9,6 +9,7 @@ import pytest
 
 from gatewayd.http.h1.chunked import MAX_CHUNKS, ChunkedReader
 from gatewayd.http.limits import HttpLimits
+from gatewayd.proxy import bodies
 from tests.support.bare_sockets import Net
 from tests.support.in_process import InProcess, request
 from tests.support.raw_client import RawClient
@@ -138,3 +139,22 @@ async def test_an_upstream_that_speaks_otherwise_and_waits_is_502_at_once(said: 
             assert head.startswith(b"HTTP/1.1 502 ")
             assert (await proxy.logged(1))[0].flags == "UPE"
             assert not proxy.endpoint.connections
+
+
+async def test_a_body_kept_for_a_retry_weighs_no_more_than_its_bytes_however_it_came() -> None:
+    """Hardening 9.6: each byte in a piece of its own would take forty."""
+    with Net() as net:
+        async with InProcess([net.port]) as proxy:
+            client = await net.connect(proxy.port)
+            client.send(request("POST", headers=[CHUNKED]))
+            upstream = await net.accept()
+            await upstream.receive(b"\r\n\r\n")
+            (connection,) = proxy.connections
+            for number in range(10_000):
+                connection.data_received(b"1\r\n%d\r\n" % (number % 10))
+            assert len(connection.exchange._body) <= bodies.MAX_PIECES
+            assert b"".join(connection.exchange._body) == b"0123456789" * 1000
+            client.send(b"0\r\n\r\n")
+            await upstream.receive(b"0\r\n\r\n")
+            upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await client.receive(b"\r\n\r\n")
