@@ -387,7 +387,8 @@ class ResponseParser:
         out.append(self._tail)
         head.relay = b"".join(out)
         head.tail_bytes = len(self._tail)
-        if head.simple and not repeated and not head.upgrade:
+        ordinary = not repeated and not head.upgrade and len(data) <= self.heads.max_key_bytes
+        if head.simple and ordinary:
             self._learn(lines, out, head)
         return head
 
