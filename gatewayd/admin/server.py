@@ -2,9 +2,9 @@
 
 A stranger can send no more than ``MAX_HEAD_BYTES`` and a body as large as the server allows, in ``HEAD_TIMEOUT_S``
 and ``BODY_TIMEOUT_S``, one request after the other, and must take the answer: who does not read for
-``SEND_TIMEOUT_S`` is cut off. When there are too many, who has waited longest without a request makes room: a crowd that
-says nothing keeps no probe out. An answer that takes long to make is made in slices of ``SLICE_S``, with the loop's other
-work between them.
+``SEND_TIMEOUT_S`` is cut off. When there are too many, who has waited longest without a request makes room: a crowd
+that says nothing keeps no probe out. An answer that takes long to make is made in slices of ``SLICE_S``, with the
+loop's other work between them.
 """
 
 from __future__ import annotations

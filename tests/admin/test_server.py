@@ -195,7 +195,9 @@ async def test_a_crowd_is_turned_away() -> None:
         crowd = [await port.connect() for _ in range(2)]
         for _, writer in crowd:
             writer.write(GET)
-        await port.until(lambda: len(server.connections) == 2 and not any(map(_is_silent, server.connections.values())))
+        await port.until(
+            lambda: len(server.connections) == 2 and not any(map(_is_silent, server.connections.values()))
+        )
         assert await port.raw() == b""
         answered.set()
         for _, writer in crowd:

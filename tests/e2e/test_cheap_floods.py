@@ -74,7 +74,9 @@ async def test_an_answer_in_crumbs_lets_the_others_have_their_turn() -> None:
                     sent[0] = connection.exchange.bytes_sent
             return sent[0]
 
-        alpha.play([{"raw": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY}, {"body": "next"}])
+        alpha.play(
+            [{"raw": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY}, {"body": "next"}]
+        )
         turns = Turns(count)
         outcome = await RawClient(proxy.port).http(request() * 2, responses=2)
         turns.stop()
@@ -124,7 +126,8 @@ async def test_crumbs_wait_for_whoever_does_not_read_and_all_arrive(side: str) -
 
 @BOTH_LOOPS
 @pytest.mark.parametrize(
-    "said", [b"SSH-2.0-x\r\n", b"<html>", b"J\0\0\0\n8.0.1\0", b"\r\n", b"HTTP/1.1 200 OK\ncontent-length: 2\n\nhi"]
+    "said",
+    [b"SSH-2.0-x\r\n", b"<html>", b"J\0\0\0\n8.0.1\0", b"\r\n", b"HTTP/1.1 200 OK\ncontent-length: 2\n\nhi"],
 )
 async def test_an_upstream_that_speaks_otherwise_and_waits_is_502_at_once(said: bytes) -> None:
     """Hardening 7: no valid status line. As Envoy 1.40, which takes the bare line ends."""

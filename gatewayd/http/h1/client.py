@@ -31,8 +31,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_borrower", "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim",
-        "_limits", "_method", "_paused", "_read_due", "_reader", "_remaining", "_request_done", "_request_ended", "_responses",
-        "_state", "_upgrade", "_written", "_written_before",
+        "_limits", "_method", "_paused", "_read_due", "_reader", "_remaining", "_request_done", "_request_ended",
+        "_responses", "_state", "_upgrade", "_written", "_written_before",
         "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport",
         "write",
     )  # fmt: skip

@@ -50,8 +50,8 @@ class ServerConnection(asyncio.Protocol):
     """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_held", "_read_due",
-        "_read_paused", "_reader", "_remaining", "_seen_progress", "_write_paused",
+        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_held",
+        "_read_due", "_read_paused", "_reader", "_remaining", "_seen_progress", "_write_paused",
         "close_after", "draining", "edge", "exchange", "info",
         "method", "port", "progress", "request_done", "request_ended_at", "state", "transport", "write",
     )  # fmt: skip
