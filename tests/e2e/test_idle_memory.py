@@ -43,6 +43,7 @@ def ask(stack: contextlib.ExitStack, port: int, tls: ssl.SSLContext | None, coun
     """So many connections, each with an answered request, open until the stack is left."""
     for _ in range(count):
         client = socket.create_connection(("127.0.0.1", port), timeout=30.0)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             client = tls.wrap_socket(client, server_hostname="a.test")
         stack.enter_context(client)
