@@ -6,6 +6,7 @@ PORT ?= 8080
 HTTPS_PORT ?= 8443
 CASES ?= $(wildcard tests/golden/*.yaml)
 BENCH ?=
+FUZZ_SECONDS ?= 30
 SOAK ?=
 IMAGE ?= gatewayd
 # Most tests wait for programs they started: one process more than there are cores keeps all of them busy.
@@ -23,6 +24,8 @@ help:
 	@echo "make run [PORT=8080] [HTTPS_PORT=8443]"
 	@echo "                          install and serve the bookinfo demo"
 	@echo "make test [JOBS=3]        install with test extras; lint, types, all tests in so many processes"
+	@echo "make fuzz [FUZZ_SECONDS=30] [JOBS=3]"
+	@echo "                          inputs nobody has tried yet, for so long per target"
 	@echo "make cases CASES='FILE..' play case files against the real process"
 	@echo "make soak [SOAK='..']     everything that may happen to a service, under checked load (takes long)"
 	@echo "make bench [BENCH='..']   install with benchmark extras and measure (takes long)"
@@ -46,6 +49,9 @@ pytest: $(VENV)/.test
 	@tests/tools/programs.sh
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
+fuzz: $(VENV)/.test
+	GATEWAYD_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n $(JOBS) tests/fuzz
+
 cases: $(VENV)/.test
 	@$(BIN)/python -m tests.cases $(CASES)
 
@@ -58,7 +64,8 @@ bench: $(VENV)/.bench
 
 bench-tools: $(VENV)/.bench
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends nginx-light libnginx-mod-stream haproxy wrk curl
+	apt-get install -y -qq --no-install-recommends nginx-light libnginx-mod-stream haproxy wrk \
+		nghttp2-client nghttp2-server curl
 
 image:
 	@for program in podman docker; do \

@@ -61,6 +61,10 @@ CONNECT_LOCAL: Final = _upstream("connect_local", 503, "UF", b"local connection 
 CONNECT_TIMEOUT: Final = _upstream("connect_timeout", 503, "UF", b"connection timeout")
 UPSTREAM_CLOSED: Final = _upstream("upstream_closed", 503, "UC", b"connection termination")
 UPSTREAM_RESET: Final = _upstream("upstream_reset", 503, "UR", b"remote reset")
+UPSTREAM_REFUSED: Final = _upstream("upstream_refused", 503, "UR", b"remote refused stream reset")
+UPSTREAM_CONNECT_ERROR: Final = _upstream(
+    "upstream_connect_error", 503, "UR", b"remote error with CONNECT request"
+)
 UPSTREAM_PROTOCOL: Final = _upstream("upstream_protocol", 502, "UPE", b"protocol error")
 OVERFLOW: Final = _upstream("overflow", 503, "UO", b"overflow")
 ROUTE_TIMEOUT: Final = Failure(
@@ -104,8 +108,16 @@ HTTPS_ON_PLAINTEXT: Final = _request(
 )
 UPGRADE_FAILED: Final = _request("upgrade_failed", 403, "-", "upgrade_failed")
 QUERY_WITHOUT_TYPE: Final = _request("query_without_type", 400, "-", "query_missing_content_type")
+#: asked on a connection that a server with other hosts accepted; where Istio answers 404 (semantics 2.5.6)
+MISDIRECTED: Final = Failure("misdirected", 421, "NR", "misdirected_request", b"", b"", False)
 HEAD_TIMEOUT: Final = _request("head_timeout", 408, "DT", "request_header_timeout", b"request header timeout")
 IDLE_TIMEOUT: Final = _request("idle_timeout", 408, "SI", "stream_idle_timeout", b"stream timeout")
+
+# HTTP/2 requests that get no answer but the end of their stream or connection; Envoy's words (14.5.2, 14.6.4)
+H2_FIELD: Final = _request("h2_field", 0, "DPE", "http2.invalid.header.field")
+H2_MESSAGE: Final = _request("h2_message", 0, "DPE", "http2.violation.of.messaging.rule")
+H2_TOO_LARGE: Final = _request("h2_too_large", 0, "DR", "http2.header_list_size_too_large")
+H2_TOO_MANY: Final = _request("h2_too_many", 0, "DR", "http2.too_many_headers")
 
 #: Every row, for tests and documents.
 FAILURES: Final[tuple[Failure, ...]] = tuple(v for v in list(globals().values()) if isinstance(v, Failure))

@@ -18,7 +18,7 @@ from benchmarks.macro.results import Results
 from benchmarks.macro.scenarios import SCENARIOS
 from benchmarks.macro.tools import install_line, missing_tools
 
-LOADERS = ("nginx", "wrk", "curl")
+LOADERS = ("nginx", "wrk", "curl", "h2load", "nghttpd")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """A site as an Envoy bootstrap: Istio's log line and the router filter, nothing else."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def virtual_hosts(site: Site) -> list[dict[str, Any]]:
     ]
 
 
-def tls_socket(pair: Pair) -> dict[str, Any]:
-    """Termination as Istio configures it for SIMPLE: TLS 1.2 and 1.3, HTTP/1.1."""
+def tls_socket(pair: Pair, alpn: Sequence[str]) -> dict[str, Any]:
+    """Termination as Istio configures it for SIMPLE: TLS 1.2 and 1.3."""
     file = {
         "certificate_chain": {"filename": str(pair.certificate)},
         "private_key": {"filename": str(pair.private_key)},
@@ -63,7 +64,7 @@ def tls_socket(pair: Pair) -> dict[str, Any]:
             "common_tls_context": {
                 "tls_certificates": [file],
                 "tls_params": versions,
-                "alpn_protocols": ["http/1.1"],
+                "alpn_protocols": list(alpn),
             },
         },
     }
@@ -100,7 +101,8 @@ def tls_chain(site: Site, host: VirtualHost, pair: Pair, log: Path) -> dict[str,
     chain = filter_chain(Site((host,), site.upstream_port), log)
     if site.by_name:
         chain["filter_chain_match"] = {"server_names": [host.host]}
-    return chain | {"transport_socket": tls_socket(pair)}
+    alpn = ("h2", "http/1.1") if site.http2 else ("http/1.1",)
+    return chain | {"transport_socket": tls_socket(pair, alpn)}
 
 
 def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
@@ -122,6 +124,14 @@ def bootstrap(site: Site, port: int, log: Path) -> dict[str, Any]:
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if site.upstream_http2:
+        options = {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        }
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 

@@ -7,6 +7,7 @@ from benchmarks.macro import policy_site
 from benchmarks.macro.results import Results
 from benchmarks.macro.scenarios import (
     bulk,
+    http2,
     https,
     idle,
     observed,
@@ -14,6 +15,7 @@ from benchmarks.macro.scenarios import (
     reload,
     requests,
     scale,
+    scrape,
     tcp,
     workers,
 )
@@ -102,6 +104,12 @@ GOALS = (
     Goal(requests.NEW, "x nginx", against_peer(requests.NEW, "nginx"), 1.8, 1.3),
     Goal(observed.ALL, "x nothing on", against_row(observed.ALL, observed.OFF), 1.10),
     Goal(
+        scrape.slowest_row(asked=True),
+        "ms above the slowest while nobody asks",
+        above_row(scrape.slowest_row(asked=True), scrape.slowest_row(asked=False)),
+        5.0,
+    ),
+    Goal(
         workers.row(workers.TWO),
         "x 1 worker",
         against_row(workers.row(workers.TWO), workers.row(workers.ONE)),
@@ -146,6 +154,11 @@ GOALS = (
     Goal(_CERTIFICATES, "x 10", against_row(_CERTIFICATES, _FEW_CERTIFICATES), 1.05),
     Goal(f"{_CERTIFICATES}: load", "s", own(f"{_CERTIFICATES}: load"), 10.0),
     Goal(f"{_CERTIFICATES}: memory, all used", "MiB", own(f"{_CERTIFICATES}: memory, all used"), 600.0),
+    Goal(http2.REPEATED, "x Envoy", against_peer(http2.REPEATED, "envoy"), 0.8, 0.5),
+    Goal(http2.GRPC, "x Envoy", against_peer(http2.GRPC, "envoy"), 1.0, 0.6),
+    Goal(http2.DOWNLOAD, "x Envoy", against_peer(http2.DOWNLOAD, "envoy"), 1.5),
+    Goal(http2.RESETS_CUT, "streams", own(http2.RESETS_CUT), 1000.0),
+    Goal(http2.RESETS, "CPU ms", own(http2.RESETS), 30.0),
     *(
         Goal(policies.row(name), "x plain", against_row(policies.row(name), _PLAIN), 1.5)
         for name in (policy_site.RETRIES, policy_site.FAULT, policy_site.MIRROR, policy_site.HASH)

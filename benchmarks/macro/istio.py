@@ -53,8 +53,8 @@ spec:
   resolution: STATIC
   ports:
   - number: 80
-    name: http
-    protocol: HTTP
+    name: main
+    protocol: {protocol}
     targetPort: {port}
   endpoints:
   - address: 127.0.0.1
@@ -92,6 +92,10 @@ def rule_yaml(rule: Rule) -> str:
     return match + _ROUTE
 
 
+def _upstream(site: Site) -> str:
+    return _UPSTREAM.format(port=site.upstream_port, protocol="HTTP2" if site.upstream_http2 else "HTTP")
+
+
 def gateway_of(site: Site, index: int) -> str:
     """The Gateway that host number `index` is bound to: HTTPS servers come so many to a document."""
     return f"bench-{index // SERVERS_PER_GATEWAY}" if site.tls and site.by_name else "bench"
@@ -125,7 +129,7 @@ def virtual_service_yaml(index: int, host: VirtualHost, gateway: str = "bench") 
 def documents(site: Site) -> Iterator[str]:
     """The Gateway with the ServiceEntry, more Gateways, one VirtualService per host, what the site adds."""
     first, *more = gateways(site)
-    yield first + "---\n" + _UPSTREAM.format(port=site.upstream_port)
+    yield first + "---\n" + _upstream(site)
     yield from more
     for index, host in enumerate(site.hosts):
         yield virtual_service_yaml(index, host, gateway_of(site, index))

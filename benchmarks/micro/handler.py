@@ -23,9 +23,10 @@ from gatewayd.routing.matchers import MATCHERS
 from gatewayd.routing.route import FORWARD, Destination, Route
 from gatewayd.routing.table import RouteTable, VirtualHost
 from gatewayd.snapshot import FilterChain
+from gatewayd.upstream.cluster import Cluster
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.registry import Registry
-from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
+from gatewayd.upstream.spec import HTTP1, ClusterSpec, EndpointSpec
 
 CLUSTER = "outbound|80||upstream.test"
 
@@ -70,12 +71,16 @@ class Rig:
         self.upstream.data_received(pair[1])
 
 
-def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
-    """The site of the keep-alive scenario, an idle upstream connection, a client."""
+def make_site(
+    loop: asyncio.AbstractEventLoop, log: AccessLog, protocol: str = HTTP1
+) -> tuple[Cluster, ServerConnection]:
+    """The site of the keep-alive scenario: its one cluster, which speaks `protocol`, and a connection from a client."""
     registry = Registry(loop)
+    endpoints = (EndpointSpec("127.0.0.1", 8080),)
     cluster = registry.adopt(
-        ClusterSpec(CLUSTER, "upstream.test", 80, endpoints=(EndpointSpec("127.0.0.1", 8080),))
+        ClusterSpec(CLUSTER, "upstream.test", 80, endpoints=endpoints, protocol=protocol)
     )
+    assert isinstance(cluster, Cluster)
     route = Route("", FORWARD, (Destination(cluster, cluster.name),)).seal()
     hosts = [
         VirtualHost(
@@ -86,19 +91,29 @@ def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
         for host in site.plain_site(8080).hosts
     ]
     chain = FilterChain("http.80", 80, routes=RouteTable(hosts), options=HttpOptions())
-    proxy = Proxy(loop, registry, log.append)
-    endpoint = cluster.endpoints[0]
-    pool = endpoint.pools
+    downstream = Proxy(loop, registry, log.append).http(set(), chain)()
+    assert isinstance(downstream, ServerConnection)
+    return cluster, downstream
+
+
+def make_rig(loop: asyncio.AbstractEventLoop, log: AccessLog) -> Rig:
+    """That site, an idle upstream connection, a client."""
+    cluster, downstream = make_site(loop, log)
+    upstream = connect(cluster)
+    down = FakeTransport(("10.0.0.9", 40000))
+    downstream.connection_made(down)  # type: ignore[arg-type]
+    return Rig(downstream, upstream, down)
+
+
+def connect(cluster: Cluster) -> ClientConnection:
+    """An idle connection to its endpoint."""
+    pool = cluster.endpoints[0].pools
     assert isinstance(pool, Pool)
     upstream = ClientConnection(pool)
     upstream.connection_made(FakeTransport(("127.0.0.1", 8080)))  # type: ignore[arg-type]
     pool.connections.add(upstream)
     pool.released(upstream)
-    downstream = proxy.http(set(), chain)()
-    assert isinstance(downstream, ServerConnection)
-    down = FakeTransport(("10.0.0.9", 40000))
-    downstream.connection_made(down)  # type: ignore[arg-type]
-    return Rig(downstream, upstream, down)
+    return upstream
 
 
 def pairs(source: heads.Source, count: int) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""Instructions per exchange for each route of the policy scenario, counted by callgrind.
+"""Instructions per exchange for each route of the policy scenario and for HTTP/2, counted by callgrind.
 
 Counts do not depend on how busy the machine is: two versions of the code, or two routes, are told apart by less
 than a hundredth. `python -m benchmarks.micro.instructions [--only NAME] [--workers N]`; about a minute, most of it
@@ -13,10 +13,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.macro import policy_site
 from benchmarks.macro.tools import tool
+from benchmarks.micro.http2 import SCENARIOS, STREAMS, Rig
 from benchmarks.micro.policies import make_rig, pairs, source
 from gatewayd.observe.access_log import AccessLog
 
@@ -32,17 +36,25 @@ def play(names: list[str], workers: int) -> None:
     """The exchanges of all routes, with a mark before and after each route's."""
     loop = asyncio.new_event_loop()
     log = AccessLog(loop, "/dev/null", "text")
-    rig = make_rig(loop, log, workers)
+    policy_rig = make_rig(loop, log, workers)
     for name in names:
-        requests = source(name)
-        for pair in pairs(requests, WARM_UP):
-            rig.exchange(pair)
-        inputs = pairs(requests, EXCHANGES)
+        exchange: Callable[[Any], None]
+        if name in SCENARIOS:
+            exchange, make, at_a_time = (
+                Rig(loop, log, SCENARIOS[name].protocol).exchange,
+                SCENARIOS[name].make(),
+                STREAMS,
+            )
+        else:
+            exchange, make, at_a_time = policy_rig.exchange, partial(pairs, source(name)), 1
+        for pair in make(WARM_UP // at_a_time):
+            exchange(pair)
+        inputs = make(EXCHANGES // at_a_time)
         gc.collect()
         gc.disable()
         os.getppid()
         for pair in inputs:
-            rig.exchange(pair)
+            exchange(pair)
         os.getppid()
         gc.enable()
     log.close()
@@ -72,7 +84,7 @@ def counted(names: list[str], workers: int) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print one line per route as a Markdown table."""
-    names = [each.name for each in policy_site.POLICIES]
+    names = [*(each.name for each in policy_site.POLICIES), *SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.instructions", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, help="this route beside the plain one")
     parser.add_argument("--workers", type=int, default=1, help="of a group of so many (1)")
@@ -85,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     counts = counted(chosen, args.workers)
     print("| route | thousand instructions per exchange | x plain |\n| --- | ---: | ---: |")
     for name in chosen:
-        row = policy_site.policy(name).row
+        row = SCENARIOS[name].row if name in SCENARIOS else policy_site.policy(name).row
         print(f"| {row} | {counts[name] / 1000:.1f} | {counts[name] / counts[policy_site.PLAIN]:.2f} |")
     return 0
 

@@ -103,6 +103,20 @@ CONFIGURATION_FLAGS: Final[Sequence[Decorator]] = (
         "certificates.pem, private_key.pem, ca_certificates.pem. "
         f"[default: {' or '.join(DEFAULT_WORKLOAD_CERTS)}]",
     ),
+    _flag(
+        "--extended-connect/--no-extended-connect",
+        default=False,
+        show_default=True,
+        help="Let HTTP/2 clients open WebSockets (RFC 8441), which Istio does not offer.",
+    ),
+    _flag(
+        "--misdirected",
+        type=click.Choice(["404", "421"]),
+        default="404",
+        show_default=True,
+        help="Answer to a host that the TLS server of the connection does not serve; 421 makes HTTP/2 clients "
+        "ask again on a connection of its own.",
+    ),
     _flag("--mesh-config", type=click.Path(), default=None, metavar="FILE", help="MeshConfig fields."),
 )
 
@@ -248,6 +262,8 @@ def configuration_options(paths: Sequence[str], flags: Mapping[str, Any]) -> Run
         secrets=secret_folders(flags["secrets"], os.environ),
         workload_certs=(flags["workload_certs"],) if flags["workload_certs"] else DEFAULT_WORKLOAD_CERTS,
         mesh_config=flags["mesh_config"],
+        extended_connect=flags["extended_connect"],
+        misdirected=int(flags["misdirected"]),
     )
 
 

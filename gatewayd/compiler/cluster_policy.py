@@ -7,9 +7,10 @@ from typing import Final
 
 from gatewayd.compiler.load_balancing import balancer_options
 from gatewayd.compiler.policy import Policy
+from gatewayd.compiler.protocols import HTTP2_UPSTREAM, HTTP_UPSTREAM
 from gatewayd.resources.traffic_policy import OutlierDetection, RetryBudget, TcpKeepalive
 from gatewayd.upstream.outlier import OutlierPolicy
-from gatewayd.upstream.spec import ClusterSpec, KeepAlive, Limits
+from gatewayd.upstream.spec import AS_CLIENT, HTTP1, HTTP2, ClusterSpec, KeepAlive, Limits
 
 #: ``retryBudget.percent`` and ``minRetryConcurrency`` (8.3.6)
 _BUDGET_PERCENT: Final = 20.0
@@ -30,6 +31,7 @@ def apply_policy(
             endpoint for endpoint in endpoints if endpoint.ready
         )  # 9.13: panic shall not use them
     idle = (http.idle_timeout if http else None) or (tcp.idle_timeout if tcp else None)
+    pings = http.http2_keep_alive if http else None
     longest = tcp.max_connection_duration if tcp else None
     return replace(
         spec,
@@ -40,6 +42,9 @@ def apply_policy(
         idle_timeout_s=float(idle or spec.idle_timeout_s),
         max_requests_per_connection=http.max_requests_per_connection if http else 0,
         max_connection_duration_s=float(longest or 0.0),
+        max_concurrent_streams=http.max_concurrent_streams if http else 0,
+        ping_interval_s=float(pings.interval or 0.0) if pings else 0.0,
+        ping_timeout_s=float(pings.timeout or 0.0) if pings else 0.0,
         limits=_with_budget(
             Limits(
                 max_connections=tcp.max_connections if tcp else 0,
@@ -53,6 +58,21 @@ def apply_policy(
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol is not None else "",
         metadata=metadata,
     )
+
+
+def upstream_protocol(declared: str, policy: Policy, mesh_upgrade: str) -> str:
+    """In which HTTP requests go there (8.3.8): ``declared`` is the port's protocol, a word of 2.4.1 or "".
+
+    ``mesh_upgrade``: the mesh's ``h2UpgradePolicy``, for ports that are known to speak HTTP.
+    """
+    http = policy.connection_pool.http if policy.connection_pool is not None else None
+    if http is not None and http.use_client_protocol:
+        return AS_CLIENT
+    wish = http.h2_upgrade_policy if http is not None else "DEFAULT"
+    if wish == "UPGRADE" or declared in HTTP2_UPSTREAM:
+        return HTTP2
+    upgraded = wish == "DEFAULT" and mesh_upgrade == "UPGRADE" and declared in HTTP_UPSTREAM
+    return HTTP2 if upgraded else HTTP1
 
 
 def outlier_policy(written: OutlierDetection) -> OutlierPolicy:

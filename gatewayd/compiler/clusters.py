@@ -265,7 +265,6 @@ class Clusters:
                 del known[name]
             self._with_tls.pop(name, None)
             self._void.discard(name)
-            self._report.forget(("cluster", name))
             self._report.forget(("tls towards", name))
             return set()
         requests = [each for each in questions if any(self._known[each].askers.values())]
@@ -275,7 +274,7 @@ class Clusters:
             self._ask_again(maker, carries)
         answer = self._known[maker].answer
         assert answer.spec is not None
-        self._review(name, answer, requests=bool(requests))
+        self._note_tls(name, answer)
         before, self._specs[name] = self._specs[name], answer.spec
         adopted = self._adopted[name]
         if answer.spec != before or name in self._void:
@@ -312,23 +311,11 @@ class Clusters:
             with self._report.by(("tls towards", name)):
                 self._tls.review(answer.spec, answer.tls, now_s)
 
-    def _review(self, name: str, answer: Answer, *, requests: bool) -> None:
-        """Requests to an HTTP/2 upstream; bytes that go there are what they are."""
+    def _note_tls(self, name: str, answer: Answer) -> None:
         if answer.tls.resource is not None:
             self._with_tls[name] = answer
         elif self._with_tls.pop(name, None) is not None:
             self._report.forget(("tls towards", name))
-        spec, service = answer.spec, answer.service
-        assert spec is not None
-        with self._report.by(("cluster", name)):
-            if requests and service is not None and spec.protocol == "h2":
-                self._report.say(
-                    "warning",
-                    "GWD0104",
-                    f"port {spec.port} of {spec.host} is {service.ports[spec.port].protocol}: requests to it are "
-                    "sent as HTTP/1.1, HTTP/2 towards upstreams is not served yet",
-                    service.resource,
-                )
 
 
 _NONE: Final[set[Question]] = set()

@@ -72,6 +72,8 @@ def http_options(options: CompileOptions) -> HttpOptions:
         client_certificate=_client_certificate(mesh.default_config),
         x_forwarded_host=bool(headers.x_forwarded_host and headers.x_forwarded_host.enabled),
         x_forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled),
+        extended_connect=options.extended_connect,
+        misdirected_request=options.misdirected_request,
         tracing=trace_options(options),
         keep_response="%RESP(" in mesh.access_log_format.upper(),
         limits=options.limits,

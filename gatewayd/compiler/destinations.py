@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from gatewayd.compiler.cluster_policy import apply_policy
+from gatewayd.compiler.cluster_policy import apply_policy, upstream_protocol
 from gatewayd.compiler.destination_rules import MergedRule, RuleBook
 from gatewayd.compiler.endpoints import has_labels, is_ip
 from gatewayd.compiler.findings import Reporter
@@ -31,7 +31,7 @@ from gatewayd.compiler.problems import (
     unknown_subset,
     unlabelled,
 )
-from gatewayd.compiler.protocols import HTTP2_UPSTREAM
+from gatewayd.compiler.protocols import UNSUPPORTED
 from gatewayd.compiler.services import Registry, Service
 from gatewayd.compiler.upstream_tls import NO_TLS, REQUESTS, TLS, UpstreamTls, UpstreamTlsCompiler
 from gatewayd.policies.hash_policy import HashPolicy
@@ -96,12 +96,8 @@ class _Wanted:
     explicit: bool = True
     tls: UpstreamTls = NO_TLS
 
-    def cluster(
-        self, discovery: str, endpoints: tuple[EndpointSpec, ...], protocol: str = "http/1.1"
-    ) -> ClusterSpec:
-        return ClusterSpec(
-            self.name, self.host, self.port, self.subset, discovery, endpoints, protocol=protocol
-        )
+    def cluster(self, discovery: str, endpoints: tuple[EndpointSpec, ...]) -> ClusterSpec:
+        return ClusterSpec(self.name, self.host, self.port, self.subset, discovery, endpoints)
 
 
 _Found = tuple[ClusterSpec | None, Problem | None]
@@ -220,9 +216,7 @@ class DestinationCompiler:
                 endpoints = tuple(e for e in endpoints if has_labels(subset.labels, dict(e.labels)))
             if not endpoints and discovery != DYNAMIC_DNS:
                 problem = no_endpoints(service, port, subset)
-        declared = service.ports.get(port) if service is not None else None
-        protocol = "h2" if declared is not None and declared.protocol in HTTP2_UPSTREAM else "http/1.1"
-        spec = wanted.cluster(discovery, endpoints, protocol)
+        spec = wanted.cluster(discovery, endpoints)
         return self._with_policy(spec, rule, subset, service, wanted), problem
 
     def _undeclared(self, wanted: _Wanted, address: str) -> _Found:
@@ -284,7 +278,13 @@ class DestinationCompiler:
                 rule.resources[0] if rule is not None else None,
             )
         made = apply_policy(spec, policy, float(mesh.connect_timeout), metadata)
+        if wanted.carries == REQUESTS:
+            declared = service.ports.get(spec.port) if service is not None else None
+            protocol = upstream_protocol(
+                declared.protocol if declared is not None else UNSUPPORTED, policy, mesh.h2_upgrade_policy
+            )
+            made = replace(made, protocol=protocol)
         resource = service.resource if service is not None else None
         made = with_localities(made, policy.load_balancer, resource, mesh, self._here)
         tls = wanted.tls = self._tls.of(made, policy.tls, rule, service, wanted.carries)
-        return replace(made, tls_spec=tls.spec, tls=tls.holder)
+        return replace(made, tls_spec=tls.spec, tls=tls.holder, tls_http2=tls.http2_holder)

@@ -42,6 +42,10 @@ class CompileOptions:
     #: folders of this proxy's mesh identity (``ISTIO_MUTUAL``, ``builtin://``), in the order in which they are looked
     #: through; see compiler/credentials.py for their files
     workload_certificates: tuple[str, ...] = ("/etc/certs",)
+    #: HTTP/2 clients may open WebSockets (RFC 8441)
+    extended_connect: bool = False
+    #: 421, not 404, for a host that the server whose certificate the client has does not serve
+    misdirected_request: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
     #: what the Telemetry resources of the configuration say; the compilation fills it in
     telemetry: TelemetrySpec = NOTHING

@@ -28,8 +28,9 @@ PROTOCOLS: Final[dict[str, str]] = {
     "UDP": "udp",
 }
 
-#: Upstreams that are spoken to in HTTP/2 (semantics 8.3.8, 12.4).
+#: Upstreams that are spoken to in HTTP/2 (semantics 8.3.8, 12.4), and all that speak some HTTP.
 HTTP2_UPSTREAM: Final = frozenset({"HTTP2", "GRPC", "GRPC-WEB"})
+HTTP_UPSTREAM: Final = HTTP2_UPSTREAM | {"HTTP", "HTTP_PROXY"}
 
 _WELL_KNOWN_TCP: Final = frozenset({25, 53, 3306, 27017})
 _APP_PROTOCOLS: Final = {

@@ -24,8 +24,8 @@ from gatewayd.tls.modes import MODES, TlsMode
 from gatewayd.tls.spec import PairFiles, SecretName, ServerTlsSpec, Trust
 from gatewayd.tls.store import expiry
 
-#: Offered where HTTP follows; ``h2`` joins when HTTP/2 is served (3.5).
-HTTP_ALPN: Final = ("http/1.1",)
+#: Offered where HTTP follows (3.5).
+HTTP_ALPN: Final = ("h2", "http/1.1")
 #: Offered where bytes follow, which may well be HTTP (3.5). Istio's list for ISTIO_MUTUAL begins with
 #: ``istio-peer-exchange``; a client that gets it puts a header of its own before the bytes, which nothing
 #: here would take off again, so it is not offered.

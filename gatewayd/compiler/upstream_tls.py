@@ -7,6 +7,7 @@ identities, and a gateway of its own has none (10.1).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from gatewayd.compiler.credentials import (
@@ -26,7 +27,7 @@ from gatewayd.resources.meta import Resource
 from gatewayd.resources.traffic_policy import ClientTLS, TrafficPolicy
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, Trust
 from gatewayd.tls.store import expiry
-from gatewayd.upstream.spec import ClusterSpec
+from gatewayd.upstream.spec import AS_CLIENT, HTTP2, ClusterSpec
 
 #: What a route sends to a cluster.
 REQUESTS: Final = "http"
@@ -39,6 +40,7 @@ _MESH: Final = "ISTIO_MUTUAL"
 _SYSTEM_ROOTS: Final = "system"
 #: Offered with HTTP; Envoy's HTTP/1.1 pools say so where the context names nothing (golden 10_upstream_tls).
 _HTTP_ALPN: Final = ("http/1.1",)
+_HTTP2_ALPN: Final = ("h2",)
 #: By what a sidecar knows its own mesh's mutual TLS; ``istio-peer-exchange`` would bring a header we do not write.
 _MESH_ALPN: Final = ("istio",)
 _BYTES_ONLY: Final = frozenset({"TCP", "MONGO", "REDIS", "MYSQL"})
@@ -49,6 +51,8 @@ class UpstreamTls(NamedTuple):
 
     spec: ClientTlsSpec | None = None
     holder: Any = None
+    #: for HTTP/2 connections of a cluster that has both kinds
+    http2_holder: Any = None
     resource: Resource[DestinationRule] | None = None
     path: str = ""
     by_name: bool = False
@@ -84,8 +88,8 @@ class UpstreamTlsCompiler:
         try:
             spec = self._spec(cluster, tls, f"DestinationRule {resource.full_name}", service, carries)
         except CredentialError as error:
-            return UpstreamTls(None, Held(None, str(error)), resource, path, by_name)
-        return UpstreamTls(spec, self._load(spec), resource, path, by_name)
+            return UpstreamTls(None, Held(None, str(error)), None, resource, path, by_name)
+        return UpstreamTls(spec, self._load(spec), self._http2_holder(cluster, spec), resource, path, by_name)
 
     def review(self, cluster: ClusterSpec, made: UpstreamTls, now_s: float) -> None:
         """Say what is wrong now with the TLS that was made for ``cluster``: credentials change by themselves."""
@@ -108,6 +112,11 @@ class UpstreamTlsCompiler:
                 message = f"TLS towards {cluster.host}:{cluster.port}: {remark.message}"
                 self._report.say(remark.level, remark.code, message, resource, path, remark.help)
 
+    def _http2_holder(self, cluster: ClusterSpec, spec: ClientTlsSpec) -> Any:
+        if cluster.protocol != AS_CLIENT or spec.alpn != _HTTP_ALPN:
+            return None
+        return self._load(replace(spec, alpn=_HTTP2_ALPN))
+
     def _spec(
         self, cluster: ClusterSpec, tls: ClientTLS, owner: str, service: Service | None, carries: str
     ) -> ClientTlsSpec:
@@ -126,7 +135,7 @@ class UpstreamTlsCompiler:
             subject_alt_names=() if unchecked else names,
             verify_host=not (unchecked or sni or names),  # 10.3
             insecure_skip_verify=unchecked,
-            alpn=_MESH_ALPN if mesh else _alpn(cluster, service, carries),
+            alpn=_mesh_alpn(cluster) if mesh else _alpn(cluster, service, carries),
         )
 
     def _pair(self, tls: ClientTLS) -> SecretName | PairFiles | None:
@@ -165,7 +174,11 @@ def _alpn(cluster: ClusterSpec, service: Service | None, carries: str) -> tuple[
     port = service.ports.get(cluster.port) if service is not None else None
     if carries == BYTES or (port is not None and port.protocol in _BYTES_ONLY):
         return ()
-    return _HTTP_ALPN
+    return _HTTP2_ALPN if cluster.protocol == HTTP2 else _HTTP_ALPN
+
+
+def _mesh_alpn(cluster: ClusterSpec) -> tuple[str, ...]:
+    return _MESH_ALPN + _HTTP2_ALPN if cluster.protocol == HTTP2 else _MESH_ALPN
 
 
 def _place(tls: ClientTLS, rule: MergedRule) -> tuple[Resource[DestinationRule], str]:

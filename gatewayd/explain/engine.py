@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gatewayd.errors import MISDIRECTED
 from gatewayd.explain.asked import Asked
 from gatewayd.explain.destinations import say_destinations
 from gatewayd.explain.listeners import choose_chain
@@ -21,8 +22,9 @@ from gatewayd.explain.steps import (
     nowhere,
 )
 from gatewayd.explain.upstream import Routed
-from gatewayd.http.h1.head import ParsedRequest, parser_for
+from gatewayd.http.h1.head import parser_for
 from gatewayd.http.message import RequestHead
+from gatewayd.http.request import ParsedRequest
 from gatewayd.policies.fault import MILLION
 from gatewayd.proxy.local_reply import abort_reply, direct_reply, redirect_reply
 from gatewayd.proxy.plan import Plan, Planner
@@ -89,7 +91,7 @@ class _Walk:
         self.asked = asked
         self.told = told
         self.place_of = place_of
-        self.plan: Plan = Planner(chain.routes, chain.options).plan(parsed)
+        self.plan: Plan = Planner(chain.routes, chain.options, chain.server_names).plan(parsed)
 
     def go(self) -> None:
         """Say it all."""
@@ -118,8 +120,12 @@ class _Walk:
         self._act(route)
 
     def _not_found(self, why: str) -> None:
-        self.told.outcome, self.told.status = NOT_FOUND, 404
-        self.told.result = f"404: {why}"
+        failure = self.plan.failure
+        assert failure is not None
+        if failure is MISDIRECTED:
+            why = f"the TLS server of the connection serves only {', '.join(self.chain.server_names)}"
+        self.told.outcome, self.told.status = NOT_FOUND, failure.status
+        self.told.result = f"{failure.status}: {why}"
 
     def _say_host(self, host: VirtualHost) -> None:
         """Which of its domains, and whose it is."""

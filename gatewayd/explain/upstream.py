@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from gatewayd.http.h1.head import ParsedRequest
 from gatewayd.http.message import Pair
+from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.forwarding import Client
 from gatewayd.proxy.plan import Plan

@@ -91,3 +91,16 @@ class RequestHead:
         if fields is None:
             fields = self._fields = self._source.routed_fields(self.authority)
         return fields
+
+
+class Trailers:
+    """Fields behind a body. Shared by messages whose trailers had the very same bytes: nobody may change them."""
+
+    __slots__ = ("encoded", "never_indexed", "pairs")
+
+    def __init__(self, pairs: Sequence[Pair], never_indexed: frozenset[bytes] = frozenset()) -> None:
+        self.pairs = pairs
+        #: names of fields that nobody may index on their way (RFC 7541 6.2.3)
+        self.never_indexed = never_indexed
+        #: belongs to the HTTP/2 codec: how it writes them, made once
+        self.encoded: bytes | None = None

@@ -54,6 +54,10 @@ class HttpOptions:
     client_certificate: str = "SANITIZE_SET"
     #: "http" or "https": the scheme of the connection (semantics 14.2)
     scheme: bytes = b"http"
+    #: whether HTTP/2 clients may open WebSockets (RFC 8441); Istio does not offer it (semantics 14.6.3)
+    extended_connect: bool = False
+    #: 421 instead of 404 for a host that the TLS server of the connection does not serve (semantics 2.5.6)
+    misdirected_request: bool = False
     #: None: not traced, and no request id says anything about it
     tracing: TraceOptions | None = TraceOptions()
     #: the fields of answers are kept for the access log

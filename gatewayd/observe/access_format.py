@@ -41,6 +41,10 @@ _MILLISECONDS: Final = tuple(b'.%03dZ] "' % number for number in range(1000))
 #: From the status to the bytes received, when there is nothing else to say, by status.
 _ORDINARY: Final = tuple(b'" %d - via_upstream - "-" 0 ' % status for status in range(1000))
 
+#: Of a connection whose columns have not been made yet: fits no exchange.
+_NOT_SHOWN: Final[tuple[Any, Any, bytes, bytes]] = (..., None, b"", b"")
+
+
 Formatter = Callable[[StreamInfo], str]
 #: The lines of a batch. A batch at a time, because one long join costs less than a line's and then theirs.
 BatchFormatter = Callable[[Sequence[StreamInfo]], bytes]
@@ -109,12 +113,12 @@ class TextLines:
         """The lines of ``infos``."""
         out: list[bytes] = []
         quoted = self._quoted
-        ends = self._ends
         quoted_of = quoted.get
-        end_of = ends.get
         upstream_of = self._upstreams.get
         numbers = _NUMBERS
         safe = SAFE
+        all_ids = b"".join([info.request_id for info in infos])
+        ids_safe = all_ids.translate(safe) is all_ids
         stamp_second = self._second
         stamp = self._stamp
         for info in infos:
@@ -125,7 +129,7 @@ class TextLines:
                 since = info.started_wall - stamp_second
             request = info.request
             if request is None:
-                line, agent, authority = _first_line(info), b'"-" ', b'"-" '
+                line, agent, authority = _first_line(info), b'"-" "', b'" "-" '
             else:
                 shown = request.shown
                 if shown is None:
@@ -134,8 +138,8 @@ class TextLines:
                     if not (path and info.method and info.protocol) or line.translate(safe) is not line:
                         line = _first_line(info, path)
                     agent = request.user_agent or request.fields.get(b"user-agent") or b""
-                    agent = quoted_of(agent) or quoted.add(agent)
-                    authority = quoted_of(request.authority) or quoted.add(request.authority)
+                    agent = (quoted_of(agent) or quoted.add(agent)) + b'"'
+                    authority = b'" ' + (quoted_of(request.authority) or quoted.add(request.authority))
                     request.shown = line, agent, authority  # heads repeat
                 else:
                     line, agent, authority = shown
@@ -144,11 +148,13 @@ class TextLines:
             if (
                 info.details == "via_upstream"
                 and not info.flags
-                and not info.bytes_received
                 and not info.transport_failure
                 and not info.termination_details
             ):
                 outcome = _ORDINARY[info.status]
+                received = info.bytes_received
+                if received:
+                    outcome = outcome[:-2] + (numbers[received] if received < _READY else b"%d " % received)
             else:
                 outcome = _outcome(info)
             sent = info.bytes_sent
@@ -156,25 +162,27 @@ class TextLines:
             finished = info.finished_at
             responded = info.responded_at
             # Ready-made texts: to format a number costs more than to look it up.
-            duration = int((finished - started) * 1000)
-            took = numbers[duration] if duration < _READY else b"%d " % duration
+            try:
+                took = numbers[int((finished - started) * 1000)]
+            except IndexError:
+                took = b"%d " % int((finished - started) * 1000)
             if responded is finished:
                 service = took
             elif responded:
-                duration = int((responded - started) * 1000)
-                service = numbers[duration] if duration < _READY else b"%d " % duration
+                try:
+                    service = numbers[int((responded - started) * 1000)]
+                except IndexError:
+                    service = b"%d " % int((responded - started) * 1000)
             else:
                 service = b"- "
             forwarded = info.x_forwarded_for
             request_id = info.request_id
-            if not request_id or request_id.translate(safe) is not request_id:
+            if not request_id or not ids_safe:
                 request_id = escaped(request_id) or b"-"
             upstream = info.upstream_host, info.upstream_cluster, info.upstream_local_address
-            connection = info.connection
-            sides = connection.shown or _show_sides(connection)
-            if info.trusted_address and info.trusted_address != connection.remote_ip.encode():
-                sides = _sides(connection, remote_address(info))
-            route_name = "" if info.route is None else info.route.name
+            end_route, address, end, _ = info.connection.shown or _NOT_SHOWN
+            if info.route is not end_route or info.trusted_address != address:
+                end = self._end(info)
             out += (
                 stamp,
                 _MILLISECONDS[int(since * 1000)],
@@ -185,15 +193,25 @@ class TextLines:
                 service,
                 quoted_of(forwarded) or quoted.add(forwarded),
                 agent,
-                b'"',
                 request_id,
-                b'" ',
                 authority,
                 upstream_of(upstream) or self._show_upstream(upstream),
-                sides,
-                end_of(route_name) or ends.add(route_name),
+                end,
             )
         return b"".join(out)
+
+    def _end(self, info: StreamInfo) -> bytes:
+        """From the local address to the route's name. That of an ordinary request is kept with its connection."""
+        connection, route = info.connection, info.route
+        name = "" if route is None else route.name
+        end = self._ends.get(name) or self._ends.add(name)
+        known = connection.shown
+        if known is not None and known[1] == info.trusted_address:
+            sides = known[3]
+        else:
+            sides = _sides(connection, remote_address(info))
+        connection.shown = route, info.trusted_address, sides + end, sides
+        return sides + end
 
     def _show_upstream(self, upstream: tuple[str, str, str]) -> bytes:
         host, cluster, local = upstream
@@ -223,12 +241,6 @@ def _outcome(info: StreamInfo) -> bytes:
     details, ended, failure = [escaped(value.encode()) or b"-" for value in values]
     flags = info.flags.encode() or b"-"
     return b'" %d %b %b %b "%b" %d ' % (info.status, flags, details, ended, failure, info.bytes_received)
-
-
-def _show_sides(connection: ConnectionInfo) -> bytes:
-    """What :func:`_sides` says of most requests of a connection: kept with it."""
-    connection.shown = _sides(connection, connection.remote_address)
-    return connection.shown
 
 
 def _sides(connection: ConnectionInfo, remote: str) -> bytes:

@@ -69,6 +69,11 @@ FLAGS: Final[dict[str, Flag]] = {
         "The client went away before it had the whole answer.",
         "Compare the duration with the timeout of the client, or of the load balancer before us.",
     ),
+    "DR": Flag(
+        "DownstreamRemoteReset",
+        "The client took its request back (HTTP/2: RST_STREAM) before it had the whole answer.",
+        "Compare the duration with the deadline or timeout of the client; gRPC clients do so when they cancel a call.",
+    ),
     "DPE": Flag(
         "DownstreamProtocolError",
         "The client broke the rules of HTTP.",

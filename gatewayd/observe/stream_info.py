@@ -26,8 +26,9 @@ class ConnectionInfo:
         self.chain = ""
         self.requested_server_name = ""  # SNI
         self.scheme = b"http"
-        #: belongs to the access log: what it prints of this connection, made once
-        self.shown = b""
+        #: belongs to the access log: route and trusted address of the last line, its end, and what of that is the
+        #: connection's
+        self.shown: tuple[Any, bytes, bytes, bytes] | None = None
 
 
 class StreamInfo:

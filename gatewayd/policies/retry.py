@@ -58,6 +58,8 @@ def retries_failure(policy: Policy, failure: Failure, *, head_sent: bool) -> boo
         return True
     if failure in _CONNECT_FAILURES:
         return "connect-failure" in wanted or "reset-before-request" in wanted or "reset" in wanted
+    if failure is errors.UPSTREAM_REFUSED:
+        return "refused-stream" in wanted or "reset" in wanted
     if failure is errors.PER_TRY_TIMEOUT:
         return "reset" in wanted
     return "reset" in wanted or ("reset-before-request" in wanted and not head_sent)

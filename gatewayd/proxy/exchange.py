@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import NO_BODY, ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Pair, Trailers
+from gatewayd.http.request import NO_BODY, ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.policies.retry import backoff_s, retries_failure, retries_response
 from gatewayd.proxy import bodies
@@ -29,7 +29,7 @@ from gatewayd.proxy.local_reply import (
     redirect_reply,
 )
 from gatewayd.proxy.plan import Plan, is_chunked
-from gatewayd.proxy.upstream_head import built_head, plain_head
+from gatewayd.proxy.upstream_head import built_head, encoded_head, plain_head
 from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, Destination, RetryPolicy
 from gatewayd.upstream.remote import pick_remote
 
@@ -62,6 +62,7 @@ class Exchange(StreamInfo):
         "_per_try",
         "_replayable",
         "_retry_timer",
+        "_trailers",
         "_tried",
         "_tunnel_ends",
         "cluster",
@@ -85,7 +86,7 @@ class Exchange(StreamInfo):
         self.request = head = request.head
         self.method = request.method
         self.path = b"" if head is None else head.target
-        self.protocol = b"HTTP/1.1"
+        self.protocol = stream.protocol
         self.started_at = monotonic()
         self.started_wall = time()
         self.status = 0
@@ -118,6 +119,7 @@ class Exchange(StreamInfo):
         self._body_size = 0
         self._replayable = True
         self._pending_end = False
+        self._trailers: Trailers | None = None
 
     # --- the way up
 
@@ -208,7 +210,7 @@ class Exchange(StreamInfo):
         self.upstream_host = endpoint.host_port
         idle = endpoint.idle
         if idle and not fresh:
-            self.on_connected(idle.pop())
+            self._send_on(idle.pop())
         else:
             endpoint.wait(self)
 
@@ -221,27 +223,33 @@ class Exchange(StreamInfo):
         return authority, client.remote_address, client.local_address
 
     def on_connected(self, connection: Any) -> None:
+        """A connection is there for whom had to wait; see Waiter."""
+        self._send_on(connection)
+        if self.stream.slow:
+            self.on_downstream_paused(True)
+
+    def _send_on(self, connection: Any) -> None:
         """Send the request on ``connection``."""
         self.phase = SENT
         self.upstream = connection
         self.upstream_local_address = connection.local_address
         plan = self.plan
         stream = self.stream
-        edge = stream.edge
-        client = self.connection
-        if plan.prepared and self.attempts == 1:
-            if plan.client_plain:
-                self.x_forwarded_for = client.appended
-                message = b"".join(
-                    (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
-                )
-            else:
-                message = plain_head(self)
+        if plan.client_plain and self.attempts == 1 and connection.takes_lines:
+            client = self.connection
+            self.x_forwarded_for = client.appended
+            message = b"".join(
+                (self.parsed.block.prefix, plan.extra_lines, client.lines, self.request_id, plan.suffix)
+            )
+        elif not connection.takes_lines:
+            message = encoded_head(self)
+        elif plan.prepared and self.attempts == 1:
+            message = plain_head(self)
         else:
             message = built_head(self)
         body = self.parsed.body
         if body == NO_BODY:
-            connection.start(self, message, self.method, edge.responses, edge.limits, upgrade=plan.upgrade)
+            connection.start(self, message, self.method, stream.edge, upgrade=plan.upgrade)
         else:
             self._start_with_body(connection, message)
         if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
@@ -250,19 +258,21 @@ class Exchange(StreamInfo):
     def _start_with_body(self, connection: Any, message: bytes) -> None:
         """Send the head with whatever of the body has arrived."""
         edge = self.stream.edge
-        chunked = is_chunked(self.parsed)
-        # Before anything is written: if this connection is soon full its own pause has the last word. The
-        # pause may be ours or that of a connection whose attempt failed.
-        self.stream.pause(False)
-        connection.start(
-            self, message, self.method, edge.responses, edge.limits, complete=False, chunked=chunked
-        )
+        if self._body_size or self.attempts > 1:
+            # Before anything is written: if this connection is soon full its own pause has the last word. The
+            # pause may be ours or that of a connection whose attempt failed.
+            self.stream.pause(False)
+        chunked = connection.takes_lines and is_chunked(self.parsed)
+        connection.start(self, message, self.method, edge, complete=False, chunked=chunked)
+        end = self._pending_end and self._trailers is None
         if self._body:
             body = b"".join(self._body)
             self._body = [body]
-            connection.send_data(body, self._pending_end)
-        elif self._pending_end:
+            connection.send_data(body, end)
+        elif end:
             connection.send_data(b"", True)
+        if self._trailers is not None:
+            connection.send_trailers(self._trailers)
 
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Request body bytes; see RequestHandler."""
@@ -290,8 +300,23 @@ class Exchange(StreamInfo):
             self.upstream.send_data(data, end)
             if not end and len(data) >= bodies.BIG_PIECE and not self._replayable:
                 bodies.offer_request(self)
+            if end and self.phase == SENT:
+                retry = self.route.retry
+                if retry is not None and retry.per_try_timeout_s:
+                    self._arm_per_try()
+
+    def on_request_trailers(self, trailers: Trailers) -> None:
+        """Trailers and the end; see RequestHandler."""
+        if self.phase == DONE:
+            return
+        self._trailers = trailers
+        self._pending_end = True
+        if self.route is not None and self.route.timeout_s:
+            self._arm_timeout()
+        if self.upstream is not None:
+            self.upstream.send_trailers(trailers)
             retry = self.route.retry
-            if end and self.phase == SENT and retry is not None and retry.per_try_timeout_s:
+            if self.phase == SENT and retry is not None and retry.per_try_timeout_s:
                 self._arm_per_try()
 
     def _keep(self, data: bytes) -> None:
@@ -371,6 +396,11 @@ class Exchange(StreamInfo):
         if not end and len(data) >= bodies.BIG_PIECE:
             bodies.offer(self)
 
+    def on_response_trailers(self, trailers: Trailers) -> None:
+        """Trailers and the end; see ResponseHandler."""
+        self._finish(monotonic())
+        self.stream.send_trailers(trailers)
+
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx head; see ResponseHandler. A 100 nobody asked for is dropped (hardening section 7)."""
         request = self.request
@@ -380,7 +410,7 @@ class Exchange(StreamInfo):
     # --- tunnels
 
     def on_upgraded(self, head: ResponseHead, data: bytes) -> None:
-        """101: bytes go through from here on; see ResponseHandler."""
+        """Bytes go through from here on; see ResponseHandler."""
         self.phase = TUNNEL
         self.status = 101
         self.details = "via_upstream"
@@ -392,9 +422,8 @@ class Exchange(StreamInfo):
             service_ms = int((self.responded_at - self.started_at) * 1000)
             pairs.append((b"x-envoy-upstream-service-time", b"%d" % service_ms))
         pairs = self._finished_pairs(pairs, self.destination.response_ops)
-        pairs += [(b"connection", b"Upgrade"), (b"upgrade", head.upgrade)]
         self.bytes_sent += len(data)
-        self.stream.start_tunnel(101, pairs, data)
+        self.stream.start_tunnel(head.upgrade, pairs, data)
 
     def on_tunnel_data_down(self, data: bytes) -> None:
         """Tunnel bytes from the client; ``b""`` is its end."""
@@ -448,8 +477,8 @@ class Exchange(StreamInfo):
             self.stream.truncate()
             return
         # The client must see that the message is unfinished (semantics 16.2).
-        self._flag("UPE")
-        self.details = "upstream_reset_after_response_started{protocol_error}"
+        self._flag(failure.flag)
+        self.details = failure.details.replace("before", "after")
         self._finish(monotonic())
         self.stream.truncate()
 
@@ -459,8 +488,11 @@ class Exchange(StreamInfo):
         retry = self.route.retry
         head_sent = self.phase == SENT
         if unread and self._replayable and self.attempts <= _STALE_RETRIES:
-            self._retry(at_once=True)
-            return
+            # A stream that was refused is the policy's business first (semantics 15.2).
+            refused = failure is errors.UPSTREAM_REFUSED and retry is not None
+            if not (refused and retries_failure(retry, failure, head_sent=head_sent)):
+                self._retry(at_once=True)
+                return
         if retry is not None and self._may_retry():
             if retries_failure(retry, failure, head_sent=head_sent) and self._take_retry():
                 self._retry()

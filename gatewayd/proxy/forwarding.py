@@ -14,6 +14,7 @@ from random import getrandbits, randbytes, random
 from sys import maxsize
 from typing import Any, Final
 
+from gatewayd.http.h2.encoder import encode_lines, integer, start
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
 from gatewayd.observe.stream_info import ConnectionInfo
@@ -22,7 +23,7 @@ from gatewayd.observe.stream_info import ConnectionInfo
 class Client(ConnectionInfo):
     """A downstream connection's facts, and the lines they become."""
 
-    __slots__ = ("address", "appended", "copied", "handling", "lines", "tls")
+    __slots__ = ("_encoded", "address", "appended", "copied", "handling", "lines", "tls")
 
     def __init__(self, remote: Any, local: Any, options: HttpOptions, tls: Any = None) -> None:
         """``remote`` and ``local`` are socket addresses; ``tls``: a PeerTls, for a connection that has one."""
@@ -34,6 +35,7 @@ class Client(ConnectionInfo):
         self.address, self.appended, self.lines = _client_lines(
             remote_ip, local_ip, options.scheme, options.request_id
         )
+        self._encoded: bytes | None = None
         #: the same lines as mirrored copies have them; made when first needed (:mod:`gatewayd.proxy.mirroring`)
         self.copied = b""
         self.tls = tls
@@ -44,6 +46,19 @@ class Client(ConnectionInfo):
             own = certificate_field(tls, None, options.client_certificate)
             if own:
                 self.lines = b"x-forwarded-client-cert: %b\r\n%b" % (own, self.lines)
+
+    @property
+    def encoded(self) -> bytes:
+        """``lines`` as HTTP/2 writes them; made when first asked for."""
+        encoded = self._encoded
+        if encoded is None:
+            lines = self.lines.split(b"\r\n")
+            begun = lines.pop()  # b"", or the name of the request id, whose value follows
+            encoded = encode_lines(lines)
+            if begun:
+                encoded += start(b"x-request-id") + integer(REQUEST_ID_BYTES, 0x7F)
+            self._encoded = encoded
+        return encoded
 
 
 @lru_cache(maxsize=4096)
@@ -135,6 +150,8 @@ def client_pairs(
     return sent, trusted, pairs
 
 
+#: How long a request id is.
+REQUEST_ID_BYTES: Final = 36
 #: Ids that share their first 80 bits, 74 of them random; the last 48 are random in each. They are made together,
 #: since formatting numbers one by one costs ten times what cutting a text does.
 _IDS_PER_PREFIX: Final = 256

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewayd.http.h1.head import NO_BODY, ParsedRequest
+from gatewayd.http.message import Trailers
+from gatewayd.http.request import NO_BODY, ParsedRequest
 from gatewayd.proxy.exchange import DONE, Exchange
-from gatewayd.proxy.mirroring import Mirroring, copied_head, draw
+from gatewayd.proxy.mirroring import Copy, Mirroring, draw
 from gatewayd.proxy.shadow import send_copies
 
 
@@ -28,7 +29,7 @@ class MirroredExchange(Exchange):
         elif self.parsed.body == NO_BODY:
             Exchange.begin(self)
             if self.attempts and self.phase != DONE:
-                send_copies(self, clusters, copied_head(self))
+                send_copies(self, clusters, Copy(self, clusters))
         else:
             self._mirroring = Mirroring(self, clusters)
             Exchange.begin(self)
@@ -40,3 +41,9 @@ class MirroredExchange(Exchange):
         if self._mirroring is not None:
             self._mirroring.data(data, end)
         Exchange.on_request_data(self, data, end)
+
+    def on_request_trailers(self, trailers: Trailers) -> None:
+        """Trailers and the end; see RequestHandler."""
+        if self._mirroring is not None:
+            self._mirroring.data(b"", True, trailers)
+        Exchange.on_request_trailers(self, trailers)

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Pair, Trailers
 from gatewayd.policies.fault import MILLION
 from gatewayd.proxy import bodies
 from gatewayd.proxy.plan import is_chunked, request_head
 from gatewayd.proxy.shadow import send_copies
-from gatewayd.proxy.upstream_head import built_parts
+from gatewayd.proxy.upstream_head import built_parts, encoded_parts
 from gatewayd.routing.route import Mirror
+from gatewayd.upstream.spec import HTTP1, HTTP2
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
@@ -38,27 +39,56 @@ def draw(mirrors: Sequence[Mirror]) -> list[Any]:
     return drawn
 
 
+class Copy:
+    """What the copies of one request are sent from."""
+
+    __slots__ = ("body", "encoded", "lines", "trailers")
+
+    def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
+        """The head, in the forms that ``clusters`` take; the exchange has made its first attempt."""
+        #: HTTP/1 lines, with the body behind them once it is there, and as HPACK encodes it
+        self.lines = self.encoded = b""
+        for cluster in clusters:
+            protocol = cluster.spec.protocol
+            if protocol != HTTP2 and not self.lines:
+                self.lines = copied_head(exchange)
+            if protocol != HTTP1 and not self.encoded:
+                self.encoded = encoded_parts(exchange, _copied_parts(exchange))
+        self.body = b""
+        self.trailers: Trailers | None = None
+
+    def complete(self, body: bytes, trailers: Trailers | None, *, chunked: bool) -> None:
+        """What follows the head; ``chunked``: HTTP/1 sends it in chunks, without the trailers (14.6.9)."""
+        self.body = body
+        self.trailers = trailers
+        if self.lines:
+            if chunked:
+                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+            self.lines += body
+
+
 class Mirroring:
     """What is kept of a request until its copies can be sent."""
 
-    __slots__ = ("_body", "_clusters", "_exchange", "_head", "_size")
+    __slots__ = ("_body", "_clusters", "_copy", "_exchange", "_size", "_trailers")
 
     def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         self._exchange = exchange
         self._clusters = clusters
-        self._head = b""
+        self._copy: Copy | None = None
         self._body: list[bytes] = []
         self._size = 0
+        self._trailers: Trailers | None = None
 
     def begin(self) -> None:
         """The first attempt has been made: this is what the copies say."""
         exchange = self._exchange
-        self._head = copied_head(exchange)
+        self._copy = Copy(exchange, self._clusters)
         if exchange.stream.request_done:
             self._send()
 
-    def data(self, data: bytes, end: bool) -> None:
-        """A piece of the body came."""
+    def data(self, data: bytes, end: bool, trailers: Trailers | None = None) -> None:
+        """A piece of the body came, or what ends it."""
         if not self._clusters:
             return
         if data:
@@ -68,23 +98,23 @@ class Mirroring:
                 self._body = []
                 return
             bodies.keep(self._body, data)
-        if end and self._head:
+        self._trailers = trailers
+        if end and self._copy is not None:
             self._send()
 
     def _send(self) -> None:
-        exchange = self._exchange
-        body = b"".join(self._body)
-        if is_chunked(exchange.parsed):
-            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        copy = self._copy
+        assert copy is not None
+        copy.complete(b"".join(self._body), self._trailers, chunked=is_chunked(self._exchange.parsed))
         clusters, self._clusters = self._clusters, ()
-        send_copies(exchange, clusters, self._head + body)
+        send_copies(self._exchange, clusters, copy)
 
 
 def copied_head(exchange: Exchange) -> bytes:
-    """The head of the copies of an exchange's request."""
+    """The head of the copies of an exchange's request, as HTTP/1 lines."""
     plan = exchange.plan
     client = exchange.connection
-    if plan.prepared and plan.client_plain:
+    if plan.prepared and plan.client_plain and exchange.parsed.block.prefix:
         lines = client.copied
         if not lines:
             lines = client.copied = _copied_lines(client.lines, client.appended, client.local_address)
@@ -92,15 +122,20 @@ def copied_head(exchange: Exchange) -> bytes:
         if not suffix:
             suffix = plan.copied_suffix = plan.suffix[:-2] + _END
         return b"".join((exchange.parsed.block.prefix, plan.extra_lines, lines, exchange.request_id, suffix))
+    return request_head(*_copied_parts(exchange)) + b"\r\n"
+
+
+def _copied_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
+    """Method, target, authority and fields of the copies."""
     method, target, authority, fields = built_parts(exchange)
-    local = _ip(client.local_address)
+    local = _ip(exchange.connection.local_address)
     pairs = [
-        (name, b"%b,%b" % (value, local)) if name == _FORWARDED_FOR else (name, value)
-        for name, value in fields
+        (_FORWARDED_FOR, b"%b,%b" % (pair[1], local)) if pair[0] == _FORWARDED_FOR else pair
+        for pair in fields
     ]
-    if plan.traced:
+    if exchange.plan.traced:
         pairs = exchange.trace.copied(pairs)  # type: ignore[attr-defined]  # a traced plan has a traced exchange
-    return request_head(method, target, authority, [*pairs, _INTERNAL]) + b"\r\n"
+    return method, target, authority, [*pairs, _INTERNAL]
 
 
 def _copied_lines(lines: bytes, appended: bytes, local_address: str) -> bytes:

@@ -7,13 +7,15 @@ stays with the route; other plans die with the listener's spec.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import CHUNKED, NO_BODY, ParsedRequest
-from gatewayd.http.message import Pair
+from gatewayd.http.h2.encoder import encode_all, encode_lines
+from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.observe.propagation import Context, read_context, tells
 from gatewayd.policies.fault import MILLION
 from gatewayd.routing.route import FORWARD, Route
@@ -28,6 +30,10 @@ POLICED: Final = 2
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
 
+#: What HTTP/1.1 has to say of a request without a body; in HTTP/2 its frames say so. Known by identity.
+NOTHING_FOLLOWS: Final[Pair] = (b"content-length", b"0")
+
+
 class Plan:
     """The routing decision for a head, or for all that need nothing of their own on one route.
 
@@ -35,8 +41,8 @@ class Plan:
     """
 
     __slots__ = (
-        "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra", "extra_lines",
-        "failure", "mirrors", "plain", "prepared", "route", "served_by", "suffix", "traced", "upgrade",
+        "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
+        "extra_lines", "failure", "mirrors", "plain", "prepared", "route", "served_by", "suffix", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -71,16 +77,29 @@ class Plan:
         self.mirrors: tuple[Any, ...] = ()
         #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
         self.copied_suffix = b""
+        self._encoded: tuple[bytes, bytes] | None = None
+
+    @property
+    def encoded(self) -> tuple[bytes, bytes]:
+        """``extra_lines`` and ``suffix`` as HTTP/2 writes them; made when first asked for."""
+        encoded = self._encoded
+        if encoded is None:
+            extra = [pair for pair in self.extra or () if pair is not NOTHING_FOLLOWS]
+            lines = [line for line in self.suffix.split(b"\r\n") if line]
+            encoded = self._encoded = (encode_all(extra), encode_lines(lines))
+        return encoded
 
 
 class Planner:
     """Makes the plans of a listener under one configuration."""
 
-    __slots__ = ("_options", "_table")
+    __slots__ = ("_options", "_server_names", "_table")
 
-    def __init__(self, table: RouteTable, options: HttpOptions) -> None:
+    def __init__(self, table: RouteTable, options: HttpOptions, server_names: Sequence[str] = ()) -> None:
+        """``server_names``: whom the TLS server of the connections serves, lower case; none: everybody."""
         self._table = table
         self._options = options
+        self._server_names = [name.encode() for name in server_names] if options.misdirected_request else []
 
     def plan(self, request: ParsedRequest) -> Plan:
         """Route ``request`` and prepare what every request with this head has in common."""
@@ -89,7 +108,7 @@ class Planner:
             return Plan(request.error)
         _, route = self._table.lookup(head)
         if route is None:
-            return Plan(errors.NO_ROUTE)
+            return Plan(self._unrouted(head))
         options = self._options
         block = request.block
         if (
@@ -107,7 +126,11 @@ class Planner:
                 route.plan = _make_plan(route, options, request)
                 route.planned_for = options
             plan = route.plan
-        if plan.prepared and not block.prefix:
+        if (
+            plan.prepared
+            and not block.prefix
+            and not (plan.plain and plan.served_by == PLAIN and plan.cluster.is_http2)
+        ):
             block.prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (
                 head.method, head.target, head.authority, block.forward_bytes,
             )  # fmt: skip
@@ -117,16 +140,27 @@ class Planner:
         """The same where traces are told of (``TraceOptions.propagation``)."""
         tracing = self._options.tracing
         assert tracing is not None
+        head = request.head
         block = request.block
-        if request.head is None or not tells(tracing.propagation, block.forward_bytes):
+        if head is None or not tells(tracing.propagation, block.forward_bytes):
             return self.plan(request)
         context = read_context(tracing.propagation, block.forward)
-        route = None
-        if request.error is None:
-            _, route = self._table.lookup(request.head)
+        if request.error is not None:
+            return Plan(request.error, None, context)
+        _, route = self._table.lookup(head)
         if route is None:
-            return Plan(request.error or errors.NO_ROUTE, None, context)
+            return Plan(self._unrouted(head), None, context)
         return _make_plan(route, self._options, request, context)
+
+    def _unrouted(self, head: RequestHead) -> Failure:
+        """Whether the host is none of those whose certificate the client was shown (semantics 2.5.6)."""
+        names = self._server_names
+        if not names:
+            return errors.NO_ROUTE
+        host = head.authority if head.authority[-1:] == b"]" else head.authority.partition(b":")[0]
+        host = host.lower().removesuffix(b".")
+        served = any(host.endswith(name[1:]) if name[:1] == b"*" else host == name for name in names)
+        return errors.NO_ROUTE if served else errors.MISDIRECTED
 
 
 def _make_plan(
@@ -175,7 +209,7 @@ def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> N
     block = request.block
     extra: list[Pair] = []
     if block.content_length < 0 and not block.chunked and request.method not in _BODILESS:
-        extra.append((b"content-length", b"0"))  # golden 14_06 post-without-length
+        extra.append(NOTHING_FOLLOWS)  # golden 14_06 post-without-length
     if block.upgrade == b"websocket" and request.body == NO_BODY:
         plan.upgrade = block.upgrade
         extra += [(b"connection", b"Upgrade"), (b"upgrade", block.upgrade)]

@@ -14,15 +14,15 @@ from typing import Any
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.grpc_status import http_status_of
-from gatewayd.http.h1.head import NO_BODY, ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
-from gatewayd.http.message import Pair
+from gatewayd.http.message import Pair, Trailers
+from gatewayd.http.request import NO_BODY, ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.policies.cors import apply_answer
 from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
-from gatewayd.proxy.mirroring import Mirroring, copied_head, draw
+from gatewayd.proxy.mirroring import Copy, Mirroring, draw
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
@@ -169,7 +169,7 @@ class PolicyExchange(Exchange):
         Exchange._attempt(self, endpoint, fresh=fresh)
         if self.attempts == 1 and self.phase != DONE:
             if self._mirrors is not None:
-                send_copies(self, self._mirrors, copied_head(self))
+                send_copies(self, self._mirrors, Copy(self, self._mirrors))
             elif self._mirroring is not None:
                 self._mirroring.begin()
 
@@ -192,18 +192,24 @@ class PolicyExchange(Exchange):
             self._retrying = False
             self.cluster.budget.retries -= 1
 
-    def on_connected(self, connection: Any) -> None:
+    def _send_on(self, connection: Any) -> None:
         """Send the request on ``connection``."""
         detector = self.cluster.detector
         if detector is not None:
             detector.connected(self._endpoint.health)
-        Exchange.on_connected(self, connection)
+        Exchange._send_on(self, connection)
 
     def on_request_data(self, data: bytes, end: bool) -> None:
         """Request body bytes; see RequestHandler."""
         if self._mirroring is not None:
             self._mirroring.data(data, end)
         Exchange.on_request_data(self, data, end)
+
+    def on_request_trailers(self, trailers: Trailers) -> None:
+        """Trailers and the end; see RequestHandler."""
+        if self._mirroring is not None:
+            self._mirroring.data(b"", True, trailers)
+        Exchange.on_request_trailers(self, trailers)
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""

@@ -12,16 +12,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.response import ResponseHead
+from gatewayd.http.message import Trailers
+from gatewayd.http.response import ResponseHead
 from gatewayd.upstream.balancers import LoadOptions
 from gatewayd.upstream.load import hear
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
+    from gatewayd.proxy.mirroring import Copy
 
 
-def send_copies(origin: Exchange, clusters: Iterable[Any], message: bytes) -> None:
-    """Send ``message``, a copy of the exchange's request with its body, to each of ``clusters`` that has anybody."""
+def send_copies(origin: Exchange, clusters: Iterable[Any], copy: Copy) -> None:
+    """Send ``copy``, of the exchange's request, to each of ``clusters`` that has anybody."""
     route = origin.route
     timeout_s = route.timeout_s if route is not None else 0.0
     edge = origin.stream.edge
@@ -38,9 +40,9 @@ def send_copies(origin: Exchange, clusters: Iterable[Any], message: bytes) -> No
             sink = endpoint.sink
             if sink is None:
                 sink = endpoint.sink = Sink(cluster, endpoint)
-            idle.pop().start(sink, message, origin.method, edge.responses, edge.limits)
+            idle.pop().start(sink, copy.lines, origin.method, edge)
             continue
-        shadow = Shadow(cluster, endpoint, origin, message)
+        shadow = Shadow(cluster, endpoint, origin, copy)
         if timeout_s:  # it takes no longer than the route allows
             shadow.arm(timeout_s)
         if idle:
@@ -74,6 +76,11 @@ class Sink:
             self._endpoint.active -= 1
             self._cluster.active -= 1
 
+    def on_response_trailers(self, trailers: Trailers) -> None:
+        """The end of it."""
+        self._endpoint.active -= 1
+        self._cluster.active -= 1
+
     def on_interim(self, head: ResponseHead) -> None:
         """Nobody waits for it."""
 
@@ -95,16 +102,18 @@ class Sink:
 class Shadow(Sink):
     """One copy on its way to one mirror."""
 
-    __slots__ = ("_message", "_origin", "_timer", "_upstream")
+    __slots__ = ("_copy", "_origin", "_timer", "_upstream", "protocol")
 
     #: it is not tried again
     attempts = 1
 
-    def __init__(self, cluster: Any, endpoint: Any, origin: Exchange, message: bytes) -> None:
-        """``origin``: the exchange of the request; ``message``: head and body, framed."""
+    def __init__(self, cluster: Any, endpoint: Any, origin: Exchange, copy: Copy) -> None:
+        """``origin``: the exchange of the request; ``copy``: what is sent."""
         super().__init__(cluster, endpoint)
         self._origin = origin
-        self._message = message
+        self._copy: Copy | None = copy
+        #: what the client speaks, for a mirror that is spoken to likewise
+        self.protocol = origin.protocol
         self._upstream: Any = None
         self._timer: Any = None
 
@@ -120,8 +129,18 @@ class Shadow(Sink):
         """The copy goes out."""
         self._upstream = connection
         origin = self._origin
+        copy, self._copy = self._copy, None
+        assert copy is not None
         edge = origin.stream.edge
-        connection.start(self, self._message, origin.method, edge.responses, edge.limits)
+        if connection.takes_lines:
+            connection.start(self, copy.lines, origin.method, edge)
+            return
+        body, trailers = copy.body, copy.trailers
+        connection.start(self, copy.encoded, origin.method, edge, complete=not body and trailers is None)
+        if body:
+            connection.send_data(body, trailers is None)
+        if trailers is not None:
+            connection.send_trailers(trailers)
 
     def on_connect_failure(self, failure: Failure, transport: str) -> None:
         """The mirror cannot be reached: no copy."""
@@ -138,6 +157,10 @@ class Shadow(Sink):
         """Read, so that the connection can be used again."""
         if end:
             self._finish()
+
+    def on_response_trailers(self, trailers: Trailers) -> None:
+        """The end of it."""
+        self._finish()
 
     def on_upstream_failure(self, failure: Failure, transport: str, unread: bool) -> None:
         """Lost."""

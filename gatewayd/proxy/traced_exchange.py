@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import ParsedRequest
-from gatewayd.http.h1.response import ResponseHead
 from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest
+from gatewayd.http.response import ResponseHead
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
 from gatewayd.proxy.exchange import DONE, Exchange
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
@@ -59,11 +59,10 @@ class _Noting(Exchange):
             self.trace.attempts.append(Attempt(endpoint.host_port))
         super()._attempt(endpoint, fresh=fresh)
 
-    def on_connected(self, connection: Any) -> None:
-        """Send the request on ``connection``."""
+    def _send_on(self, connection: Any) -> None:
         if attempt := self._now:
             attempt.connected = True
-        super().on_connected(connection)
+        super()._send_on(connection)
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """The upstream's answer begins; see ResponseHandler."""

@@ -15,10 +15,11 @@ from typing import Any, Final
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY
-from gatewayd.http.h1.response import ResponseHead, parser_for
+from gatewayd.http.h1.response import parser_for
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY
+from gatewayd.http.response import ResponseHead
 from gatewayd.routing.l4 import Tunnel
 from gatewayd.upstream.dialer import Factory, Hints
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gatewayd.http.h2.encoder import encode_all, encode_once, encode_request, encoded_request, upstream_scheme
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.proxy.forwarding import client_pairs
-from gatewayd.proxy.plan import first_timeout_ms, request_head
+from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
@@ -29,17 +30,10 @@ def plain_head(exchange: Exchange) -> bytes:
             (block.prefix, plan.extra_lines, told, client.lines, exchange.request_id, plan.suffix)
         )
     options = exchange.stream.edge.options
-    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection,
-        block.forwarded_for,
-        block.forwarded_proto or b"http",
-        options.trusted_proxies,
-        block.forwarded_certificate,
-    )
     out = [block.prefix, plan.extra_lines]
     if plan.traced:
         out.append(exchange.trace.lines())  # type: ignore[attr-defined]  # a traced plan has a traced exchange
-    for name, value in pairs:
+    for name, value in _client_pairs(exchange):
         out += (name, b": ", value, b"\r\n")
     if options.request_id:
         out += (b"x-request-id: ", exchange.request_id)
@@ -52,6 +46,62 @@ def built_head(exchange: Exchange) -> bytes:
     return request_head(*built_parts(exchange)) + b"\r\n"
 
 
+def encoded_head(exchange: Exchange) -> bytes:
+    """The head of any request, for HTTP/2."""
+    plan = exchange.plan
+    parsed = exchange.parsed
+    if not plan.prepared or exchange.attempts > 1:
+        return encoded_parts(exchange, built_parts(exchange))
+    block = parsed.block
+    begun = block.encoded
+    if begun is None:
+        assert parsed.head is not None
+        begun = block.encoded = encoded_request(parsed.head, block)
+    extra, suffix = plan.encoded
+    client = exchange.connection
+    if plan.client_plain:
+        exchange.x_forwarded_for = client.appended
+        return b"".join((begun, extra, client.encoded, exchange.request_id, suffix))
+    told = exchange.trace.fields() if plan.traced else ()  # type: ignore[attr-defined]  # as above
+    if plan.client_told:
+        exchange.x_forwarded_for = client.appended
+        return b"".join((begun, extra, encode_once(told), client.encoded, exchange.request_id, suffix))
+    pairs = encode_all(_client_pairs(exchange))
+    if exchange.stream.edge.options.request_id:
+        told = [*told, (b"x-request-id", exchange.request_id)]
+    return b"".join((begun, extra, pairs, encode_once(told), suffix))
+
+
+def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pair]]) -> bytes:
+    """What :func:`built_parts` gave, for HTTP/2."""
+    method, target, authority, fields = parts
+    parsed = exchange.parsed
+    assert parsed.head is not None
+    fields = [pair for pair in fields if pair is not NOTHING_FOLLOWS]
+    return encode_request(
+        method,
+        upstream_scheme(parsed.head, parsed.block),
+        target,
+        authority,
+        fields,
+        protocol=exchange.plan.upgrade,
+        never=parsed.block.never_indexed,
+    )
+
+
+def _client_pairs(exchange: Exchange) -> list[Pair]:
+    """The fields about the client; what of them the exchange remembers is written down."""
+    block = exchange.parsed.block
+    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
+        exchange.connection,
+        block.forwarded_for,
+        block.forwarded_proto or b"http",
+        exchange.stream.edge.options.trusted_proxies,
+        block.forwarded_certificate,
+    )
+    return pairs
+
+
 def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     """Method, target, authority and fields of such a head."""
     plan = exchange.plan
@@ -60,14 +110,7 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     assert head is not None
     block = exchange.parsed.block
     options = exchange.stream.edge.options
-    exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
-        exchange.connection,
-        block.forwarded_for,
-        block.forwarded_proto or b"http",
-        options.trusted_proxies,
-        block.forwarded_certificate,
-    )
-    fields = [*block.forward, *(plan.extra or ()), *pairs]
+    fields = [*block.forward, *(plan.extra or ()), *_client_pairs(exchange)]
     if plan.traced:
         if plan.context is not None:
             replaced = plan.context.replaced

@@ -15,11 +15,12 @@ from weakref import WeakSet
 
 from gatewayd.errors import OVERLOADED
 from gatewayd.http.dates import DateField
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1 import head, response
-from gatewayd.http.h1.edge import Edge
-from gatewayd.http.h1.head import ParsedRequest
 from gatewayd.http.h1.server import ServerConnection
+from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
@@ -30,6 +31,9 @@ from gatewayd.proxy.tcp_proxy import TcpPort
 from gatewayd.proxy.traced_exchange import is_observed, observed_begin
 from gatewayd.routing.table import RouteTable
 from gatewayd.timing import DeadlineWheel
+
+#: Of whichever version.
+Connection = ServerConnection | Http2Connection
 
 #: How often idle connections are looked at, in seconds.
 TICK_S = 1.0
@@ -101,11 +105,12 @@ class Port:
         for connection in self._own():
             connection.drain()
 
-    def _own(self) -> list[ServerConnection]:
+    def _own(self) -> list[Connection]:
         return [
             connection
             for connection in self.connections
-            if isinstance(connection, ServerConnection) and connection.port.chain_port is self
+            if isinstance(connection, (ServerConnection, Http2Connection))
+            and connection.port.chain_port is self
         ]
 
     @property
@@ -113,7 +118,7 @@ class Port:
         """Itself; see :class:`_AnnouncedPort`."""
         return self
 
-    def connected(self, connection: ServerConnection) -> None:
+    def connected(self, connection: Connection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
@@ -125,7 +130,7 @@ class Port:
         """Whether a connection that comes now has come late: its handshake took so long, or nobody is to stay."""
         return self.gone or self._proxy.discouraging
 
-    def describe(self, connection: ServerConnection) -> Client:
+    def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport = connection.transport
         local = self._local
@@ -137,7 +142,7 @@ class Port:
         tls = transport.get_extra_info("tls") if options.scheme == b"https" else None
         return _of_chain(self, Client(transport.get_extra_info("peername"), local, options, tls))
 
-    def disconnected(self, connection: ServerConnection) -> None:
+    def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
 
@@ -167,14 +172,14 @@ class _AnnouncedPort:
         """The Gateway's own port number."""
         return self._port.number
 
-    def connected(self, connection: ServerConnection) -> None:
+    def connected(self, connection: Connection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
         connection.info = self.describe(connection)
         if self._port.leaving:
             connection.discourage()
 
-    def describe(self, connection: ServerConnection) -> Client:
+    def describe(self, connection: Connection) -> Client:
         """The client, and the lines that speak of it."""
         transport, announced = connection.transport, self._announced
         client = Client(
@@ -185,7 +190,7 @@ class _AnnouncedPort:
         )
         return _of_chain(self._port, client)
 
-    def disconnected(self, connection: ServerConnection) -> None:
+    def disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
 
@@ -200,15 +205,22 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
     proxy.counts_routes |= table.counted
-    planner = Planner(table, options)
+    planner = Planner(table, options, chain.server_names)
     parsers = head.parser_for(options), response.parser_for(options)
+
+    def note(stream: Any, request: ParsedRequest) -> None:
+        failure = request.error
+        assert failure is not None
+        request.plan = Plan(failure)
+        Exchange(proxy, stream, request).on_request_aborted(failure.flag, failure.details)
+
     if is_observed(options):
-        return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), proxy.date)
+        return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
     #: by Plan.served_by
     kinds = (Exchange, MirroredExchange, PolicyExchange)
 
-    def begin(stream: ServerConnection, request: ParsedRequest) -> None:
+    def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:
             request.plan = plan(request)
             request.plan_for = chain
@@ -216,7 +228,7 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
 
     sampling = options.tracing.sampling if options.tracing is not None else 0
     new_id = request_ids(sampling) if options.request_id else None
-    return Edge(chain, options, *parsers, begin, proxy.date, new_id)
+    return Edge(chain, options, *parsers, begin, note, proxy.date, new_id)
 
 
 def _refusing(
@@ -224,7 +236,7 @@ def _refusing(
 ) -> Callable[[Any, ParsedRequest], None]:
     """In place of ``begin`` while there is too much to do: nothing is routed, and nobody is asked."""
 
-    def refuse(stream: ServerConnection, request: ParsedRequest) -> None:
+    def refuse(stream: Any, request: ParsedRequest) -> None:
         if request.error is not None:
             begin(stream, request)  # it is wrong whenever it comes
             return

@@ -115,6 +115,7 @@ class MeshConfig(KubeModel, frozen=True, kw_only=True):
     ingress_service: str = "istio-ingressgateway"
     default_config: MeshProxyConfig = MeshProxyConfig()
     connect_timeout: Seconds = Seconds(10.0)
+    h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = "DO_NOT_UPGRADE"
     default_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
     locality_lb_setting: LocalityLbSetting = LocalityLbSetting()

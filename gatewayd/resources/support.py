@@ -38,6 +38,8 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>outlierDetection"
@@ -64,7 +66,7 @@ HONOURED: tuple[str, ...] = (
     "MeshConfig.defaultConfig.gatewayTopology.<numTrustedProxies|forwardClientCertDetails|proxyProtocol>",
     "MeshConfig.defaultConfig.proxyHeaders.<forwardedClientCert|requestId|server|attemptCount|envoyDebugHeaders>",
     "MeshConfig.defaultConfig.proxyHeaders.<xForwardedHost|xForwardedPort>",
-    "MeshConfig.<connectTimeout|rootNamespace>",
+    "MeshConfig.<connectTimeout|rootNamespace|h2UpgradePolicy>",
     "MeshConfig.<defaultVirtualServiceExportTo|defaultDestinationRuleExportTo|defaultServiceExportTo>",
     "MeshConfig.<enableTracing|extensionProviders|defaultProviders>",
     "MeshConfig.defaultConfig.tracing",
@@ -75,6 +77,8 @@ HONOURED: tuple[str, ...] = (
     ".<connectTimeout|idleTimeout|maxConnections|tcpKeepalive|maxConnectionDuration>",
     "MeshConfig.defaultTrafficPolicy.connectionPool.http"
     ".<idleTimeout|maxRequestsPerConnection|http1MaxPendingRequests|http2MaxRequests|maxRetries>",
+    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
+    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
     ".<splitExternalLocalOriginErrors|consecutiveLocalOriginFailures|consecutiveGatewayErrors>",
     "MeshConfig.defaultTrafficPolicy.outlierDetection"
@@ -85,7 +89,6 @@ HONOURED: tuple[str, ...] = (
 _NO_IDENTITIES = (
     "it is the identity of a workload inside a mesh; subjectAltNames say whose certificate is accepted"
 )
-_HTTP1 = "upstreams are spoken to in HTTP/1.1 only, until HTTP/2 is there"
 _OLD_ERRORS = "consecutive5xxErrors and consecutiveGatewayErrors took its place"
 _NETWORK = "networks matter where a mesh has gateways between them; here every endpoint is reached directly"
 _CLIENT_CERT = "x-forwarded-client-cert always has the same parts"
@@ -121,8 +124,6 @@ NOT_YET: dict[str, str] = {
         "tokens are not validated yet, so no request has the claim"
     ),
     # DestinationRule
-    "DestinationRule.spec.<|subsets[].>trafficPolicy.<|portLevelSettings[].>connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds
@@ -139,6 +140,4 @@ NOT_YET: dict[str, str] = {
     "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails": _CLIENT_CERT,
     "MeshConfig.defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers exchange no metadata yet",
     "MeshConfig.defaultConfig.proxyHeaders.preserveHttp1HeaderCase": "header names keep no case yet",
-    "MeshConfig.defaultTrafficPolicy.connectionPool.http"
-    ".<h2UpgradePolicy|useClientProtocol|http2KeepAlive|maxConcurrentStreams>": _HTTP1,
 }

@@ -55,6 +55,8 @@ TESTS: Mapping[str, str] = {
     f"{_EITHER}loadBalancer.<warmup|warmupDurationSecs>": "tests/upstream/test_slow_start.py",
     f"{_EITHER}connectionPool": f"{_COMPILER}cluster_policy.py",
     f"{_EITHER}connectionPool.http": f"{_BESIDE}limits.py",
+    f"{_EITHER}connectionPool.http.<h2UpgradePolicy|useClientProtocol>": f"{_COMPILER}upstream_protocols.py",
+    f"{_EITHER}connectionPool.http.<http2KeepAlive|maxConcurrentStreams>": "tests/upstream/test_shared_pool.py",
     f"{_EITHER}outlierDetection": f"{_BESIDE}outlier.py",
     f"{_EITHER}tls": f"{_COMPILER}upstream_tls.py",
     f"{_POLICY}.retryBudget": f"{_BESIDE}limits.py",

@@ -56,8 +56,7 @@ def _holders(snapshot: Snapshot) -> Iterator[ServerTls | ClientTls]:
             if chain.tls is not None:
                 yield chain.tls
     for spec in snapshot.clusters.values():
-        if spec.tls is not None:
-            yield spec.tls
+        yield from (holder for holder in (spec.tls, spec.tls_http2) if holder is not None)
 
 
 class Reminder:

@@ -183,6 +183,11 @@ class Channel:
         for task in list(self._working.values()):
             task.cancel()
 
+    async def wait_closed(self) -> None:
+        """Wait until nobody here works on an answer any more, after :meth:`close`."""
+        if self._working:
+            await asyncio.wait(list(self._working.values()))
+
     def _next_number(self) -> int:
         if self.closed:
             raise ChannelClosed("the other process is gone")

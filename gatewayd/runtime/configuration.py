@@ -324,6 +324,8 @@ def compile_options(options: RunOptions, mesh: MeshConfig) -> CompileOptions:
         port_offset=options.port_offset,
         bind=options.bind,
         unknown_hosts=options.unknown_hosts,
+        extended_connect=options.extended_connect,
+        misdirected_request=options.misdirected == 421,
         endpoint_pins=pins,
         workload_certificates=options.workload_certs,
         mesh=mesh,

@@ -264,9 +264,14 @@ class Crew:
         return False
 
     async def replace_all(self) -> bool:
-        """Replace one after the other; whether all were. The first failure is the end of it."""
-        for child in self.ready:
-            if not await self.replace(child):
+        """A new worker in one slot after the other, whoever is there now or about to be; whether that went well.
+
+        The first failure is the end of it.
+        """
+        for slot in range(len(self.current)):
+            if not await self.fill(slot):
+                if not self.ending:
+                    _log.error("worker %d could not be replaced", slot + 1)
                 return False
         return True
 
@@ -311,7 +316,9 @@ class Crew:
                 _log.error("worker %d keeps dying: it is started again in %g s", slot + 1, delay_s)
             stand_in = self._spawn(self._stand_in(slot, 0.0 if delay_s else STAND_IN_S))
             await asyncio.sleep(delay_s)
-            filled = await self.fill(slot)
+            async with self._locks[slot]:
+                there = self.current[slot]  # somebody else may have filled it
+                filled = (there is not None and there.state == READY) or await self._fill(slot)
             stand_in.cancel()
             if filled:
                 return

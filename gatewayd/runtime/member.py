@@ -154,6 +154,8 @@ class Member:
         # Last of all: nothing is counted any more.
         self.channel.tell("farewell", {"metrics": [row async for row in self._rows.rows("metrics", {})]})
         await self.channel.flushed(_FLUSH_S)
+        self.channel.close()
+        await self.channel.wait_closed()
         return worker.exit_code
 
     def _tick(self) -> None:

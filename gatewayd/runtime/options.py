@@ -40,6 +40,10 @@ class RunOptions:
     #: folders of this proxy's mesh identity, in the same way
     workload_certs: tuple[str, ...] = DEFAULT_WORKLOAD_CERTS
     mesh_config: str | None = None
+    #: HTTP/2 clients may open WebSockets
+    extended_connect: bool = False
+    #: of the answer to a host that the connection's TLS server does not serve: 404, or 421
+    misdirected: int = 404
     #: None: no status port
     status: Address | None = ("127.0.0.1", 15021)
     #: None: no port for metrics

@@ -58,7 +58,7 @@ class Single:
         self.options = options
         self.notifier = notifier or Notifier()
         # None: started with it closed
-        self._disk = Disk(getattr(sys.stdin, "buffer", None))
+        self._disk = Disk(getattr(sys.stdin, "buffer", None), patient=True)
         self._reader = ConfigurationReader(options, self._disk)
         self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
         self._doors = Doors(1, self._handover.inherited)

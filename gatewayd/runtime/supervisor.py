@@ -114,7 +114,7 @@ class Supervisor:
         self._cells = Cells(columns_for(options.workers))
         self._registry = Registry(loop_to_come, cells=self._cells)
         # None: started with it closed
-        self._disk = Disk(getattr(sys.stdin, "buffer", None))
+        self._disk = Disk(getattr(sys.stdin, "buffer", None), patient=True)
         self._recorder = Recorder(self._disk)
         self._reader = ConfigurationReader(options, self._recorder)
         self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
@@ -397,9 +397,8 @@ class Supervisor:
         """Replace all workers, one after the other."""
         if self.state != SERVING:
             return False, f"not while {self.state}"
-        number = len(self.crew.ready)
         if await self.crew.replace_all():
-            return True, f"{number} workers were replaced"
+            return True, f"{self.options.workers} workers were replaced"
         return False, "a worker could not be replaced, and those after it were not (see the log)"
 
     def drain(self, *, graceful: bool = True, stop_accepting: bool = False) -> None:

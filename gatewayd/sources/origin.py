@@ -18,6 +18,12 @@ from gatewayd.sources.limits import Limits
 
 #: A file changed so short a time before it was looked at may change again without its times moving.
 _UNSURE_S: Final = 2.0
+#: A file that was written so short a time ago may be half of what it is going to be.
+_REST_S: Final = 0.06
+#: The same of one that is empty: whoever writes a file in place empties it first, and may then have to wait.
+_EMPTY_REST_S: Final = 1.0
+#: Files that are never at rest are read after so long all the same.
+_MAX_UNREST_S: Final = 2.0
 
 
 class Stamp(NamedTuple):
@@ -67,11 +73,15 @@ class Disk:
     """The files as they are now: named ones whatever their suffix, those of folders sorted.
 
     A file reached twice (named and in a folder, or through a link) is found once. ``stdin`` is what ``-`` reads, once:
-    later loads have what it held.
+    later loads have what it held. ``patient``: a file is read when it is at rest, and not in the middle of being
+    written: what is cut off between two documents, or before the first, would look like a deletion.
     """
 
-    def __init__(self, stdin: BinaryIO | None = None) -> None:
+    def __init__(self, stdin: BinaryIO | None = None, *, patient: bool = False) -> None:
         self._stdin = stdin
+        self._patient = patient
+        #: until when files of this load are waited for (monotonic)
+        self._patience_ends = 0.0
         #: what it held, once it was read
         self.stdin_text: bytes | None = None
         self._listings: dict[tuple[str, ...], _Listing] = {}
@@ -81,6 +91,7 @@ class Disk:
     def find(self, paths: Sequence[str], changed: frozenset[str] | None = None) -> Sequence[FoundFile]:
         """See :class:`FileSource`."""
         key = tuple(paths)
+        self._patience_ends = time.monotonic() + _MAX_UNREST_S
         self._seen = {}
         before = self._listings.get(key)
         if before is None or changed is None:
@@ -166,7 +177,22 @@ class Disk:
         data = read_bytes(found, self._stdin, limits)
         if found.path is None:
             self.stdin_text = data
+        elif self._patient:
+            while (unrest_s := _unrest(found.path, data)) > 0 and time.monotonic() < self._patience_ends:
+                time.sleep(min(unrest_s, _REST_S))
+                data = read_bytes(found, self._stdin, limits)
         return data
+
+
+def _unrest(path: str | os.PathLike[str], data: bytes) -> float:
+    """How long it takes until a file that holds ``data`` is at rest, if nothing happens to it, in seconds."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0.0
+    age_s = time.time() - max(status.st_mtime, status.st_ctime)
+    # A time to come (a clock that was set back) is nothing to wait for.
+    return (_REST_S if data else _EMPTY_REST_S) - age_s if age_s >= 0 else 0.0
 
 
 def _stamp(status: os.stat_result) -> Stamp:

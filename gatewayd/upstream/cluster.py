@@ -16,7 +16,14 @@ from gatewayd.upstream.endpoint import Endpoint, Tally, address_key
 from gatewayd.upstream.limits import Budget
 from gatewayd.upstream.localities import balance
 from gatewayd.upstream.outlier import Detector, OutlierPolicy
-from gatewayd.upstream.spec import DNS_ROUND_ROBIN, NO_LIMITS, STATIC, ClusterSpec, EndpointSpec, Limits
+from gatewayd.upstream.spec import (
+    DNS_ROUND_ROBIN,
+    NO_LIMITS,
+    STATIC,
+    ClusterSpec,
+    EndpointSpec,
+    Limits,
+)
 
 
 class Cluster:
@@ -24,7 +31,7 @@ class Cluster:
 
     __slots__ = (
         "_loop", "_resolved", "_resolver", "_watches", "active", "balancer", "budget", "detector", "endpoints",
-        "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
+        "is_http2", "name", "pick", "pick_for", "policed", "resolved", "spec", "tally", "total",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, spec: ClusterSpec) -> None:
@@ -32,6 +39,8 @@ class Cluster:
         self._resolver = resolver
         self.spec = spec
         self.name = spec.name
+        #: whether its endpoints are spoken to in HTTP/2, whatever the client speaks
+        self.is_http2 = spec.is_http2
         #: connections opened and not
         self.tally = Tally()
         #: passive health, if the cluster's policy asks for it

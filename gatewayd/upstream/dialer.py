@@ -56,6 +56,8 @@ class Hints(NamedTuple):
     #: addresses of the downstream connection, ``ip:port`` as the log prints them, for a PROXY header
     remote: str = ""
     local: str = ""
+    #: for an HTTP/2 connection of a cluster that has both kinds
+    http2: bool = False
 
 
 NO_HINTS: Final = Hints()
@@ -169,7 +171,8 @@ async def _connect_tls(
     hints: Hints,
 ) -> tuple[Failure | None, str]:
     """:func:`_connect`, then the handshake; the outcome as :func:`dial` tells it."""
-    context = spec.tls.context
+    holder = spec.tls_http2 if hints.http2 and spec.tls_http2 is not None else spec.tls
+    context = holder.context
     if context is None:
         return errors.CONNECT_REFUSED, NO_SECRET
     shaken: asyncio.Future[str] = loop.create_future()

@@ -12,13 +12,12 @@ from typing import Any
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints, dial
-from gatewayd.upstream.keyed_pools import NO_IDLE, KeyedPools, needs_keys
-from gatewayd.upstream.limited_pool import make_pool
+from gatewayd.upstream.keyed_pools import KeyedPools, needs_keys
 from gatewayd.upstream.limits import Budget
+from gatewayd.upstream.make_pool import AnyPool, ClientsChoice, make_pool
 from gatewayd.upstream.outlier import HostHealth
-from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.pool import NO_IDLE
 from gatewayd.upstream.spec import ClusterSpec, EndpointSpec
 
 
@@ -106,7 +105,7 @@ class Endpoint:
         #: what answers of mirrored copies go to, once there are any (gatewayd.proxy.shadow)
         self.sink: Any = None
         #: a pool, or one for each kind of request; what becomes of connections is said to their owner, a Pool
-        self.pools: Pool | KeyedPools
+        self.pools: AnyPool | ClientsChoice | KeyedPools
         self.pools = pools = (KeyedPools if needs_keys(spec) else make_pool)(loop, spec, self.open, budget)
         #: connections that any request may use, the one used last at the right; empty where a request has to
         #: say more of itself, or to be counted (``wait`` then finds its connection)
@@ -137,7 +136,7 @@ class Endpoint:
             self.tally.timed_out += result[0] is errors.CONNECT_TIMEOUT
         return result
 
-    def gone(self, connection: ClientConnection) -> None:
+    def gone(self, connection: Any) -> None:
         """A connection is closed, or will be; may be told more than once."""
         connection.owner.gone(connection)
 
@@ -152,7 +151,7 @@ class Endpoint:
         return self.pools.connecting
 
     @property
-    def connections(self) -> set[ClientConnection]:
+    def connections(self) -> set[Any]:
         """All open HTTP connections."""
         return self.pools.connections
 

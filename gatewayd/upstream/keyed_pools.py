@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
-from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import Hints
-from gatewayd.upstream.limited_pool import make_pool
 from gatewayd.upstream.limits import Budget
-from gatewayd.upstream.pool import Open, Pool, Waiter
+from gatewayd.upstream.make_pool import AnyPool, ClientsChoice, make_pool
+from gatewayd.upstream.pool import NO_IDLE, Open, Waiter
 from gatewayd.upstream.server_names import host_name
 from gatewayd.upstream.spec import ClusterSpec
 
 #: Idle connections of one endpoint after a sweep, whatever their keys; those idle longest make room.
 MAX_IDLE: Final = 256
-
-#: Nothing is idle for a request that has to come to the pool first.
-NO_IDLE: Final[deque[ClientConnection]] = deque(maxlen=0)
 
 
 def needs_keys(spec: ClusterSpec) -> bool:
@@ -49,21 +45,21 @@ class KeyedPools:
         self._budget = budget
         self._by_peer = bool(spec.proxy_protocol)
         self._by_host = _follows_host(spec)
-        self._pools: dict[Hints, Pool] = {}
+        self._pools: dict[Hints, AnyPool | ClientsChoice] = {}
         self._removed = False
 
     def __repr__(self) -> str:
         return f"keys {len(self._pools)}, connections {len(self.connections)}, waiting {len(self.waiting)}"
 
     @property
-    def idle(self) -> deque[ClientConnection]:
+    def idle(self) -> deque[Any]:
         """Always empty: see :meth:`wait`."""
         return NO_IDLE
 
     @property
-    def all_idle(self) -> list[ClientConnection]:
+    def all_idle(self) -> list[Any]:
         """Idle connections of all keys."""
-        return [connection for pool in self._pools.values() for connection in pool.idle]
+        return [connection for pool in self._pools.values() for connection in pool.all_idle]
 
     @property
     def waiting(self) -> list[Waiter]:
@@ -76,7 +72,7 @@ class KeyedPools:
         return sum(pool.connecting for pool in self._pools.values())
 
     @property
-    def connections(self) -> set[ClientConnection]:
+    def connections(self) -> set[Any]:
         """All open connections."""
         return {connection for pool in self._pools.values() for connection in pool.connections}
 
@@ -108,11 +104,11 @@ class KeyedPools:
         idle = 0
         for key, pool in list(self._pools.items()):
             pool.sweep(now)
-            idle += len(pool.idle)
+            idle += len(pool.all_idle)
             if pool.unused:
                 del self._pools[key]
         if idle > MAX_IDLE:
-            pools = [(c.idle_since, pool) for pool in self._pools.values() for c in pool.idle]
+            pools = [(c.idle_since, pool) for pool in self._pools.values() for c in pool.all_idle]
             pools.sort(key=lambda entry: entry[0])
             for _, pool in pools[: idle - MAX_IDLE]:
                 pool.drop_oldest()

@@ -26,19 +26,6 @@ def needs_limits(spec: ClusterSpec) -> bool:
     return bool(counted or spec.max_connection_duration_s)
 
 
-def make_pool(
-    loop: asyncio.AbstractEventLoop,
-    spec: ClusterSpec,
-    open: Open,
-    budget: Budget | None = None,
-    hints: Hints = NO_HINTS,
-) -> Pool:
-    """A pool that counts where the cluster has something to count."""
-    if not needs_limits(spec):
-        return Pool(loop, spec, open, hints)
-    return LimitedPool(loop, spec, open, hints, budget=budget or Budget(spec.limits))
-
-
 class LimitedPool(Pool):
     """A pool with the cluster's budget."""
 

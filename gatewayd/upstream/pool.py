@@ -11,13 +11,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.h1.client import ClientConnection
 from gatewayd.upstream.dialer import NO_HINTS, Factory, Hints
 from gatewayd.upstream.spec import ClusterSpec
+
+#: Nothing is idle for a request that has to come to the pool first.
+NO_IDLE: Final[deque[Any]] = deque(maxlen=0)
 
 Open = Callable[[Factory, Hints], Awaitable[tuple[Failure | None, str]]]
 
@@ -27,13 +30,15 @@ class Waiter(Protocol):
 
     #: how many endpoints were tried for it so far, this one included
     attempts: int
+    #: what its client speaks, as the log prints it
+    protocol: bytes
 
     def hints(self) -> tuple[bytes, str, str]:
         """What a connection may depend on: Host as it goes upstream, and ``ip:port`` of the client and of what
         it connected to."""
 
-    def on_connected(self, connection: ClientConnection) -> None:
-        """A connection is free; the request may start on it now."""
+    def on_connected(self, connection: Any) -> None:
+        """A connection, or a stream of one, is free; the request may start on it now."""
 
     def on_connect_failure(self, failure: Failure, transport: str) -> None:
         """No connection could be opened."""

@@ -13,6 +13,11 @@ from gatewayd.tls.spec import ClientTlsSpec
 from gatewayd.upstream.balancers import BalancerOptions
 from gatewayd.upstream.outlier import OutlierPolicy
 
+#: ``ClusterSpec.protocol`` (semantics 8.3.8)
+HTTP1: Final = "http/1.1"
+HTTP2: Final = "h2"
+AS_CLIENT: Final = "client"  # what the client of a request speaks
+
 #: ``ClusterSpec.discovery``
 STATIC: Final = "STATIC"  # ``endpoints`` are addresses
 DNS: Final = "DNS"  # ``endpoints`` are names, all their addresses are used (semantics 11.3)
@@ -86,7 +91,12 @@ class ClusterSpec:
     max_connection_duration_s: float = 0.0  # 0 = none (8.3.7)
     limits: Limits = NO_LIMITS
     keepalive: KeepAlive | None = None
-    protocol: str = "http/1.1"
+    protocol: str = HTTP1
+    #: requests that share an HTTP/2 connection, 0 = as many as the endpoint takes (8.3.5)
+    max_concurrent_streams: int = 0
+    #: an HTTP/2 connection is asked for a sign of life this often, and given up after so long; 0 = never (8.3.9)
+    ping_interval_s: float = 0.0
+    ping_timeout_s: float = 0.0
     #: connections begin with a PROXY protocol header of this version, "V1" or "V2" (semantics 10.11); "" = none
     proxy_protocol: str = ""
     #: TLS towards the endpoints (semantics 10), None: plain text
@@ -94,4 +104,11 @@ class ClusterSpec:
     #: the holder of what ``tls_spec`` asks for (:class:`gatewayd.tls.store.ClientTls`): ``context``, or None and
     #: why in ``problem``
     tls: Any = None
+    #: the same for the HTTP/2 connections of a cluster that has both kinds, which offer another ALPN; None: ``tls``
+    tls_http2: Any = None
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether it is spoken to in HTTP/2, whatever the client speaks."""
+        return self.protocol == HTTP2

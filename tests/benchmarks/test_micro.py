@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.macro import site, traffic
-from benchmarks.micro import find, handler, head, heads
+from benchmarks.micro import find, handler, head, heads, http2
 from benchmarks.micro.timing import measure
 from gatewayd.observe.access_log import AccessLog
 
@@ -85,3 +85,42 @@ def test_slower_calls_take_more_time() -> None:
     slow = measure("slow", lambda n: sum(range(n)), source, 0.01)
     quick = measure("quick", lambda n: n, source, 0.01)
     assert slow.best_us > quick.best_us
+
+
+def test_http2_is_timed_beside_hyper_h2_and_from_end_to_end() -> None:
+    names = [timing.name for timing in http2.benchmarks(SECONDS)]
+    assert names == [
+        "codec alone, GET with 1 KiB, ours",
+        "codec alone, GET with 1 KiB, hyper-h2",
+        *(f"whole exchange, {scenario.row}" for scenario in http2.SCENARIOS.values()),
+    ]
+
+
+@pytest.mark.parametrize("name", list(http2.SCENARIOS))
+def test_sixteen_exchanges_of_http2_go_through_the_whole_data_path(name: str, tmp_path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    log = AccessLog(loop, str(tmp_path / "log"), "text")
+    scenario = http2.SCENARIOS[name]
+    try:
+        rig = http2.Rig(loop, log, scenario.protocol)
+        for pair in scenario.make()(3):
+            http2.checked(rig.down, rig.exchange, pair, http2.STREAMS)
+    finally:
+        log.close()
+        loop.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) == 3 * http2.STREAMS
+    assert all('HTTP/2" 200 - via_upstream' in line for line in lines)
+
+
+def test_http2_that_is_not_answered_is_no_figure() -> None:
+    loop = asyncio.new_event_loop()
+    log = AccessLog(loop, "/dev/null", "text")
+    try:
+        rig = http2.Rig(loop, log, http2.SCENARIOS["grpc"].protocol)
+        request, _ = http2.SCENARIOS["grpc"].make()(1)[0]
+        with pytest.raises(ValueError, match="no response"):
+            http2.checked(rig.down, rig.exchange, (request, b""), http2.STREAMS)
+    finally:
+        log.close()
+        loop.close()

@@ -6,16 +6,17 @@ import asyncio
 import socket
 import ssl
 
-from tests.support.recorder import Kind, Recorder, _Accepted
+from tests.support.h2_recorder import AnyVersionRecorder
+from tests.support.recorder import _Accepted
 
 _HANDSHAKE = b"\x16"  # the record type a ClientHello comes in
 
 
-class EitherRecorder(Recorder):
+class EitherRecorder(AnyVersionRecorder):
     """Like its parent; the first byte of a connection says whether TLS is spoken."""
 
-    def __init__(self, name: str, kind: Kind, tls: ssl.SSLContext) -> None:
-        super().__init__(name, kind)
+    def __init__(self, name: str, tls: ssl.SSLContext) -> None:
+        super().__init__(name)
         self._context = tls
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None

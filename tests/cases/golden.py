@@ -7,23 +7,26 @@ import base64
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.cases.calls import h2_request, numbered, pieces, request_bytes, with_cookie
 from tests.cases.golden_check import check_call
 from tests.cases.golden_repeat import check_repeat
 from tests.cases.loading import Call, Case
 from tests.cases.observed import Observed
 from tests.cases.port_plan import PortPlan
-from tests.support.behaviour import render_headers, to_bytes
+from tests.support.behaviour import to_bytes
 from tests.support.certificates import CertificateFolder, CertificateWish
 from tests.support.gateway_process import LOG_S, GatewayProcess
+from tests.support.h2_client import H2Client
+from tests.support.h2_recorder import H2Recorder
 from tests.support.raw_client import TCP_IDLE_S, Outcome, RawClient
-from tests.support.recorder import Kind, Recorder, Seen
+from tests.support.recorder import Recorder, Seen
 
 LABELS = "istio=ingressgateway,app=istio-ingressgateway"
 # How long an expected request may take to reach its upstream after the client is done.
@@ -31,7 +34,6 @@ SETTLE_S = 20.0
 TIMEOUT_S = 30.0  # for calls that name none: only a call that fails reaches it
 NO_LOG_S = 0.1  # how long a line that must not come is waited for
 CALL_LIMIT_S = 60.0
-_KINDS: Mapping[str, Kind] = {"http": "http", "https": "https", "tcp": "tcp"}
 
 
 class GoldenPlay:
@@ -95,19 +97,23 @@ class GoldenPlay:
         sockets = {port: held.take() for port, held in self.plan.reservations.items()}
         for upstream in self.case.data.get("upstreams") or []:
             sock = sockets[int(upstream["port"])].pop(0)
-            kind = _KINDS.get(upstream["kind"])
-            if kind is None:  # dead: bound, never listening, so refused (HTTP/2 kinds: not spoken here)
+            if upstream["kind"] == "dead":  # bound, never listening, so refused
                 stack.callback(sock.close)
                 continue
-            context = None
-            if kind == "https" and self.certificates is not None:
-                context = self.certificates.server_context(
-                    upstream["cert"], alpn=upstream.get("alpn") or (), client_ca=upstream.get("client_ca")
-                )
-            recorder = Recorder(upstream["name"], kind, context)
+            recorder = self._recorder(upstream)
             await recorder.start(sock=sock)
             stack.push_async_callback(recorder.close)
             self.recorders[recorder.name] = recorder
+
+    def _recorder(self, upstream: Mapping[str, Any]) -> Recorder:
+        name, kind = upstream["name"], upstream["kind"]
+        context = None
+        if kind in ("https", "h2s") and self.certificates is not None:
+            alpn = upstream.get("alpn") or (["h2"] if kind == "h2s" else [])
+            context = self.certificates.server_context(
+                upstream["cert"], alpn=alpn, client_ca=upstream.get("client_ca")
+            )
+        return H2Recorder(name, context) if kind in ("h2c", "h2s") else Recorder(name, kind, context)
 
     def _gateway(self) -> GatewayProcess:
         config = self.folder / "config"
@@ -160,31 +166,36 @@ class GoldenPlay:
                 versions=(tls.get("min"), tls.get("max")),
                 ciphers=tls.get("ciphers"),
             )
-        client = RawClient(
-            self.gateway.port(call["port"]),
-            tls=context,
-            sni=(tls or {}).get("sni"),
-            timeout_s=call.get("timeout", TIMEOUT_S),
-        )
+        port, sni = self.gateway.port(call["port"]), (tls or {}).get("sni")
+        timeout_s = call.get("timeout", TIMEOUT_S)
+        if call["protocol"] == "http2":
+            return await self._http2(call, H2Client(port, tls=context, sni=sni, timeout_s=timeout_s))
+        client = RawClient(port, tls=context, sni=sni, timeout_s=timeout_s)
         if call["protocol"] == "tcp":
             return await client.tcp(
                 to_bytes(call.get("data") or call.get("raw") or ""),
-                pieces=_pieces(call),
+                pieces=pieces(call),
                 half_close=bool(call.get("half_close")),
                 wait_first=bool(call.get("wait_first")),
                 idle_s=call.get("idle", TCP_IDLE_S),
                 closes=_closes(call["expect"].get("client")),
             )
-        if call["protocol"] != "http1":
-            return Outcome("not played", error=f"this runner does not speak {call['protocol']}")
         return await client.http(
             request_bytes(call),
-            pieces=_pieces(call),
+            pieces=pieces(call),
             responses=call.get("responses", 1),
             tunnel=to_bytes(call["tunnel"]) if "tunnel" in call else None,
             observe_s=0 if "repeat" in call else 0.06,
             closes=_closes(call["expect"].get("client")),
         )
+
+    async def _http2(self, call: Mapping[str, Any], client: H2Client) -> Outcome:
+        """Its request, or its several at once, whose responses then stand in the order of the requests."""
+        several = [{**call, "request": each} for each in call.get("requests") or ()]
+        outcomes = await client.together([h2_request(each) for each in several or [call]])
+        first, *others = outcomes
+        first.responses += [response for other in others for response in other.responses]
+        return first
 
     async def _repeat(self, call: Call) -> list[Outcome]:
         variants = [numbered(call.data, number) for number in range(call.data["repeat"])]
@@ -274,45 +285,3 @@ def _servers(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     if document.get("kind") != "Gateway":
         return []
     return (document.get("spec") or {}).get("servers") or []
-
-
-def request_bytes(call: Mapping[str, Any]) -> bytes:
-    """The bytes of an http1 call: ``raw``, or the request exactly as written."""
-    if "raw" in call:
-        return to_bytes(call["raw"])
-    request = call["request"]
-    headers = [(str(name), str(value)) for name, value in request.get("headers") or []]
-    size = request.get("header_size", call.get("header_size"))
-    if size is not None:
-        headers.append(("x-big", "a" * size))
-    headers += [
-        (f"x-n{number}", "1") for number in range(request.get("header_count", call.get("header_count", 0)))
-    ]
-    body_size = request.get("body_size", call.get("body_size"))
-    body = to_bytes(request.get("body") or "") if body_size is None else b"x" * body_size
-    line = (
-        f"{request.get('method', 'GET')} {request.get('path', '/')} {request.get('version', 'HTTP/1.1')}\r\n"
-    )
-    return to_bytes(line) + render_headers(headers) + body
-
-
-def _pieces(call: Mapping[str, Any]) -> list[tuple[float, bytes]]:
-    return [(float(wait_s), to_bytes(piece)) for wait_s, piece in call.get("pieces") or []]
-
-
-def numbered(value: Any, number: int) -> Any:
-    """``value`` with ``{i}`` in its strings replaced by the call number."""
-    if isinstance(value, str):
-        return value.replace("{i}", str(number))
-    if isinstance(value, Mapping):
-        return {key: numbered(part, number) for key, part in value.items()}
-    if isinstance(value, Sequence):
-        return [numbered(part, number) for part in value]
-    return value
-
-
-def with_cookie(call: Mapping[str, Any], cookie: str) -> dict[str, Any]:
-    """``call`` with a Cookie header added."""
-    request = dict(call["request"])
-    request["headers"] = [*(request.get("headers") or []), ["Cookie", cookie]]
-    return {**call, "request": request}

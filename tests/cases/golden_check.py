@@ -118,6 +118,8 @@ def _client_differences(expect: Mapping[str, Any] | Sequence[Any], came: Outcome
         for number, (each, response) in enumerate(zip(expected, came.responses, strict=False), start=1):
             label = f"response {number}: " if len(expected) > 1 else ""
             differences += [label + text for text in _response_differences(each, response, back)]
+    elif wanted == "stream_reset" and whole.get("h2_error", came.h2_error) != came.h2_error:
+        differences.append(f"h2_error: expected {whole['h2_error']}, came {came.h2_error}")
     elif wanted == "data" and not body_alike(whole.get("data"), back.data(came.data)):
         differences.append(f"data: expected {whole.get('data')!r}, came {came.data!r}")
     # How long an answered connection that was told to close stays open is the proxy's own affair.
@@ -173,6 +175,8 @@ def _response_differences(expect: Mapping[str, Any], came: Response, back: Back)
             ]
     if (expect.get("truncated") is None) != (came.truncated is None):
         differences.append(f"truncated: expected {expect.get('truncated')}, came {came.truncated}")
+    if expect.get("h2_error", "") != came.h2_error:
+        differences.append(f"h2_error: expected {expect.get('h2_error')}, came {came.h2_error or None}")
     for key in ("tunnel", "tunnel_data"):
         if key in expect and not body_alike(expect[key], came.tunnel):
             differences.append(f"tunnel: expected {expect[key]!r}, came {came.tunnel!r}")
@@ -209,6 +213,9 @@ def _seen_differences(expect: Mapping[str, Any], seen: Seen, back: Back, attempt
         for key, value in (("method", seen.method), ("path", seen.path), ("version", seen.version)):
             if key in expect and not text_alike(str(expect[key]), value):
                 differences.append(f"{key}: expected {_short(expect[key])}, came {_short(value)}")
+        for key, value in (("authority", seen.authority), ("scheme", seen.scheme)):
+            if expect.get(key) != value:
+                differences.append(f"{key}: expected {expect.get(key)}, came {value}")
         headers: Headers = [(name, back.text(value)) for name, value in seen.headers]
         slack = RETRY_SLACK_MS if attempt > 1 else None
         differences += header_differences(expect.get("headers") or [], headers, slack=slack)

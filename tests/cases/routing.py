@@ -21,6 +21,8 @@ from tests.cases.routing_check import check_call, repeats
 from tests.support.behaviour import render_headers, to_bytes
 from tests.support.certificates import CertificateFolder, CertificateWish
 from tests.support.gateway_process import GatewayProcess
+from tests.support.h2_client import H2Client, H2Request
+from tests.support.h2_recorder import AnyVersionRecorder
 from tests.support.raw_client import Outcome, RawClient
 from tests.support.recorder import Recorder, Seen
 
@@ -67,10 +69,12 @@ class RoutingPlay:
         return differences
 
     def _recorder(self, backend: Backend) -> Recorder:
+        if backend.protocol == "tcp":
+            return Recorder(backend.name, "tcp")
         if backend.protocol not in SECURE:
-            return Recorder(backend.name, "tcp" if backend.protocol == "tcp" else "http")
-        context = self.certificates.server_context(UPSTREAM_CERTIFICATE, alpn=["http/1.1"])
-        return EitherRecorder(backend.name, "http", context)
+            return AnyVersionRecorder(backend.name)
+        context = self.certificates.server_context(UPSTREAM_CERTIFICATE, alpn=["h2", "http/1.1"])
+        return EitherRecorder(backend.name, context)
 
     def _gateway(self) -> GatewayProcess:
         config = self.folder / "config"
@@ -119,18 +123,16 @@ class RoutingPlay:
         return documents
 
     async def _once(self, call: Mapping[str, Any]) -> Outcome:
-        secure = call["protocol"] in SECURE
-        client = RawClient(
-            self.gateway.port(call["port"]),
-            tls=self.certificates.client_context() if secure else None,
-            sni=call.get("sni") or call.get("host"),
-        )
+        secure, http2 = call["protocol"] in SECURE, str(call.get("http_version", "1.1")) == "2"
+        context = self.certificates.client_context(alpn=["h2"] if http2 else ()) if secure else None
+        port, sni = self.gateway.port(call["port"]), call.get("sni") or call.get("host")
+        if http2:
+            return await H2Client(port, tls=context, sni=sni).http(h2_request(call))
+        client = RawClient(port, tls=context, sni=sni)
         if call["protocol"] == "tcp":
             return await client.tcp(b"hello")
         if call["protocol"] == "tls":  # whatever it ends at, a request is something to answer
             return await client.tcp(request_bytes(call))
-        if str(call.get("http_version", "1.1")) == "2":
-            return Outcome("not played", error="this runner does not speak http2")
         return await client.http(request_bytes(call))
 
     async def _settled(self, call: Call, marks: Mapping[Backend, int]) -> dict[Backend, list[Seen]]:
@@ -153,6 +155,18 @@ def request_bytes(call: Mapping[str, Any]) -> bytes:
     if body:
         headers.append(("content-length", str(len(body))))
     return to_bytes(line) + render_headers(headers) + body
+
+
+def h2_request(call: Mapping[str, Any]) -> H2Request:
+    """The same over HTTP/2."""
+    return H2Request(
+        str(call.get("path", "/")),
+        call.get("method", "GET"),
+        str(call.get("host", "")),
+        "https" if call["protocol"] in SECURE else "http",
+        [(str(name).lower(), str(value)) for name, value in (call.get("headers") or {}).items()],
+        to_bytes(str(call.get("body") or "")),
+    )
 
 
 def _certificate_name(secret: Mapping[str, Any]) -> str:

@@ -186,7 +186,7 @@ def _upstream_differences(expect: Mapping[str, Any], seen: Seen) -> list[str]:
     plain = {
         "path": seen.path,
         "method": seen.method,
-        "host": ",".join(seen.values("host")),
+        "host": ",".join(seen.values("host")) if seen.authority is None else seen.authority,
         "http_version": seen.version.removeprefix("HTTP/"),
         "sni": (seen.tls or {}).get("sni"),
     }

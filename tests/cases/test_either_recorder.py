@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> CertificateFolder:
 
 @pytest.fixture
 async def either(folder: CertificateFolder) -> AsyncIterator[EitherRecorder]:
-    recorder = EitherRecorder("either", "http", folder.server_context("up"))
+    recorder = EitherRecorder("either", folder.server_context("up"))
     await recorder.start()
     yield recorder
     await recorder.close()
@@ -52,7 +52,7 @@ async def test_a_failed_handshake_leaves_no_request_and_does_not_stop_it(
 
 
 async def test_a_silent_connection_does_not_keep_it_from_ending(folder: CertificateFolder) -> None:
-    recorder = EitherRecorder("either", "http", folder.server_context("up"))
+    recorder = EitherRecorder("either", folder.server_context("up"))
     await recorder.start()
     _, writer = await asyncio.open_connection("127.0.0.1", recorder.port)
     async with asyncio.timeout(30):

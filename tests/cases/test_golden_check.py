@@ -48,6 +48,8 @@ def _expect() -> dict[str, Any]:
                 "method": "POST",
                 "path": "/p",
                 "version": "HTTP/1.1",
+                "authority": "a.test",
+                "scheme": "http",
                 "headers": [["x-to", "127.0.0.1:24101"], ["x-at", "24001"]],
                 "chunked": True,
                 "body": "in",
@@ -77,6 +79,7 @@ def _observed(plan: PortPlan) -> Observed:
     seen = Seen(
         "alpha", 1, "http", "POST", "/p", "HTTP/1.1", [("x-to", f"127.0.0.1:{real}"), ("x-at", "31001")]
     )
+    seen.authority, seen.scheme = "a.test", "http"
     seen.chunked = True
     seen.content = Body(bytearray(b"in"))
     line = {
@@ -139,12 +142,15 @@ RESPONSE, SEEN, LINE = "outcomes.0.responses.0", "seen.alpha.0", "log.0"
         (f"{RESPONSE}.trailers", [("x", "1")], "trailer header x: expected none"),
         (f"{RESPONSE}.interim", [Head("HTTP/1.1 103 X", [], b"")], "interim: expected [], came [103]"),
         (f"{RESPONSE}.truncated", "closed", "truncated: expected None, came closed"),
+        (f"{RESPONSE}.h2_error", "CANCEL", "h2_error: expected None, came CANCEL"),
         ("outcomes.0.after", "closed", "after: expected connection open, came closed"),
         ("outcomes.0.extra", b"HTTP", "extra bytes: expected '', came 'HTTP'"),
         ("outcomes.0.elapsed_ms", 251.0, "elapsed: expected 100 ms, came 251 ms"),
         (f"{SEEN}.method", "GET", "method: expected POST, came GET"),
         (f"{SEEN}.path", "/q", "path: expected /p, came /q"),
         (f"{SEEN}.version", "HTTP/1.0", "version"),
+        (f"{SEEN}.authority", "b.test", "authority: expected a.test, came b.test"),
+        (f"{SEEN}.scheme", None, "scheme: expected http, came None"),
         (f"{SEEN}.headers", [("x-at", "31001")], "header x-to: expected '127.0.0.1:24101', absent"),
         (f"{SEEN}.chunked", False, "chunked: expected True, came False"),
         (f"{SEEN}.content", Body(bytearray(b"i")), "body: expected 'in', came 'i'"),
@@ -182,6 +188,17 @@ def test_a_reset_stands_for_a_close_and_a_refusal_does_not(plan: PortPlan) -> No
     assert _check(plan, expect, Observed([Outcome("closed")], {})) == []
     assert _check(plan, expect, Observed([Outcome("refused")], {})) == [
         "outcome: expected reset, came refused"
+    ]
+
+
+def test_a_stream_reset_is_told_apart_by_its_code(plan: PortPlan) -> None:
+    expect = {"client": {"outcome": "stream_reset", "h2_error": "CANCEL"}, "upstream": []}
+    assert _check(plan, expect, Observed([Outcome("stream_reset", h2_error="CANCEL")], {})) == []
+    assert _check(plan, expect, Observed([Outcome("stream_reset", h2_error="INTERNAL_ERROR")], {})) == [
+        "h2_error: expected CANCEL, came INTERNAL_ERROR"
+    ]
+    assert _check(plan, expect, Observed([Outcome("closed")], {})) == [
+        "outcome: expected stream_reset, came closed"
     ]
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.cases.golden import listener_ports, numbered, place_flags, request_bytes
+from tests.cases.calls import h2_request, numbered, request_bytes, with_cookie
+from tests.cases.golden import listener_ports, place_flags
 from tests.cases.loading import Call, Case, CaseFileError, expand, load_cases
 from tests.cases.port_plan import PortPlan
 from tests.cases.scope import Scope, ScopeError
 from tests.cases.vocabulary import unknown_words
+from tests.support.h2_client import H2Request
 
 CONFIG = """
 kind: Gateway
@@ -162,5 +164,18 @@ def test_a_request_is_sent_as_written_with_its_sizes() -> None:
     assert request_bytes({"request": request}) == (
         b"POST / HTTP/1.1\r\nHost: x\r\nx-big: aaa\r\nx-n0: 1\r\nx-n1: 1\r\n\r\nxx"
     )
+    assert h2_request(
+        {"tls": {}, "request": {**request, "trailers": [["t", "1"]], "authority": "y"}}
+    ) == H2Request(
+        *("/", "POST", "y", "https"),
+        [("Host", "x"), ("x-big", "aaa"), ("x-n0", "1"), ("x-n1", "1")],
+        b"xx",
+        [("t", "1")],
+        pieces=[],
+    )
     assert request_bytes({"raw": "\xff\n"}) == b"\xff\n"
+    assert with_cookie({"request": {}}, "a=b")["request"]["headers"] == [["Cookie", "a=b"]]
+    assert with_cookie({"protocol": "http2", "request": {}}, "a=b")["request"]["headers"] == [
+        ["cookie", "a=b"]
+    ]
     assert numbered({"path": "/{i}", "n": [1, "{i}"]}, 7) == {"path": "/7", "n": [1, "7"]}

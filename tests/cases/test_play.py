@@ -65,7 +65,9 @@ def _relay(monkeypatch: pytest.MonkeyPatch) -> None:
 def _run(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> tuple[int, list[str]]:
     file = folder / "cases.yaml"
     file.write_text(CASES)
-    status = main([str(file), *arguments])
+    scope = folder / "scope.yaml"
+    scope.write_text("rules: [{where: {protocol: http2}, reason: the relay speaks HTTP/1}]")
+    status = main([str(file), "--scope", str(scope), *arguments])
     return status, capsys.readouterr().out.splitlines()
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.cases.endpoints import Backend, backends_of, documents_with_endpoints
 from tests.cases.loading import Call, Case
-from tests.cases.routing import request_bytes
+from tests.cases.routing import h2_request, request_bytes
 from tests.cases.routing_check import KINDS, check_call, repeats
 from tests.support.h1_text import Headers
 from tests.support.raw_client import Outcome, Response
@@ -113,6 +113,7 @@ def _differences(
 
 ROUTE = {"kind": "route", "destination": {"host": "a.test", "port": 80}}
 RIGHT = {A: [_seen()], B: []}
+OVER_HTTP2 = {A: [Seen("x", 1, path="/p", method="GET", version="HTTP/2", authority="h2")], B: []}
 NONE: dict[Backend, list[Seen]] = {A: [], B: []}
 MOVED = _ok(301, [("location", "http://x/")])
 
@@ -148,6 +149,7 @@ MOVED = _ok(301, [("location", "http://x/")])
         ({**ROUTE, "upstream": {"path": "/q"}}, _ok(), RIGHT, False),
         ({**ROUTE, "upstream": {"host": "g"}}, _ok(), RIGHT, False),
         ({**ROUTE, "upstream": {"http_version": "2"}}, _ok(), RIGHT, False),
+        ({**ROUTE, "upstream": {"http_version": "2", "host": "h2"}}, _ok(), OVER_HTTP2, True),
         ({**ROUTE, "upstream": {"headers": {"X-A": "1"}, "headers_absent": ["x-b"]}}, _ok(), RIGHT, True),
         ({**ROUTE, "upstream": {"headers": {"x-a": "2"}}}, _ok(), RIGHT, False),
         ({**ROUTE, "upstream": {"headers_absent": ["x-a"]}}, _ok(), RIGHT, False),
@@ -206,3 +208,14 @@ def test_every_kind_of_the_format_is_known_but_the_sidecars_own() -> None:
 def test_a_request_names_its_host_first() -> None:
     call = {"host": "h", "path": "/p?q", "method": "OPTIONS", "headers": {"origin": "o"}}
     assert request_bytes(call) == b"OPTIONS /p?q HTTP/1.1\r\nhost: h\r\norigin: o\r\n\r\n"
+
+
+def test_a_request_of_http2_names_its_host_as_authority() -> None:
+    call = {"host": "h", "path": "/p?q", "method": "PUT", "headers": {"Origin": "o"}, "protocol": "https"}
+    assert h2_request(call).fields == [
+        (":method", "PUT"),
+        (":scheme", "https"),
+        (":authority", "h"),
+        (":path", "/p?q"),
+        ("origin", "o"),
+    ]

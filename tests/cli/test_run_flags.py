@@ -58,6 +58,8 @@ def test_the_defaults_are_those_of_the_contract(asked: list[RunOptions]) -> None
             drain_time_s=45.0,
             shutdown_time_s=60.0,
             watch=True,
+            extended_connect=False,
+            misdirected=404,
         )
     ]
 
@@ -76,6 +78,7 @@ FLAGS: list[tuple[str, str, str, Any]] = [
         "endpoints",
         (("a", "", "127.0.0.1", 1), ("a", "v2", "127.0.0.1", 2)),
     ),
+    ("--misdirected", "421", "misdirected", 421),
     ("--mesh-config", "mesh.yaml", "mesh_config", "mesh.yaml"),
     ("--secrets", "/etc/tls", "secrets", ("/etc/tls",)),
     ("--workload-certs", "/run/id", "workload_certs", ("/run/id",)),
@@ -107,6 +110,16 @@ FLAGS: list[tuple[str, str, str, Any]] = [
 def test_a_flag_sets_its_option(asked: list[RunOptions], flag: str, text: str, name: str, value: Any) -> None:
     assert main(["run", "conf", flag, text]) == 0
     assert getattr(asked[0], name) == value
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--extended-connect", True), ("--no-extended-connect", False)])
+def test_8441_extended_connect_is_offered_if_asked_for(
+    asked: list[RunOptions], monkeypatch: pytest.MonkeyPatch, flag: str, value: bool
+) -> None:
+    monkeypatch.setenv("GATEWAYD_EXTENDED_CONNECT", "1")
+    assert main(["run", "conf", flag]) == 0
+    assert main(["run", "conf"]) == 0
+    assert [options.extended_connect for options in asked] == [value, True]
 
 
 @pytest.mark.parametrize(("flag", "text", "name", "value"), FLAGS)

@@ -198,6 +198,8 @@ class Estate:
             "{tls: {mode: MUTUAL, credentialName: gone}}",
             "{tunnel: {protocol: CONNECT, targetHost: t, targetPort: 1}}",
             "{outlierDetection: {consecutive5xxErrors: 3}}",
+            "{connectionPool: {http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 9}}}",
+            "{connectionPool: {http: {useClientProtocol: true}}, tls: {mode: SIMPLE, sni: x}}",
         ]
         text = f"spec:\n  host: {host}\n" + self.maybe(f"  trafficPolicy: {self.rng.choice(policies)}\n", 0.7)
         text += self.maybe("  exportTo: [.]\n", 0.15)

@@ -210,7 +210,7 @@ def test_3_2_passing_tls_through_is_the_same_on_https_and_tls_ports() -> None:
 @pytest.mark.parametrize(
     ("protocol", "mode", "offered"),
     [
-        ("HTTPS", "SIMPLE", ("http/1.1",)),
+        ("HTTPS", "SIMPLE", ("h2", "http/1.1")),
         ("TLS", "SIMPLE", ("h2", "http/1.1")),
         ("TLS", "ISTIO_MUTUAL", ("h2", "http/1.1")),
     ],

@@ -174,12 +174,13 @@ async def test_what_the_image_runs_serves_is_healthy_and_drains(installed: Path,
     site = tmp_path / "site"
     site.mkdir()
     configuration(site)
-    ports = [PortReservation(["0.0.0.0"]) for _ in range(3)]
-    serving, status, metrics = (each.port for each in ports)
+    ports = [PortReservation(["0.0.0.0"]) for _ in range(4)]
+    serving, status, metrics, admin = (each.port for each in ports)
     environment = {
         "GATEWAYD_PORT_MAP": f"80={serving}",
         "GATEWAYD_STATUS": f"0.0.0.0:{status}",
         "GATEWAYD_METRICS": f"0.0.0.0:{metrics}",
+        "GATEWAYD_ADMIN": f"127.0.0.1:{admin}",
     }
     for each in ports:
         each.release()
@@ -188,6 +189,7 @@ async def test_what_the_image_runs_serves_is_healthy_and_drains(installed: Path,
         deadline = time.monotonic() + _LIMIT_S
         while code:
             assert code in (1, 69), "not ready yet"
+            assert process.returncode is None, said.read_text()
             assert time.monotonic() < deadline, said.read_text()
             code, text = await health(env)
         assert text == "ready"

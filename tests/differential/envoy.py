@@ -24,6 +24,19 @@ _LOG_FIELDS: Final = {
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
 }
+_INSPECTOR: Final = {
+    "name": "envoy.filters.listener.tls_inspector",
+    "typed_config": {"@type": _ANY + "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
+}
+#: Further fields of a cluster that is spoken to in HTTP/2.
+HTTP2: Final[dict[str, Any]] = {
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": _ANY + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+}
 #: What istiod writes on every route without ``retries`` (semantics 6.7.1, 6.7.6).
 DEFAULT_RETRY: Final[dict[str, Any]] = {
     "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
@@ -74,6 +87,30 @@ def cluster(name: str, ports: Sequence[int], **fields: Any) -> dict[str, Any]:
     }
 
 
+def downstream_tls(certificate: Path, key: Path, alpn: Sequence[str] = ("h2", "http/1.1")) -> dict[str, Any]:
+    """The transport socket of a filter chain that terminates TLS as istiod has it."""
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _ANY + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": list(alpn)},
+        },
+    }
+
+
+def upstream_tls(sni: str, alpn: Sequence[str] = ()) -> dict[str, Any]:
+    """The transport socket of a cluster that is spoken to over TLS, whatever certificate it shows."""
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _ANY + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"alpn_protocols": list(alpn)},
+            "sni": sni,
+        },
+    }
+
+
 class EnvoyProcess:
     """A running Envoy with one HTTP listener; use ``async with EnvoyProcess(routes, clusters) as envoy``."""
 
@@ -84,13 +121,21 @@ class EnvoyProcess:
         *,
         filters: Sequence[Mapping[str, Any]] = (),
         manager: Mapping[str, Any] | None = None,
+        hosts: Sequence[str] = ("*",),
+        tls: Mapping[str, Any] | None = None,
+        log_fields: Mapping[str, str] = _LOG_FIELDS,
     ) -> None:
-        """``filters`` stand before the router; ``manager`` adds to the HttpConnectionManager."""
+        """``filters`` stand before the router; ``manager`` adds to the HttpConnectionManager.
+
+        hosts: of the one virtual host. tls: transport socket of the listener, see ``downstream_tls``.
+        log_fields: name -> format of the access log.
+        """
         self.port = 0
         self._folder = tempfile.TemporaryDirectory(prefix="gatewayd-envoy-")
         self._home = Path(self._folder.name)
         self._log = self._home / "access.log"
-        self._settings = _bootstrap(routes, clusters, filters, manager or {}, self._log)
+        manager = {**(manager or {}), "access_log": [_file_log(self._log, log_fields)]}
+        self._settings = _bootstrap(routes, clusters, filters, manager, hosts, tls)
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> EnvoyProcess:
@@ -171,12 +216,24 @@ async def _get(address: str, path: str) -> str | None:
     return body.decode()
 
 
+def _file_log(file: Path, fields: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": _ANY + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(file),
+            "log_format": {"json_format": dict(fields)},
+        },
+    }
+
+
 def _bootstrap(
     routes: Sequence[Mapping[str, Any]],
     clusters: Sequence[Mapping[str, Any]],
     filters: Sequence[Mapping[str, Any]],
     manager: Mapping[str, Any],
-    log: Path,
+    hosts: Sequence[str],
+    tls: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     router = {
         "name": "envoy.filters.http.router",
@@ -190,22 +247,14 @@ def _bootstrap(
         "server_name": "istio-envoy",
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": "0s",
-        "access_log": [
-            {
-                "name": "envoy.access_loggers.file",
-                "typed_config": {
-                    "@type": _ANY + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                    "path": str(log),
-                    "log_format": {"json_format": _LOG_FIELDS},
-                },
-            }
-        ],
+        "proxy_100_continue": True,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {
             "validate_clusters": False,
             "virtual_hosts": [
                 {
                     "name": "all",
-                    "domains": ["*"],
+                    "domains": list(hosts),
                     "include_request_attempt_count": True,
                     "routes": list(routes),
                 }
@@ -222,6 +271,7 @@ def _bootstrap(
                 {
                     "name": "http",
                     "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+                    "listener_filters": [_INSPECTOR] if tls else [],
                     "filter_chains": [
                         {
                             "filters": [
@@ -229,7 +279,8 @@ def _bootstrap(
                                     "name": "envoy.filters.network.http_connection_manager",
                                     "typed_config": connection_manager,
                                 }
-                            ]
+                            ],
+                            **({"transport_socket": tls} if tls else {}),
                         }
                     ],
                 }

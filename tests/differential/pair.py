@@ -17,8 +17,8 @@ from tests.support.raw_client import Outcome, RawClient
 from tests.support.recorder import Recorder, Seen
 
 #: Fields that differ between any two runs, or say which program it was.
-_ANSWER_NOISE: Final = frozenset({"date", "x-envoy-upstream-service-time"})
-_REQUEST_NOISE: Final = frozenset(
+ANSWER_NOISE: Final = frozenset({"date", "x-envoy-upstream-service-time"})
+REQUEST_NOISE: Final = frozenset(
     {
         "x-request-id",
         "x-forwarded-for",  # of a client on the loopback: the address of Envoy's node
@@ -166,11 +166,15 @@ class Pair:
         for recorder in self.recorders.values():
             recorder.seen.clear()
             recorder.play(request.script)
-        outcome = await RawClient(port).http(request.wire(case), observe_s=0.0)
+        outcome = await self.send(port, request, case)
         for name in request.copied_to:
             await self._reached(name)
         seen = [one for recorder in self.recorders.values() for one in recorder.seen]
         return self.told(outcome, sorted((self._attempt(one) for one in seen), key=repr))
+
+    async def send(self, port: int, request: Request, case: str) -> Outcome:
+        """One request to one of the programs."""
+        return await RawClient(port).http(request.wire(case), observe_s=0.0)
 
     def told(self, outcome: Outcome, attempts: list[Any]) -> Told:
         """What a client and the upstreams saw, noise taken out."""
@@ -181,7 +185,7 @@ class Pair:
             outcome.outcome,
             response.status,
             sorted(
-                (name.lower(), value) for name, value in response.headers if name.lower() not in _ANSWER_NOISE
+                (name.lower(), value) for name, value in response.headers if name.lower() not in ANSWER_NOISE
             ),
             self._anonymous(response.body),
             attempts,
@@ -196,7 +200,7 @@ class Pair:
 
     def _attempt(self, seen: Seen) -> tuple[str, str, list[tuple[str, str]], bytes]:
         headers = sorted(
-            (name.lower(), value) for name, value in seen.headers if name.lower() not in _REQUEST_NOISE
+            (name.lower(), value) for name, value in seen.headers if name.lower() not in REQUEST_NOISE
         )
         return ("" if self._any_upstream else seen.upstream), f"{seen.method} {seen.path}", headers, seen.body
 

@@ -1,11 +1,10 @@
 """Mutated messages into the codecs: no exception, and every invariant of the data path, whatever comes.
 
-``GATEWAYD_FUZZ_RUNS`` sets how many inputs each test tries; a failure names its seed.
+``drawn.py`` says how many inputs each test tries; a failure names its seed.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
@@ -16,9 +15,8 @@ from gatewayd.http.h1.head import RequestParser
 from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from tests.fuzz.drawn import mutate, pieces, runs
 from tests.proxy.world import WatchedExchange, World, read_responses
-
-RUNS = int(os.environ.get("GATEWAYD_FUZZ_RUNS", "600"))
 
 H = b"host: a.test\r\n"
 REQUESTS = [
@@ -73,40 +71,8 @@ TOKENS = [
 ]
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """A few random edits."""
-    for _ in range(rng.randrange(4)):
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(6):
-            case 0:
-                data = data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
-            case 1:
-                data = data[:at] + rng.choice(TOKENS) + data[at:]
-            case 2:
-                data = data[:at] + data[at + rng.randrange(12) :]
-            case 3:
-                end = at + rng.randrange(40)
-                data = data[:end] + data[at:end] + data[end:]
-            case 4:
-                data = data[:at] + rng.choice(TOKENS) + data[at + rng.randrange(12) :]
-            case _:
-                data = data[:at]
-    return data
-
-
-def pieces(data: bytes, rng: random.Random) -> list[bytes]:
-    """``data`` cut somewhere, or everywhere."""
-    if rng.random() < 0.3:
-        return [data] if data else []
-    if len(data) < 400 and rng.random() < 0.2:
-        return [data[at : at + 1] for at in range(len(data))]
-    cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randrange(1, 5)))
-    parts = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    return [part for part in parts if part]
-
-
 async def _each(play: Callable[[World, random.Random], object]) -> None:
-    for run in range(RUNS):
+    for run in runs():
         rng = random.Random(f"fuzz {run}")
         with pytest.MonkeyPatch.context() as patch:
             world = World(patch)
@@ -122,7 +88,7 @@ async def test_any_bytes_of_a_client() -> None:
     """The upstream answers everything it is asked properly."""
 
     async def play(world: World, rng: random.Random) -> None:
-        data = b"".join(mutate(rng.choice(REQUESTS), rng) for _ in range(rng.randrange(1, 4)))
+        data = b"".join(mutate(rng.choice(REQUESTS), rng, TOKENS) for _ in range(rng.randrange(1, 4)))
         client = world.connect()
         waiting = pieces(data, rng)
         for _ in range(len(waiting) + 12):
@@ -155,7 +121,7 @@ async def test_any_bytes_of_an_upstream() -> None:
         await world.open()
         await world.settle()
         for upstream in list(world.upstreams):
-            for piece in pieces(mutate(rng.choice(RESPONSES), rng), rng):
+            for piece in pieces(mutate(rng.choice(RESPONSES), rng, TOKENS), rng):
                 upstream.deliver(piece)
                 if rng.random() < 0.5:
                     await world.settle()
@@ -174,9 +140,9 @@ async def test_any_bytes_of_an_upstream() -> None:
 def test_any_chunked_body() -> None:
     """Cut in any way, the verdict and the payload are those of the whole."""
     valid = b"5;a=b\r\nhello\r\n10\r\n0123456789abcdef\r\n0\r\nt: 1\r\n\r\nrest"
-    for run in range(RUNS * 10):
+    for run in runs(10):
         rng = random.Random(run)
-        data = mutate(valid, rng)
+        data = mutate(valid, rng, TOKENS)
         whole = ChunkedReader(HttpLimits())
         payload = whole.feed(data)
         cut = ChunkedReader(HttpLimits())
@@ -191,9 +157,9 @@ def test_any_chunked_body() -> None:
 def test_any_head() -> None:
     """Parsers answer every head, and a refused one never carries a request."""
     requests, responses = RequestParser(HttpOptions()), ResponseParser(HttpOptions())
-    for run in range(RUNS * 10):
+    for run in runs(10):
         rng = random.Random(run)
-        head, _, _ = mutate(rng.choice(REQUESTS), rng).partition(b"\r\n\r\n")
+        head, _, _ = mutate(rng.choice(REQUESTS), rng, TOKENS).partition(b"\r\n\r\n")
         request = requests.parse(head + b"\r\n\r\n")
         if request.error is None:
             assert request.head is not None
@@ -203,7 +169,7 @@ def test_any_head() -> None:
                 assert name == name.lower()
                 assert not {0, 10, 13} & set(name + value), run
             assert not (request.block.chunked and request.block.content_length >= 0)
-        head, _, _ = mutate(rng.choice(RESPONSES), rng).partition(b"\r\n\r\n")
+        head, _, _ = mutate(rng.choice(RESPONSES), rng, TOKENS).partition(b"\r\n\r\n")
         response = responses.parse(head + b"\r\n\r\n")
         if not response.error:
             assert 100 <= response.status <= 999

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import CHUNKED, LENGTH, RequestParser
+from gatewayd.http.h1.head import RequestParser
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, LENGTH
 
 Message = tuple[bytes, bytes, dict[bytes, list[bytes]], bytes]
 

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from gatewayd.http.h1 import head as request_heads
 from gatewayd.http.h1 import response as response_heads
-from gatewayd.http.h1.fields import RequestBlock, parse_lines
-from gatewayd.http.h1.head import ParsedRequest, RequestParser
-from gatewayd.http.h1.response import ResponseHead, ResponseParser
+from gatewayd.http.h1.fields import parse_lines
+from gatewayd.http.h1.head import RequestParser
+from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.h1.shapes import MAX_SHAPES
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import ParsedRequest, RequestBlock
+from gatewayd.http.response import ResponseHead
 from tests.reference.h1_head import PlainHead, Refused, read_fields
 
 NAMES = st.sampled_from(

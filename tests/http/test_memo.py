@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.http.h1 import head, response
-from gatewayd.http.h1.memo import Memo
+from gatewayd.http.memo import Memo
 from gatewayd.http.options import HttpOptions
 
 REQUEST = b"GET /%d HTTP/1.1\r\nHost: a.test\r\nx: %d\r\n\r\n"

@@ -13,9 +13,10 @@ import pytest
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.http.h1.head import CHUNKED, LENGTH, METHODS, NO_BODY, ParsedRequest, RequestParser
+from gatewayd.http.h1.head import METHODS, RequestParser
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, ParsedRequest
 
 H = b"Host: a.test\r\n"
 TE = b"Transfer-Encoding: chunked"

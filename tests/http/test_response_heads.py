@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-from gatewayd.http.h1.response import REASONS, ResponseHead, ResponseParser, status_line
+from gatewayd.http.h1.response import ResponseParser
 from gatewayd.http.limits import HttpLimits
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from gatewayd.http.response import REASONS, ResponseHead, status_line
 
 
 def parse(data: bytes, options: HttpOptions | None = None) -> ResponseHead:

@@ -32,6 +32,7 @@ class _Upstream:
     def __init__(self) -> None:
         self.name = self.host_port = self.local_address = "x"
         self.active = self.total = 0
+        self.takes_lines, self.is_http2 = True, False
         self.budget = self.detector = None
         self.sent = b""
         self.idle = [self]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gatewayd import __version__
+from gatewayd.resources import unsupported
 from gatewayd.resources.decode import decode
 from gatewayd.resources.destination_rule import DestinationRule
 from gatewayd.resources.gateway import Gateway
@@ -18,6 +19,7 @@ from gatewayd.resources.support_evidence import covering as covering_entry
 from gatewayd.resources.support_table import render
 from gatewayd.resources.unsupported import entries, expand, field_paths, find_unsupported
 from gatewayd.resources.virtual_service import VirtualService
+from gatewayd.resources.workload import WorkloadEntry
 
 TOPS: list[tuple[Any, str]] = [
     *((kind.model, f"{name}.spec") for name, kind in KINDS.items() if kind.group in MESH_GROUPS),
@@ -85,7 +87,7 @@ def test_a_field_without_effect_is_named_with_its_place() -> None:
     ]
 
 
-def test_fields_side_by_side_share_a_warning() -> None:
+def test_fields_side_by_side_share_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     port = {"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}
     server = {"port": port, "hosts": ["*"], "defaultEndpoint": "127.0.0.1:80"}
     assert used(Gateway, {"servers": [server]}, "Gateway.spec") == [
@@ -93,11 +95,18 @@ def test_fields_side_by_side_share_a_warning() -> None:
         'spec.servers[0].port.targetPort: "targetPort" is without effect: '
         "it is deprecated; the number says where the server listens",
     ]
-    http = {"h2UpgradePolicy": "UPGRADE", "maxConcurrentStreams": 3, "maxRetries": 1}
-    tree = {"host": "a.test", "trafficPolicy": {"connectionPool": {"http": http}}}
-    (found,) = used(DestinationRule, tree, "DestinationRule.spec")
-    path = "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy"
-    assert found.startswith(f'{path}: "h2UpgradePolicy", "maxConcurrentStreams" are accepted, but not')
+    reason = "not there yet"
+    made = {"WorkloadEntry.spec.labels": [unsupported.Entry("WorkloadEntry.spec.labels", reason)]}
+    made["WorkloadEntry.spec.weight"] = [unsupported.Entry("WorkloadEntry.spec.weight", reason)]
+    monkeypatch.setattr(unsupported, "entries", lambda: made)
+    unsupported._plan.cache_clear()
+    try:
+        (found,) = used(
+            WorkloadEntry, {"address": "1.1.1.1", "labels": {"a": "b"}, "weight": 2}, "WorkloadEntry.spec"
+        )
+    finally:
+        unsupported._plan.cache_clear()
+    assert found == 'spec.labels: "labels", "weight" are accepted, but not honoured yet: not there yet'
 
 
 def test_a_value_without_effect_is_named() -> None:

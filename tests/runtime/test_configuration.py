@@ -30,6 +30,8 @@ def test_the_compiler_is_told_every_flag_that_concerns_it(tmp_path: Path) -> Non
         labels={"a": "b"},
         cluster_domain="corp",
         unknown_hosts="reject",
+        extended_connect=True,
+        misdirected=421,
         endpoints=(
             ("reviews", "", "127.0.0.1", 1),
             ("reviews", "v2", "127.0.0.1", 2),
@@ -40,6 +42,7 @@ def test_the_compiler_is_told_every_flag_that_concerns_it(tmp_path: Path) -> Non
     assert (told.port_map, told.port_offset, told.bind) == ({80: 8080}, 5, ("127.0.0.1",))
     assert (told.namespace, told.labels, told.cluster_domain) == ("edge", {"a": "b"}, "corp")
     assert told.unknown_hosts == "reject"
+    assert (told.extended_connect, told.misdirected_request) == (True, True)
     assert told.mesh.root_namespace == "root"
     assert told.endpoint_pins == {
         "reviews": [("127.0.0.1", 1), ("127.0.0.1", 3)],

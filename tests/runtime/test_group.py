@@ -226,6 +226,25 @@ class TestOperating:
             await until_replaced(service.gatewayd, *before)
             assert await all_answer(service.port, "one")
 
+    async def test_one_that_is_about_to_begin_is_replaced_as_well(self, folder: Path) -> None:
+        async with group(folder) as service:
+            before = workers_of(service.gatewayd)
+            os.kill(before[0], signal.SIGKILL)
+            await service.gatewayd.until_said("has died")
+            done = (await service.admin.post("/api/v1/replace_workers")).json
+            assert done == {"ok": True, "message": "2 workers were replaced"}
+            await until_replaced(service.gatewayd, *before)
+            assert await all_answer(service.port, "one")
+
+    async def test_a_worker_that_ends_says_nothing_of_it(self, folder: Path) -> None:
+        """Though somebody listened to it."""
+        async with group(folder) as service:
+            before = workers_of(service.gatewayd)
+            assert (await service.admin.post("/api/v1/replace_workers")).json["ok"]
+            await until_replaced(service.gatewayd, *before)
+            await service.gatewayd.until_said("has ended(?s:.*)has ended")
+            assert "error" not in service.gatewayd.said
+
     async def test_an_upgrade_answers_before_it_begins(self, folder: Path) -> None:
         async with group(folder) as service:
             before = workers_of(service.gatewayd)

@@ -23,7 +23,8 @@ class Behaviour:
     close, reset: end the connection at that moment. raw: these bytes, then close.
     upgrade: answer 101, then echo ``echo:`` + data. before_body: answer before reading the body.
     no_100: never send 100. bare: no content-type. then: "close" after the response.
-    headers_only: no body. code: the reset code, a word of HTTP/2 that HTTP/1 has no use for.
+    headers_only: no body. Words of HTTP/2 that HTTP/1 has no use for: code of a reset; goaway: "before" instead of
+    an answer, with the stream above the last one processed, "after" it, with the last stream there is.
     """
 
     status: int = 200
@@ -49,6 +50,7 @@ class Behaviour:
     then: Literal["close"] | None = None
     headers_only: bool = False
     code: str | None = None
+    goaway: Literal["before", "after"] | None = None
 
     @classmethod
     def parse(cls, words: Mapping[str, Any]) -> Behaviour:

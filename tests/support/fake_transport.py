@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -45,6 +46,10 @@ class FakeTransport:
                 self._write_paused = True
                 self.protocol.pause_writing()
 
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """Take bytes in pieces."""
+        self.write(b"".join(pieces))
+
     def write_eof(self) -> None:
         """End our side."""
         self.ended = True
@@ -61,6 +66,10 @@ class FakeTransport:
         """Deliver again."""
         assert not self.closing, "resume_reading on a closing transport"
         self.reading = True
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Another one goes on from here."""
+        self.protocol = protocol
 
     def is_closing(self) -> bool:
         """Whether close or abort was called."""

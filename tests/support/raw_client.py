@@ -21,7 +21,10 @@ UNREAD_S = 3.0  # how long the rest of a request may take once the response is c
 
 @dataclass
 class Response:
-    """One response as it came: ``interim`` are the 1xx before it, ``truncated`` how its body broke off."""
+    """One response as it came: ``interim`` are the 1xx before it, ``truncated`` how its body broke off.
+
+    h2_error: the code of the RST_STREAM that broke it off.
+    """
 
     status: int
     version: str
@@ -32,6 +35,7 @@ class Response:
     truncated: str | None = None
     tunnel: bytes = b""
     raw_head: bytes = b""
+    h2_error: str = ""
 
     def values(self, name: str) -> list[str]:
         """All values of a header, names compared without case."""
@@ -40,10 +44,12 @@ class Response:
 
 @dataclass
 class Outcome:
-    """What a client saw. ``outcome``: response, data, closed, reset, refused, tls_error, timeout or garbage.
+    """What a client saw. ``outcome``: response, data, closed, reset, refused, tls_error, timeout or garbage,
+    and for HTTP/2 stream_reset.
 
     after: "open" or "closed" some time after the last byte, or "data" when bytes came unasked: ``extra``.
     data: what a TCP call got. tls: facts of the handshake. error: words for tls_error and garbage.
+    h2_error: the code of the RST_STREAM or GOAWAY that came instead of a response.
     """
 
     outcome: str
@@ -55,6 +61,7 @@ class Outcome:
     error: str = ""
     elapsed_ms: float = 0.0
     local_port: int = 0
+    h2_error: str = ""
 
     @property
     def response(self) -> Response:
@@ -98,7 +105,7 @@ class RawClient:
         silence is the response's ``tunnel``.
         """
         began = time.monotonic()
-        wire = await self._connect()
+        wire = await connect(self.port, self.host, tls=self._tls, sni=self._sni, timeout_s=self.timeout_s)
         if isinstance(wire, Outcome):
             wire.elapsed_ms = (time.monotonic() - began) * 1000
             return wire
@@ -137,7 +144,7 @@ class RawClient:
         after the first bytes. ``closes``: the peer must end the connection, and is given ``timeout_s`` for it.
         """
         began = time.monotonic()
-        wire = await self._connect()
+        wire = await connect(self.port, self.host, tls=self._tls, sni=self._sni, timeout_s=self.timeout_s)
         if isinstance(wire, Outcome):
             wire.elapsed_ms = (time.monotonic() - began) * 1000
             return wire
@@ -160,32 +167,6 @@ class RawClient:
             wire.transport.abort() if wire.ending else wire.close()
         result.elapsed_ms = (time.monotonic() - began) * 1000
         return result
-
-    async def _connect(self) -> ClientWire | Outcome:
-        loop = asyncio.get_running_loop()
-        sni = (self._sni or "") if self._tls else None
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                _, wire = await loop.create_connection(
-                    ClientWire, self.host, self.port, ssl=self._tls, server_hostname=sni
-                )
-        except TimeoutError:
-            return Outcome("timeout")
-        except ssl.SSLError as error:
-            ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-            return Outcome("closed" if ended else "tls_error", error=str(error))
-        except ConnectionResetError:
-            return Outcome("reset")
-        except ConnectionRefusedError:
-            return Outcome("refused")
-        except ConnectionError as error:
-            return Outcome("closed", error=str(error))
-        except OSError as error:
-            # create_connection folds the failures of several addresses into one OSError without errno.
-            refused = error.errno == errno.ECONNREFUSED or "refused" in str(error).lower()
-            return Outcome("refused" if refused else "closed", error=str(error))
-        wire.local_port = wire.transport.get_extra_info("sockname")[1]
-        return wire
 
     async def _read_response(self, wire: Wire, method: str, result: Outcome) -> bool:
         """Append the next final response to ``result``; False when the connection carries no further one."""
@@ -232,6 +213,35 @@ class ClientWire(Wire):
     """A wire of our own making."""
 
     local_port = 0
+
+
+async def connect(
+    port: int, host: str, *, tls: ssl.SSLContext | None, sni: str | None, timeout_s: float
+) -> ClientWire | Outcome:
+    """A connection, with its handshake done; an Outcome says why there is none."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, wire = await loop.create_connection(
+                ClientWire, host, port, ssl=tls, server_hostname=(sni or "") if tls else None
+            )
+    except TimeoutError:
+        return Outcome("timeout")
+    except ssl.SSLError as error:
+        ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        return Outcome("closed" if ended else "tls_error", error=str(error))
+    except ConnectionResetError:
+        return Outcome("reset")
+    except ConnectionRefusedError:
+        return Outcome("refused")
+    except ConnectionError as error:
+        return Outcome("closed", error=str(error))
+    except OSError as error:
+        # create_connection folds the failures of several addresses into one OSError without errno.
+        refused = error.errno == errno.ECONNREFUSED or "refused" in str(error).lower()
+        return Outcome("refused" if refused else "closed", error=str(error))
+    wire.local_port = wire.transport.get_extra_info("sockname")[1]
+    return wire
 
 
 async def _send_all(wire: Wire, data: bytes, pieces: Sequence[tuple[float, bytes]]) -> None:

@@ -22,7 +22,10 @@ ANNOUNCED_S = 2.0
 
 @dataclass
 class Seen:
-    """One request, or one TCP connection, as it arrived. ``settled``: nothing more will be added to it."""
+    """One request, or one TCP connection, as it arrived. ``settled``: nothing more will be added to it.
+
+    authority, scheme: pseudo-header fields of HTTP/2, which ``headers`` are without.
+    """
 
     upstream: str
     connection: int
@@ -37,6 +40,8 @@ class Seen:
     tunnel: bytearray = field(default_factory=bytearray)
     tls: dict[str, str] | None = None
     settled: bool = False
+    authority: str | None = None
+    scheme: str | None = None
 
     @property
     def body(self) -> bytes:

@@ -6,7 +6,7 @@ PATH=$PATH:/usr/sbin  # where servers are, which is not on every PATH
 # program:Debian package
 wanted='curl:curl openssl:openssl nginx:nginx-light testssl:testssl.sh
     mariadb:mariadb-client-core mariadbd:mariadb-server-core redis-server:redis-server redis-cli:redis-tools
-    systemd-analyze:systemd'
+    systemd-analyze:systemd h2load:nghttp2-client nghttpd:nghttp2-server chromium:chromium'
 
 missing=
 for pair in $wanted; do

@@ -1,7 +1,6 @@
 """HTTPS in front of a plaintext upstream: keep-alive, a full handshake per request, bulk, thousands of certificates."""
 
 import contextlib
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from benchmarks.macro import traffic
 from benchmarks.macro.bench import Bench, Subject
 from benchmarks.macro.certificates import over_tls
-from benchmarks.macro.load import LoadResult, curl_download, curl_upload
+from benchmarks.macro.load import LoadResult, curl_download, curl_upload, judge_client
 from benchmarks.macro.origin import SMALL_BYTES
 from benchmarks.macro.processes import run
 from benchmarks.macro.proxies import Running
@@ -72,14 +71,7 @@ def handshakes(bench: Bench, proxy: Running, names: Path, seconds: float) -> Loa
         core=bench.options.pinning.rest,
         timeout_s=(seconds or ONCE_WITHIN_S) + 30,
     )
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        return LoadResult(0, 1.0, None, None, f"the client failed: {done.stderr.strip()[-300:]}")
-    invalid = f"{result['errors']} errors" if result["errors"] else None
-    if not result["count"]:
-        invalid = "no connection came to its end"
-    return LoadResult(result["count"], result["seconds"], None, None, invalid)
+    return judge_client(done)
 
 
 def many_certificates(bench: Bench) -> None:

@@ -1,13 +1,12 @@
 """TCP routes: short messages to and fro, with and without a name in a ClientHello, and bulk."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks.macro.bench import CONNECTIONS, Bench, Subject
-from benchmarks.macro.load import LoadResult
+from benchmarks.macro.load import LoadResult, judge_client
 from benchmarks.macro.processes import free_port, run, spawn, stop, until
 from benchmarks.macro.proxies import Running
 from benchmarks.macro.scenarios.bulk import BULK_UNIT, GIB, NO_TRAFFIC
@@ -60,14 +59,7 @@ def proxies(bench: Bench, upstream_port: int, server_name: str = "") -> Iterator
 def load(bench: Bench, timeout_s: float, *arguments: object) -> LoadResult:
     """Play the client of ``arguments`` and judge what it says."""
     done = run([*_PEERS, *map(str, arguments)], core=bench.options.pinning.rest, timeout_s=timeout_s)
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        return LoadResult(0, 1.0, None, None, f"the client failed: {done.stderr.strip()[-300:]}")
-    invalid = f"{result['errors']} errors" if result["errors"] else None
-    if not result["count"]:
-        invalid = "nothing came back"
-    return LoadResult(int(result["count"]), result["seconds"], None, None, invalid)
+    return judge_client(done)
 
 
 def in_rounds(

@@ -8,13 +8,22 @@ from typing import Any, Final
 from gatewayd.admin.dump.tls import upstream_socket
 from gatewayd.admin.dump.values import TYPE, Message, address, any_of, duration
 from gatewayd.upstream.outlier import OutlierPolicy
-from gatewayd.upstream.spec import DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS, ClusterSpec, EndpointSpec, Limits
+from gatewayd.upstream.spec import (
+    AS_CLIENT,
+    DNS,
+    DNS_ROUND_ROBIN,
+    DYNAMIC_DNS,
+    HTTP1,
+    HTTP2,
+    ClusterSpec,
+    EndpointSpec,
+    Limits,
+)
 
 #: What istiod writes where there is no limit.
 UNLIMITED: Final = 4294967295
 _TYPES: Final = {DNS: "STRICT_DNS", DNS_ROUND_ROBIN: "LOGICAL_DNS"}
 _HTTP: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_HTTP2: Final = frozenset({"h2", "h2c", "http2", "http/2", "grpc"})
 
 
 def cluster_message(spec: ClusterSpec) -> Message:
@@ -163,8 +172,24 @@ def _protocol(spec: ClusterSpec) -> Message:
         common["max_connection_duration"] = duration(spec.max_connection_duration_s)
     if common:
         made["common_http_protocol_options"] = common
-    version = "http2_protocol_options" if spec.protocol.lower() in _HTTP2 else "http_protocol_options"
-    made["explicit_http_config"] = {version: {}}
+    versions: Message = {}
+    if spec.protocol != HTTP2:
+        versions["http_protocol_options"] = {}
+    if spec.protocol != HTTP1:
+        versions["http2_protocol_options"] = _http2(spec)
+    chosen = "use_downstream_protocol_config" if spec.protocol == AS_CLIENT else "explicit_http_config"
+    made[chosen] = versions
+    return made
+
+
+def _http2(spec: ClusterSpec) -> Message:
+    made: Message = {}
+    if spec.max_concurrent_streams:
+        made["max_concurrent_streams"] = spec.max_concurrent_streams
+    if spec.ping_interval_s:
+        made["connection_keepalive"] = {"interval": duration(spec.ping_interval_s)}
+        if spec.ping_timeout_s:
+            made["connection_keepalive"]["timeout"] = duration(spec.ping_timeout_s)
     return made
 
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-from gatewayd.http.h1.response import ResponseHead, ResponseParser
-from gatewayd.http.limits import HttpLimits
+from gatewayd.http.message import Trailers
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from gatewayd.http.response import ResponseHead
 from gatewayd.http.streams import Borrower
 from gatewayd.http.tcp_info import never_received
 
@@ -33,11 +34,13 @@ class ClientConnection(asyncio.Protocol):
         "_borrower", "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim",
         "_limits", "_method", "_paused", "_read_due", "_reader", "_remaining", "_request_done", "_request_ended",
         "_responses", "_state", "_upgrade", "_written", "_written_before",
-        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "transport",
-        "write",
+        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "takes_lines",
+        "transport", "write",
     )  # fmt: skip
 
     def __init__(self, owner: Any) -> None:
+        #: see ClientConnection; in a slot, which is read faster than the class
+        self.takes_lines = True
         self.owner = owner
         self.exchange: Any = None
         self.transport: Any = None
@@ -181,8 +184,7 @@ class ClientConnection(asyncio.Protocol):
         exchange: Any,
         message: bytes,
         method: bytes,
-        responses: ResponseParser,
-        limits: HttpLimits,
+        edge: Edge,
         *,
         complete: bool = True,
         chunked: bool = False,
@@ -195,8 +197,8 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = exchange
         self.requests += 1
         self._method = method
-        self._responses = responses
-        self._limits = limits
+        self._responses = edge.responses
+        self._limits = edge.limits
         self._request_done = complete
         if not complete:
             self._request_ended = False
@@ -224,6 +226,10 @@ class ClientConnection(asyncio.Protocol):
         if data:
             self._written += len(data)
             self.write(data)
+
+    def send_trailers(self, trailers: Trailers) -> None:
+        """The end of the body: trailers are dropped (semantics 14.6.9)."""
+        self.send_data(b"", True)
 
     def send_tunnel(self, data: bytes) -> None:
         """Bytes of an upgraded connection towards the upstream; ``b""`` ends our side."""

@@ -8,23 +8,18 @@ one seen before (:mod:`gatewayd.http.h1.shapes`), or it is read line by line (:m
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from gatewayd import errors
-from gatewayd.errors import Failure
-from gatewayd.http.h1.fields import RequestBlock, is_authority, parse_lines
-from gatewayd.http.h1.memo import Memo
+from gatewayd.http.h1.fields import parse_lines
 from gatewayd.http.h1.request_shapes import RequestShape, learn
 from gatewayd.http.h1.shapes import LEARN_ONE_IN, come_forward
+from gatewayd.http.memo import Memo
 from gatewayd.http.message import RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.paths import is_canonical, normalize_target
-
-#: Body framing of a message.
-NO_BODY: Final = 0
-LENGTH: Final = 1
-CHUNKED: Final = 2
-UNTIL_CLOSE: Final = 3
+from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, ParsedRequest, refused
+from gatewayd.http.request_fields import is_authority
 
 #: Methods that reach routing over HTTP/1.1 (semantics 5.2; asked of Envoy 1.40 one by one).
 METHODS: Final = frozenset(
@@ -35,43 +30,6 @@ METHODS: Final = frozenset(
 
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^ ]*)").fullmatch
-
-
-class ParsedRequest:
-    """One request head, ready for the proxy. Shared by requests with the very same bytes.
-
-    ``plan`` belongs to the proxy: what it worked out for this head under ``plan_for`` (the listener's
-    spec in force then); the codec never looks at it.
-    """
-
-    __slots__ = ("block", "body", "error", "head", "method", "plan", "plan_for")
-
-    def __init__(self, block: RequestBlock, method: bytes = b"", error: Failure | None = None) -> None:
-        self.error = error
-        self.head: RequestHead | None = None
-        self.block = block
-        self.method = method
-        self.body = NO_BODY
-        self.plan: Any = None
-        self.plan_for: Any = None
-
-    @property
-    def content_length(self) -> int:
-        """Body bytes announced; 0 = none."""
-        return max(0, self.block.content_length)
-
-    @property
-    def close(self) -> bool:
-        """Whether the client asked to close after the answer."""
-        return self.block.close
-
-
-_EMPTY_BLOCK: Final = RequestBlock()
-
-
-def refused(failure: Failure) -> ParsedRequest:
-    """What stands for a request whose head could not be read."""
-    return ParsedRequest(_EMPTY_BLOCK, error=failure)
 
 
 class _BareRequest(ParsedRequest):

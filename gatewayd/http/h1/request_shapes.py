@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gatewayd.http.h1.fields import (
+from gatewayd.http.h1.shapes import Shape, keep, widened
+from gatewayd.http.request import RequestBlock
+from gatewayd.http.request_fields import (
     CONTENT_LENGTH,
     FORWARDED_FOR,
     HOST,
     JOINED,
     REQUEST_ID,
     USER_AGENT,
-    RequestBlock,
     is_known_authority,
     kind_of,
 )
-from gatewayd.http.h1.shapes import Shape, keep, widened
 
 #: Lines of these may vary when there is one of them; those of JOINED and below always may.
 _MAY_VARY: Final = frozenset({USER_AGENT, HOST, CONTENT_LENGTH, FORWARDED_FOR, REQUEST_ID})
@@ -81,7 +81,7 @@ class RequestShape(Shape):
             return None
         common = self._block
         block: RequestBlock = _BareBlock()
-        block.error = block.texts = block._forward = block._forward_bytes = None
+        block.error = block.texts = block._forward = block._forward_bytes = block.encoded = None
         block.upgrade = b""  # heads with one have no shape
         block.authority = common.authority
         block.chunked = common.chunked

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final
 
 from gatewayd.http import headers
-from gatewayd.http.h1.head import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-from gatewayd.http.h1.memo import Memo
 from gatewayd.http.h1.shapes import LEARN_ONE_IN, Shape, come_forward, keep, widened
 from gatewayd.http.limits import HttpLimits
-from gatewayd.http.message import Fields, Pair
+from gatewayd.http.memo import Memo
+from gatewayd.http.message import Pair
 from gatewayd.http.options import HttpOptions
+from gatewayd.http.response import ResponseHead, added_lines, join_repeated, status_line
 
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
@@ -39,83 +38,6 @@ def _new_status_line(line: bytes) -> int:
     if len(line) <= 128:
         _STATUS_LINES[line] = status
     return status
-
-
-#: Reason phrases; the upstream's own is not passed on (semantics 14.7, golden framing-e).
-REASONS: Final[dict[int, bytes]] = {int(status): status.phrase.encode() for status in HTTPStatus}
-
-
-_OUR_STATUS_LINES: Final = tuple(
-    b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(1000)
-)
-
-
-def status_line(status: int) -> bytes:
-    """``HTTP/1.1 200 OK`` CRLF."""
-    return _OUR_STATUS_LINES[status]
-
-
-class ResponseHead:
-    """One upstream response head. Shared by responses with the very same bytes."""
-
-    __slots__ = (
-        "_pairs",
-        "chunked",
-        "close",
-        "content_length",
-        "error",
-        "grpc_status",
-        "has_date",
-        "relay",
-        "simple",
-        "status",
-        "tail_bytes",
-        "upgrade",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        #: why the head is refused, "" = it is good
-        self.error = ""
-        self.status = 0
-        self.content_length = -1
-        self.chunked = False
-        #: the upstream closes this connection after the answer
-        self.close = False
-        self.has_date = False
-        self.upgrade = b""
-        self.grpc_status = b""
-        #: a final answer with a content-length on a connection that stays open
-        self.simple = False
-        self._pairs: list[Pair] | None = None
-        #: status line and fields as HTTP/1 lines, with ``server`` and the framing field, and then
-        #: ``x-envoy-upstream-service-time: `` waiting for its value (unless debug fields are off)
-        self.relay = b""
-        #: how many bytes at the end of ``relay`` are ours
-        self.tail_bytes = 0
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """The fields for downstream, hop-by-hop ones and an overwritten ``server`` left out; not to be changed."""
-        pairs = self._pairs
-        if pairs is None:
-            text = self.relay[: len(self.relay) - self.tail_bytes]
-            lines = [line.partition(b": ") for line in text.split(b"\r\n")[1:-1]]
-            pairs = self._pairs = [(name, value) for name, _, value in lines]
-        return pairs
-
-    def fields(self) -> Fields:
-        """``pairs`` with look-ups."""
-        return Fields(self.pairs)
-
-    def body_kind(self, request_method: bytes) -> int:
-        """How the body of this answer to ``request_method`` ends (RFC 9112 6.3)."""
-        if request_method == b"HEAD" or self.status in (204, 304) or self.status < 200:
-            return NO_BODY
-        if self.chunked:
-            return CHUNKED
-        if self.content_length > 0:
-            return LENGTH
-        return NO_BODY if self.content_length == 0 else UNTIL_CLOSE
 
 
 class _BareHead(ResponseHead):
@@ -196,22 +118,6 @@ def _is_length(value: bytes) -> bool:
     return value.isdigit() and len(value) <= 19 and not int(value) >> 63
 
 
-def _join_repeated(out: list[bytes]) -> bool:
-    """Repeated lines of a field that is one value become one line (semantics 14.7.2); whether there were any."""
-    at: dict[bytes, int] = {}
-    repeated = False
-    for index, text in enumerate(out[1:], start=1):
-        name, _, value = text.partition(b": ")
-        if name not in headers.JOINED_IN_RESPONSES:
-            continue
-        first = at.setdefault(name, index)
-        if first != index:
-            out[first] = headers.joined_lines(out[first], value)
-            out[index] = b""
-            repeated = True
-    return repeated
-
-
 def _refuse(reason: str) -> ResponseHead:
     head = ResponseHead()
     head.error = reason
@@ -264,7 +170,7 @@ class _ResponseShape(Shape):
         head.has_date = common.has_date
         head.grpc_status = common.grpc_status
         head.tail_bytes = common.tail_bytes
-        head._pairs = None
+        head._pairs = head.encoded = None
         pieces = self._pieces[:]
         pieces[1::2] = values
         head.relay = b"".join(pieces)
@@ -288,9 +194,7 @@ class ResponseParser:
         keeps_any = server is None or not options.debug_headers
         self._drop_from = _DROP if keeps_any else _SERVER
         #: what we add to every relayed head
-        self._tail = b"" if server is None else b"server: %b\r\n" % server
-        if options.debug_headers:
-            self._tail += b"x-envoy-upstream-service-time: "
+        self._tail = added_lines(options)
 
     def parse(self, data: bytes) -> ResponseHead:
         """Parse ``data``, which ends with its empty line and holds no other."""
@@ -383,7 +287,7 @@ class ResponseParser:
         head.simple = (
             status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
         )
-        repeated = names > 1 and _join_repeated(out)
+        repeated = names > 1 and join_repeated(out)
         out.append(self._tail)
         head.relay = b"".join(out)
         head.tail_bytes = len(self._tail)

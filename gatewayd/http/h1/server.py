@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
-from gatewayd.http.h1.edge import Edge
-from gatewayd.http.h1.head import LENGTH, NO_BODY, ParsedRequest, refused
-from gatewayd.http.h1.response import ResponseHead, status_line
-from gatewayd.http.message import Pair
+from gatewayd.http.h2.server import ServerConnection as Http2Connection
+from gatewayd.http.message import Pair, Trailers
+from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
+from gatewayd.http.response import ResponseHead, status_line
 from gatewayd.http.streams import Borrower
 from gatewayd.http.tcp_info import unread
+from gatewayd.http.websocket import with_accept
 
 # What is being read. A connection moves along this table and nowhere else (tests drive it).
 IDLE: Final = 0  # between requests, or inside a head
@@ -38,6 +40,9 @@ STATES: Final[dict[int, frozenset[int]]] = {
     CLOSED: frozenset(),
 }
 
+#: Of the preface of HTTP/2, which reads as a request of a low version.
+_HTTP2_BEGINS: Final = b"PRI * HTTP/2.0\r\n\r\n"
+
 #: More than this at once may be a pipeline, which must not be parsed anew as a whole for each of its heads.
 _ONE_HEAD_BYTES: Final = 4096
 
@@ -53,10 +58,15 @@ class ServerConnection(asyncio.Protocol):
         "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_held",
         "_read_due", "_read_paused", "_reader", "_remaining", "_seen_progress", "_write_paused",
         "close_after", "draining", "edge", "exchange", "info",
-        "method", "port", "progress", "request_done", "request_ended_at", "state", "transport", "write",
+        "method", "port", "progress", "protocol", "request_done", "request_ended_at", "state", "transport", "write",
     )  # fmt: skip
 
+    #: who does not read its answers has no request under way
+    slow: bool = False
+
     def __init__(self, port: Any) -> None:
+        #: as the log prints it; in a slot, which is read faster than the class
+        self.protocol = b"HTTP/1.1"
         self.port = port
         self.edge: Edge = port.edge
         self.state = IDLE
@@ -94,6 +104,9 @@ class ServerConnection(asyncio.Protocol):
         self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
         self._head_since = monotonic()
         self.port.connected(self)
+        tls = self.info.tls
+        if tls is not None and tls.alpn == "h2":
+            self._speak_http2(b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -200,10 +213,14 @@ class ServerConnection(asyncio.Protocol):
             request = edge.requests.parse(data)
         self._drained = 0
         self._head_since = 0.0
-        self.method = request.method
         if request.error is not None and request.error.close:
+            if data.startswith(_HTTP2_BEGINS) and not self.method and not self._negotiated:
+                self._speak_http2(data + rest)
+                return
+            self.method = request.method
             self._refuse(request.error, request)
             return
+        self.method = request.method
         self.close_after = request.block.close or self.draining
         body = request.body
         if body == NO_BODY:
@@ -225,6 +242,23 @@ class ServerConnection(asyncio.Protocol):
         edge.begin(self, request)
         if rest and self.state == BODY:
             self._read_body(rest)
+
+    @property
+    def _negotiated(self) -> bool:
+        """Whether the client agreed to HTTP/1.1 by ALPN."""
+        tls = self.info.tls
+        return tls is not None and bool(tls.alpn)
+
+    def _speak_http2(self, data: bytes) -> None:
+        """The connection is HTTP/2, by ALPN or by prior knowledge: the first bytes say so (semantics 2.4.2)."""
+        port, transport = self.port, self.transport
+        self.state = CLOSED
+        port.disconnected(self)
+        connection = Http2Connection(port)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if data:
+            connection.data_received(data)
 
     def _incomplete_head(self, data: bytes, limit: int) -> None:
         if len(data) > limit:
@@ -334,8 +368,13 @@ class ServerConnection(asyncio.Protocol):
             return
         self.progress += 1
         if head.content_length < 0:
-            self._chunked_response = True
-            out.append(b"transfer-encoding: chunked\r\n\r\n")
+            # Without a body there are no chunks, even if its end is still to come.
+            self._chunked_response = head.status not in (204, 304) and self.method != b"HEAD"
+            out.append(
+                self._length_of_bodyless(head)
+                if not self._chunked_response
+                else b"transfer-encoding: chunked\r\n\r\n"
+            )
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
         else:
@@ -397,6 +436,10 @@ class ServerConnection(asyncio.Protocol):
         if end:
             self._response_done()
 
+    def send_trailers(self, trailers: Trailers) -> None:
+        """The end of the body; see ServerStream."""
+        self.send_data(b"", True)
+
     def bare_transport(self) -> Any:
         """Where body bytes may go past us; see ServerStream."""
         return None if self._chunked_response or self.transport.is_closing() else self.transport
@@ -440,9 +483,10 @@ class ServerConnection(asyncio.Protocol):
         out.append(b"\r\n")
         self.write(b"".join(out))
 
-    def start_tunnel(self, status: int, pairs: list[Pair], data: bytes) -> None:
+    def start_tunnel(self, upgrade: bytes, pairs: list[Pair], data: bytes) -> None:
         """Answer an upgrade and let bytes through from here on."""
-        self.send_interim(status, pairs)
+        pairs = with_accept(self.exchange.request.fields, upgrade, pairs)
+        self.send_interim(101, [*pairs, (b"connection", b"Upgrade"), (b"upgrade", upgrade)])
         self.state = TUNNEL
         early, self._buffer = self._buffer, b""
         if data:
@@ -559,6 +603,11 @@ class ServerConnection(asyncio.Protocol):
         """Close an upgraded connection, which never ends by itself; others stay."""
         if self.state == TUNNEL:
             self.transport.close()
+
+    @property
+    def under_way(self) -> int:
+        """Requests under way."""
+        return self.exchange is not None
 
     @property
     def idle_since(self) -> float:

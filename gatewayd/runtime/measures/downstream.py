@@ -9,7 +9,6 @@ from typing import Any, Final
 from gatewayd.listeners.listener import Listener
 from gatewayd.observe.exposition import COUNTER, GAUGE, MAX, Family, Sample, labels
 from gatewayd.observe.sums import Sums, class_of
-from gatewayd.proxy.tcp_proxy import TcpSession
 from gatewayd.runtime.deployment import Deployment
 
 #: Connections looked at in one go.
@@ -132,11 +131,9 @@ def _counted(managers: list[tuple[str, Listener]], what: Any) -> Iterator[Sample
 
 
 def _is_http(connection: Any) -> int:
-    return hasattr(connection, "exchange")
+    return hasattr(connection, "under_way")
 
 
 def _requests(connection: Any) -> int:
-    """Requests under way on a connection."""
-    if isinstance(connection, TcpSession):
-        return 0
-    return getattr(connection, "exchange", None) is not None
+    """Requests under way on a connection, of which one that is not HTTP (any more, or yet) has none."""
+    return getattr(connection, "under_way", 0)

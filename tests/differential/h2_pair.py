@@ -1,0 +1,183 @@
+"""gatewayd and Envoy side by side where one or both sides speak HTTP/2."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+from tests.cases.golden_check import same_end
+from tests.differential.istio import EnvoyGateway
+from tests.differential.pair import ANSWER_NOISE, REQUEST_NOISE
+from tests.support.front import front, gateway, rules, service
+from tests.support.h1_text import Headers
+from tests.support.h2_client import H2Client, H2Request
+from tests.support.h2_recorder import H2Recorder
+from tests.support.raw_client import Outcome, RawClient
+from tests.support.recorder import Recorder, Seen
+
+LOGGED: Final = ("response_code", "response_flags", "response_code_details", "bytes_received", "bytes_sent")
+
+_SETTLE_S: Final = 20.0
+
+
+@dataclass
+class H2Case:
+    """One request, over HTTP/2 unless ``raw`` are the bytes of one over HTTP/1.1, and what upstreams do with it."""
+
+    request: H2Request = field(default_factory=H2Request)
+    raw: bytes = b""
+    script: Sequence[Mapping[str, Any]] = ()
+    timeout_s: float = 20.0
+
+
+@dataclass
+class Told:
+    """What one program did with one request, noise taken out."""
+
+    outcome: str
+    h2_error: str = ""
+    status: int = 0
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+    trailers: Headers = field(default_factory=list)
+    interim: list[tuple[str, Headers]] = field(default_factory=list)
+    truncated: str | None = None
+    attempts: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        shown = {key: value for key, value in dataclasses.asdict(self).items() if value}
+        return ", ".join(f"{key} {_short(value)}" for key, value in shown.items())
+
+
+class H2Pair:
+    """Both programs before the upstreams ``old`` (HTTP/1.1) and ``new`` (HTTP/2); use ``async with``.
+
+    items: rules, which lead to ``old.test`` and ``new.test``; ``dead.test`` refuses connections.
+    """
+
+    def __init__(self, folder: Path, items: str) -> None:
+        self._folder = folder
+        self._items = items
+        self._stack = AsyncExitStack()
+        self.told: list[tuple[H2Case, Told]] = []
+
+    async def __aenter__(self) -> Self:
+        enter = self._stack.enter_async_context
+        try:
+            self.upstreams: list[Recorder] = [
+                await enter(Recorder("old")),
+                await enter(H2Recorder("new")),
+            ]
+            old, new = (upstream.port for upstream in self.upstreams)
+            documents = "".join(
+                [
+                    gateway(),
+                    rules(self._items),
+                    service("old.test", old),
+                    service("new.test", new, protocol="HTTP2"),
+                    service("dead.test", 1),  # nobody listens on port 1
+                ]
+            )
+            self.envoy = await enter(
+                # It waits for the client to close first, which this one never does.
+                EnvoyGateway(
+                    [document for document in yaml.safe_load_all(documents) if document],
+                    manager={"delayed_close_timeout": "0.02s"},
+                )
+            )
+            self.gatewayd = await enter(front(documents, self._folder))
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def same(self, case: H2Case) -> Told:
+        """Send to both; AssertionError unless both did the same. Returns what they did."""
+        envoy = await self._tell(self.envoy.port(80), case)
+        self.told.append((case, envoy))
+        ours = await self._tell(self.gatewayd.port(80), case)
+        assert ours == envoy, f"{case}\n  Envoy:    {envoy}\n  gatewayd: {ours}"
+        return ours
+
+    async def _tell(self, port: int, case: H2Case) -> Told:
+        for upstream in self.upstreams:
+            upstream.seen.clear()
+            upstream.play(case.script)
+        if case.raw:
+            outcome = await RawClient(port, timeout_s=case.timeout_s).http(case.raw, observe_s=0.0)
+        else:
+            outcome = await H2Client(port, timeout_s=case.timeout_s).http(case.request)
+        await self._settled()
+        attempts = [_attempt(seen) for upstream in self.upstreams for seen in upstream.seen]
+        return _told(outcome, attempts)
+
+    async def _settled(self) -> None:
+        deadline = time.monotonic() + _SETTLE_S
+        while not all(seen.settled for upstream in self.upstreams for seen in upstream.seen):
+            assert time.monotonic() < deadline, "a request stays open at an upstream"
+            await asyncio.sleep(0.002)
+
+    async def same_logs(self) -> None:
+        """Compare what both wrote about every request, in their order."""
+        count = len(self.told)
+        envoy, ours = await self.envoy.log_records(count), await self.gatewayd.log_records(count)
+        for (case, _), theirs, own in zip(self.told, envoy, ours, strict=True):
+            for name in LOGGED:
+                assert str(own[name] or "-") == str(theirs[name] or "-"), (
+                    f"{case}\n {name}\n {theirs}\n {own}"
+                )
+
+
+def _told(outcome: Outcome, attempts: list[tuple[Any, ...]]) -> Told:
+    told = Told(same_end(outcome.outcome), outcome.h2_error, attempts=attempts)
+    if told.outcome in ("closed", "stream_reset"):
+        # How much of it had been sent on when it was found wrong is a matter of segments.
+        told.attempts = [attempt for attempt in attempts if attempt[-1] != "truncated"]
+    if outcome.responses:
+        response = outcome.response
+        told.status, told.body, told.truncated = response.status, response.body, response.truncated
+        told.h2_error = response.h2_error
+        told.headers = _sorted(response.headers, ANSWER_NOISE)
+        told.trailers = _sorted(response.trailers, ANSWER_NOISE)
+        told.interim = [(head.start_line, _sorted(head.headers, ANSWER_NOISE)) for head in response.interim]
+    return told
+
+
+def _attempt(seen: Seen) -> tuple[Any, ...]:
+    headers = _sorted(seen.headers, REQUEST_NOISE)
+    if seen.values("x-envoy-attempt-count") > [
+        "1"
+    ]:  # what is left by then hangs on the jitter of the back-off
+        headers = [(name, "<left>" if name == "grpc-timeout" else value) for name, value in headers]
+    return (
+        seen.upstream,
+        f"{seen.method} {seen.path} {seen.version}",
+        seen.authority,
+        seen.scheme,
+        headers,
+        seen.body,
+        _sorted(seen.content.trailers, frozenset()),
+        "truncated" if seen.truncated else "",
+    )
+
+
+def _sorted(headers: Headers, noise: frozenset[str]) -> Headers:
+    """By name; the order among equal names stays."""
+    kept = [(name, value) for name, value in headers if name.lower() not in noise]
+    return sorted(kept, key=lambda pair: pair[0])
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 600 else f"{text[:500]}... ({len(text)})"
