@@ -25,7 +25,6 @@ from gatewayd.proxy.connection_record import log_refused
 from gatewayd.proxy.forwarding import Client
 from gatewayd.tls.client_hello import MORE as MORE_HELLO
 from gatewayd.tls.client_hello import NOT_TLS, ClientHello, least_missing, read_client_hello
-from gatewayd.tls.layer import TlsLayer
 
 _log = logging.getLogger("gatewayd.listeners")
 
@@ -150,6 +149,8 @@ class Arrival(asyncio.Protocol):
             if context is None:
                 self._refuse(f"no certificate for {chain.name}: {chain.tls.problem}", "no_certificate")
                 return
+            from gatewayd.tls.layer import TlsLayer  # see gatewayd/tls/__init__.py
+
             older = hello is not None and hello.older
             taker = TlsLayer(context, inner, self._shaken, server_name=server_name, older=older)
             desk.connections.add(taker)
@@ -159,7 +160,7 @@ class Arrival(asyncio.Protocol):
         if data and not transport.is_closing():
             taker.data_received(data)
 
-    def _shaken(self, layer: TlsLayer, failure: str) -> None:
+    def _shaken(self, layer: Any, failure: str) -> None:
         """The handshake is over, ``failure`` says how (empty: well)."""
         self._desk.connections.discard(layer)
         if failure:

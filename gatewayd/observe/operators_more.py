@@ -17,8 +17,6 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from cryptography import x509
-
 from gatewayd.observe.flags import FLAGS
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.observe.trace import trace_of
@@ -107,6 +105,8 @@ class _Certificate:
     """A client's certificate in the words of the variables."""
 
     def __init__(self, der: bytes) -> None:
+        from cryptography import x509  # only now: see gatewayd/tls/__init__.py
+
         certificate = x509.load_der_x509_certificate(der)
         self.pem = quote(ssl.DER_cert_to_PEM_cert(der), safe="")
         self.sha256 = hashlib.sha256(der).hexdigest()

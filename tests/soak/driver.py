@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.runtime.running import running
 from tests.soak.faults import Faults
+from tests.soak.h2_load import Multiplexed
 from tests.soak.http_load import Keeping, OneEach
 from tests.soak.service import Service, Upstream, operators_ports, watch_counters
 from tests.soak.site import Site
@@ -28,6 +29,7 @@ CLIENTS: tuple[Client, ...] = (
     Keeping("keep-alive TLS", tls=True, pause_s=0.01),
     OneEach("one each", tls=False, pause_s=0.01),
     OneEach("one each TLS", tls=True, pause_s=0.03),
+    Multiplexed("HTTP/2", pause_s=0.02),
     Streaming("WebSocket", upgrade=True, pause_s=0.01),
     Streaming("TCP", upgrade=False, pause_s=0.01),
 )

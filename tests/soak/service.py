@@ -89,7 +89,7 @@ class Service:
         os.kill(pid, signal.SIGSTOP)
         while _state(pid) != "T":  # noqa: ASYNC110, the kernel decides
             await asyncio.sleep(0.001)
-        world.killed |= client_ports(pid)
+        world.killed.update(dict.fromkeys(client_ports(pid), time.monotonic()))
         os.kill(pid, signal.SIGKILL)
 
 

@@ -31,8 +31,9 @@ class World:
     done: bool = False
     #: the service takes no more connections, and ends those that are there
     draining: bool = False
-    #: local ports of clients whose connections a killed worker had
-    killed: set[int] = field(default_factory=set)
+    #: when a worker was killed that had the connection from a local port, and when the last one from there began
+    killed: dict[int, float] = field(default_factory=dict)
+    began: dict[int, float] = field(default_factory=dict)
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
     #: serial numbers of certificates, in the order in which connections saw them
@@ -72,7 +73,7 @@ class World:
 
     def broken(self, kind: str, port: int, what: str) -> None:
         """A connection from the local ``port`` broke in the middle of a message."""
-        if port in self.killed:
+        if self.killed.get(port, 0.0) > self.began.get(port, 0.0):
             self.excused[f"{kind} of a killed worker"] += 1
         elif self.draining:
             self.excused[f"{kind} at the drain"] += 1
