@@ -55,7 +55,18 @@ _TO_HTTP_STATUS: Final = {
 
 def http_status_of(grpc_status: bytes) -> int:
     """The HTTP status that stands for a ``grpc-status`` field; 500 for what is none."""
-    return _TO_HTTP_STATUS.get(int(grpc_status), 500) if grpc_status.isdigit() else 500
+    return _TO_HTTP_STATUS.get(number_of(grpc_status), 500)
+
+
+#: Of what is no number.
+INVALID: Final = -1
+#: Digits of 64 bits, rounded down; who sends more means nothing by it.
+_MAX_DIGITS: Final = 19
+
+
+def number_of(grpc_status: bytes) -> int:
+    """What a ``grpc-status`` field says; :data:`INVALID` for what is no number."""
+    return int(grpc_status) if grpc_status.isdigit() and len(grpc_status) <= _MAX_DIGITS else INVALID
 
 
 #: What a grpc-message carries as %XX.

@@ -48,8 +48,10 @@ class StreamInfo:
         "protocol",
         "request",
         "request_id",
+        "request_messages",
         "request_pairs",
         "responded_at",
+        "response_messages",
         "response_pairs",
         "response_trailers",
         "route",
@@ -100,5 +102,8 @@ class StreamInfo:
     response_trailers: Trailers
     #: ``grpc-status`` of the response's head, also of one made here; not set where there was none
     grpc_status: bytes
+    #: of gRPC, where they are counted: counters with a ``count``, or None; else not set
+    request_messages: Any
+    response_messages: Any
     #: request fields as sent upstream, kept only when somebody needs them (header variables); else None
     request_pairs: list[tuple[bytes, bytes]] | None

@@ -32,6 +32,7 @@ from gatewayd.proxy.plan import Plan, is_chunked
 from gatewayd.proxy.upstream_head import built_head, encoded_head, plain_head
 from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, Destination, RetryPolicy
 from gatewayd.upstream.remote import pick_remote
+from gatewayd.upstream.spec import AS_CLIENT, HTTP2
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
@@ -318,7 +319,7 @@ class Exchange(StreamInfo):
     def _keep(self, data: bytes) -> None:
         if self._body is None:
             self._body = []
-        self._body.append(data)
+        bodies.keep(self._body, data)
         self._body_size += len(data)
 
     # --- the way down
@@ -645,12 +646,22 @@ class Exchange(StreamInfo):
     def _send_reply(
         self, reply: Reply, operations: Any, *, close: bool, grpc_status: int | None = None
     ) -> None:
+        if reply[0] == 400:  # of a message that is not understood, Envoy thinks, whoever says so
+            close = True
         if self.method == b"HEAD":
             reply = (*reply[:2], b"")
         if self.is_grpc and not self.parsed.web:
             reply = grpc_reply(reply, grpc_status)
             self.grpc_status = dict(reply[1])[b"grpc-status"]
         self._send_answer(reply, operations, close=close)
+
+    @property
+    def upstream_protocol(self) -> str:
+        """What its cluster is spoken to in, as the log prints it."""
+        spoken = self.cluster.spec.protocol
+        if spoken == AS_CLIENT:
+            return "HTTP/2" if self.protocol == b"HTTP/2" else "HTTP/1.1"
+        return "HTTP/2" if spoken == HTTP2 else "HTTP/1.1"
 
     @property
     def is_grpc(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.policies.fault import MILLION
+from gatewayd.proxy import bodies
 from gatewayd.proxy.plan import is_chunked, request_head
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.proxy.upstream_head import built_parts, encoded_parts
@@ -97,7 +98,7 @@ class Mirroring:
                 self._clusters = ()
                 self._body = []
                 return
-            self._body.append(data)
+            bodies.keep(self._body, data)
         self._trailers = trailers
         if end and self._begun:
             self._send()

@@ -22,6 +22,7 @@ from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
 from gatewayd.proxy.grpc_web import LateLog, web_begin
@@ -224,7 +225,9 @@ def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
     #: by Plan.served_by
-    kinds = (Exchange, MirroredExchange, PolicyExchange)
+    kinds: tuple[type[Exchange], ...] = (Exchange, MirroredExchange, PolicyExchange)
+    if options.counts_messages:
+        kinds = tuple(map(counted, kinds))
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:

@@ -334,6 +334,7 @@ def test_what_has_few_words_has_the_same(both: Both, path: str) -> None:
 
 
 def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
+    both.played("/api/7?x=1")
     ours, theirs = (
         {line.partition(": ")[0] for line in port.get("/stats").text.splitlines()}
         for port in (both.ours, both.envoy)
@@ -367,6 +368,7 @@ def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
 
 
 def test_stats_as_json_have_envoy_s_shape(both: Both) -> None:
+    both.played("/api/7?x=1")
     ours, theirs = (
         port.json("/stats?format=json&filter=membership_total") for port in (both.ours, both.envoy)
     )

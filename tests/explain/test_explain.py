@@ -152,8 +152,8 @@ def test_the_page_of_the_product() -> None:
     begin = [line[:64].rstrip() for line in lines]
     assert begin[0] == "+ listener   0.0.0.0:443 HTTPS  SNI shop.example -> Gateway isti"
     assert begin[1] == "+ host       shop.example <- VirtualService shop/api (exact)"
-    assert begin[2] == '- http[0] "admin"    uri prefix /admin is not a prefix of /api/v'
-    assert begin[3] == '+ http[1] "canary"   uri prefix "/api/v1/", header x-canary exac'
+    assert begin[2] == '- http[0] "admin"   uri prefix /admin is not a prefix of /api/v1'
+    assert begin[3] == '+ http[1] "canary"  uri prefix /api/v1/, header x-canary exact "'
     assert begin[4] == "  rewrite    /api/v1/items -> /v1/items    timeout 3s    retries"
     assert begin[5] == "  headers    x-from: true, x-more: 1, without x-secret"
     assert begin[6] == "  split      v2 90 %  |  v1 10 %"

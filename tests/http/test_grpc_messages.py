@@ -87,5 +87,5 @@ def test_2_4_4_what_is_no_base64(text: bytes, failure: errors.Failure) -> None:
 
 def test_2_4_4_trailers_are_the_last_message() -> None:
     trailers = Trailers([(b"grpc-status", b"0"), (b"x-a", b"")])
-    assert trailers_message(trailers) == b"\x80\0\0\0\x16grpc-status:0\r\nx-a:\r\n"
+    assert trailers_message(trailers) == b"\x80\0\0\0\x15grpc-status:0\r\nx-a:\r\n"
     assert trailers_message(Trailers([])) == b"\x80\0\0\0\0"

@@ -36,8 +36,10 @@ class Multiplexing:
         if self._tls:
             client = H2Client(world.https, tls=world.trust_http2, sni="shop.test", timeout_s=ANSWER_S)
         while not world.done:
+            began = time.monotonic()
             try:
                 async with client.connection() as link:
+                    world.began[link.wire.local_port] = began
                     await self._use(world, link)
             except AssertionError as error:  # there is no connection
                 world.broken(self.kind, 0, str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping
 
 from cryptography import x509
@@ -177,6 +178,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
     """A connected socket; None, and it is counted, if there is no connection."""
     sock = socket.socket()
     sock.setblocking(False)
+    began = time.monotonic()
     try:
         async with asyncio.timeout(ANSWER_S):
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
@@ -187,6 +189,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
             world.done = True
         await asyncio.sleep(0.05)
         return None
+    world.began[sock.getsockname()[1]] = began
     return sock
 
 

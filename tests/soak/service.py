@@ -90,8 +90,8 @@ class Service:
         os.kill(pid, signal.SIGSTOP)
         while _state(pid) != "T":  # noqa: ASYNC110, the kernel decides
             await asyncio.sleep(0.001)
-        world.killed |= client_ports(pid)
-        world.worker_killed_at = time.monotonic()
+        now = world.worker_killed_at = time.monotonic()
+        world.killed.update(dict.fromkeys(client_ports(pid), now))
         os.kill(pid, signal.SIGKILL)
 
 

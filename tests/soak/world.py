@@ -33,9 +33,10 @@ class World:
     done: bool = False
     #: the service takes no more connections, and ends those that are there
     draining: bool = False
-    #: local ports of clients whose connections a killed worker had
-    killed: set[int] = field(default_factory=set)
-    #: when that was last (monotonic)
+    #: when a worker was killed that had the connection from a local port, and when the last one from there began
+    killed: dict[int, float] = field(default_factory=dict)
+    began: dict[int, float] = field(default_factory=dict)
+    #: when a worker was killed last (monotonic)
     worker_killed_at: float = 0.0
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class World:
 
     def broken(self, kind: str, port: int, what: str) -> None:
         """A connection from the local ``port`` broke in the middle of a message."""
-        if port in self.killed:
+        if self.killed.get(port, 0.0) > self.began.get(port, 0.0):
             self.excused[f"{kind} of a killed worker"] += 1
         elif self.draining:
             self.excused[f"{kind} at the drain"] += 1
