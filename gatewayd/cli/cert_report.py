@@ -8,7 +8,8 @@ from typing import Any
 from gatewayd.cli.cert_check import Checked
 from gatewayd.cli.cert_files import Made
 from gatewayd.cli.cert_sources import Inspected
-from gatewayd.tls.inspect import CertificateFacts, when
+from gatewayd.tls.dates import when
+from gatewayd.tls.inspect import CertificateFacts
 
 
 def inspected_text(inspected: Inspected, now_s: float) -> str:

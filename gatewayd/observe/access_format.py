@@ -44,6 +44,7 @@ _ORDINARY: Final = tuple(b'" %d - via_upstream - "-" 0 ' % status for status in 
 #: Of a connection whose columns have not been made yet: fits no exchange.
 _NOT_SHOWN: Final[tuple[Any, Any, bytes, bytes]] = (..., None, b"", b"")
 
+
 Formatter = Callable[[StreamInfo], str]
 #: The lines of a batch. A batch at a time, because one long join costs less than a line's and then theirs.
 BatchFormatter = Callable[[Sequence[StreamInfo]], bytes]
@@ -116,6 +117,8 @@ class TextLines:
         upstream_of = self._upstreams.get
         numbers = _NUMBERS
         safe = SAFE
+        all_ids = b"".join([info.request_id for info in infos])
+        ids_safe = all_ids.translate(safe) is all_ids
         stamp_second = self._second
         stamp = self._stamp
         for info in infos:
@@ -159,18 +162,22 @@ class TextLines:
             finished = info.finished_at
             responded = info.responded_at
             # Ready-made texts: to format a number costs more than to look it up.
-            duration = int((finished - started) * 1000)
-            took = numbers[duration] if duration < _READY else b"%d " % duration
+            try:
+                took = numbers[int((finished - started) * 1000)]
+            except IndexError:
+                took = b"%d " % int((finished - started) * 1000)
             if responded is finished:
                 service = took
             elif responded:
-                duration = int((responded - started) * 1000)
-                service = numbers[duration] if duration < _READY else b"%d " % duration
+                try:
+                    service = numbers[int((responded - started) * 1000)]
+                except IndexError:
+                    service = b"%d " % int((responded - started) * 1000)
             else:
                 service = b"- "
             forwarded = info.x_forwarded_for
             request_id = info.request_id
-            if not request_id or request_id.translate(safe) is not request_id:
+            if not request_id or not ids_safe:
                 request_id = escaped(request_id) or b"-"
             upstream = info.upstream_host, info.upstream_cluster, info.upstream_local_address
             end_route, address, end, _ = info.connection.shown or _NOT_SHOWN

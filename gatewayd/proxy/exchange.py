@@ -319,7 +319,7 @@ class Exchange(StreamInfo):
     def _keep(self, data: bytes) -> None:
         if self._body is None:
             self._body = []
-        self._body.append(data)
+        bodies.keep(self._body, data)
         self._body_size += len(data)
 
     # --- the way down

@@ -22,6 +22,7 @@ from gatewayd.policies.fault import MILLION
 from gatewayd.policies.grpc_timeout import limited_s, written
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
+from gatewayd.upstream.spec import HTTP1
 
 # Kinds of exchanges, by what their routes and clusters ask for.
 PLAIN: Final = 0
@@ -47,8 +48,8 @@ class Plan:
 
     __slots__ = (
         "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
-        "extra_lines", "failure", "mirrors", "per_try_timeout_s", "plain", "prepared", "route", "served_by", "suffix",
-        "tells_timeout", "timeout_s", "traced", "upgrade",
+        "extra_lines", "failure", "mirrors", "mirrors_take_lines", "per_try_timeout_s", "plain", "prepared", "route",
+        "served_by", "suffix", "tells_timeout", "timeout_s", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,8 @@ class Plan:
         self.traced = False
         #: the clusters that get a copy of every request; empty: none, or it is drawn for each
         self.mirrors: tuple[Any, ...] = ()
+        #: whichever get one, it goes in HTTP/1
+        self.mirrors_take_lines = True
         #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
         self.copied_suffix = b""
         #: for the request and for one attempt; 0 = none (semantics 6.6, 6.7.4)
@@ -188,7 +191,7 @@ def _make_plan(
         return plan
     if route.policed:
         plan.served_by = MIRRORED if route.only_mirrored else POLICED
-        plan.mirrors = _mirrors_of_all(route)
+        _plan_mirrors(plan, route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
@@ -222,11 +225,13 @@ def _make_plan(
     return plan
 
 
-def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
-    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+def _plan_mirrors(plan: Plan, route: Route) -> None:
     mirrors = route.policies.mirrors if route.policies is not None else ()
-    always = all(mirror.millionths >= MILLION for mirror in mirrors)
-    return tuple(mirror.cluster for mirror in mirrors) if always else ()
+    if all(mirror.millionths >= MILLION for mirror in mirrors):
+        plan.mirrors = tuple(mirror.cluster for mirror in mirrors)
+    # What only looks at a configuration has specs in place of clusters.
+    specs = [getattr(mirror.cluster, "spec", mirror.cluster) for mirror in mirrors]
+    plan.mirrors_take_lines = all(spec.protocol == HTTP1 for spec in specs)
 
 
 def _limit_time(plan: Plan, route: Route, head: RequestHead) -> None:

@@ -64,6 +64,12 @@ class RouteSource:
         return int(known.line if known is not None else self.owner.line)
 
     @property
+    def config(self) -> str:
+        """The document as Istio's route metadata name it."""
+        kind = "virtual-service" if self.kind == "VirtualService" else self.kind.lower()
+        return f"/apis/networking.istio.io/v1/namespaces/{self.namespace}/{kind}/{self.name}"
+
+    @property
     def title(self) -> str:
         """``VirtualService shop/cart http[0]``: the same rule before and after a reload."""
         return f"{self.kind} {self.namespace}/{self.name} {self.block}[{self.rule}]"

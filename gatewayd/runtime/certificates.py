@@ -11,8 +11,9 @@ from gatewayd.resources.meta import Resource
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.secrets import secret_documents
 from gatewayd.snapshot import Snapshot
-from gatewayd.tls.contexts import ClientContext, ServerContext
 from gatewayd.tls.credentials import CredentialSource
+from gatewayd.tls.material import Material
+from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
 from gatewayd.tls.store import ClientTls, Refreshed, ServerTls, TlsStore
 
 _log = logging.getLogger("gatewayd.tls")
@@ -27,7 +28,7 @@ class Certificates:
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
-        self.store = TlsStore(CredentialSource({}, options.secrets), ServerContext, ClientContext)
+        self.store = TlsStore(CredentialSource({}, options.secrets), _server_context, _client_context)
 
     def take(self, resources: Iterable[Resource[Any]]) -> bool:
         """Use the Secrets among ``resources`` from now on; whether they are others than before."""
@@ -48,6 +49,18 @@ class Certificates:
     def files(self) -> dict[str, tuple[str, ...]]:
         """Paths of credentials to watch; all files of such a folder count."""
         return dict.fromkeys((*sorted(self.store.files()), *self._options.secrets), ())
+
+
+def _server_context(spec: ServerTlsSpec, material: Material) -> Any:
+    from gatewayd.tls.contexts import ServerContext  # see gatewayd/tls/__init__.py
+
+    return ServerContext(spec, material)
+
+
+def _client_context(spec: ClientTlsSpec, material: Material) -> Any:
+    from gatewayd.tls.contexts import ClientContext  # see gatewayd/tls/__init__.py
+
+    return ClientContext(spec, material)
 
 
 def _holders(snapshot: Snapshot) -> Iterator[ServerTls | ClientTls]:

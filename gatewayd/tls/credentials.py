@@ -21,14 +21,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gatewayd.tls.files import FileReader, check_name, real_folder, reason
-from gatewayd.tls.inspect import Leaf
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.modes import MODES
-from gatewayd.tls.pem import PemChecks
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, ServerTlsSpec, Trust
+
+if TYPE_CHECKING:  # see gatewayd/tls/__init__.py
+    from gatewayd.tls.inspect import Leaf
+    from gatewayd.tls.pem import PemChecks
 
 #: Key of a Secret -> value.
 Values = Mapping[str, bytes]
@@ -64,7 +66,7 @@ class CredentialSource:
     ) -> None:
         self.documents: Mapping[SecretName, Values] = documents or {}
         self.folders = tuple(folders)
-        self._checks = PemChecks()
+        self._made: PemChecks | None = None
         self._files = FileReader()
         #: name -> its values, None when there is none, text when it cannot be read
         self._found: dict[SecretName, Values | str | None] = {}
@@ -83,7 +85,8 @@ class CredentialSource:
     def settle(self) -> None:
         """All that is needed has been loaded: let go of what was kept to read each file once, keys included."""
         self.read_again()
-        self._checks.forget_unused()
+        if self._made is not None:
+            self._made.forget_unused()
 
     def load(self, spec: ServerTlsSpec | ClientTlsSpec) -> Loaded:
         """The PEM of ``spec``, checked. Raises MaterialError with the reason; it never holds key bytes."""
@@ -96,6 +99,14 @@ class CredentialSource:
     def material(self, spec: ServerTlsSpec | ClientTlsSpec) -> Material:
         """:meth:`load`, without the facts."""
         return self.load(spec).material
+
+    @property
+    def _checks(self) -> PemChecks:
+        if self._made is None:
+            from gatewayd.tls.pem import PemChecks
+
+            self._made = PemChecks()
+        return self._made
 
     def _pair(self, source: SecretName | PairFiles) -> tuple[KeyPair, Leaf]:
         staple = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from cryptography import x509
@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
+from gatewayd.tls.dates import DAY_S
+
 # Old certificates break rules (serial numbers below zero, and so on): no news for whoever serves them.
 warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning)
 
 #: What a PEM file with a certificate has in it.
 BEGIN_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
-DAY_S: Final = 86_400.0
 #: OpenSSL's short names of what stands in a subject, where they differ from RFC 4514's.
 _NAMES: Final = {x509.NameOID.EMAIL_ADDRESS: "emailAddress", x509.NameOID.SERIAL_NUMBER: "serialNumber"}
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
@@ -137,11 +138,6 @@ def describe_key(certificate: x509.Certificate) -> str:
     if isinstance(key, dsa.DSAPublicKey):
         return f"DSA {key.key_size}"
     return type(key).__name__.lstrip("_").removesuffix("PublicKey")
-
-
-def when(moment: datetime) -> str:
-    """A date in a message: ``2026-11-20 19:22 UTC``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _name(name: x509.Name) -> str:

@@ -14,13 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gatewayd.findings import Level
 from gatewayd.tls.credentials import CredentialSource, files_of
-from gatewayd.tls.inspect import DAY_S, Leaf, when
+from gatewayd.tls.dates import DAY_S, when
 from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.spec import ClientTlsSpec, ServerTlsSpec
+
+if TYPE_CHECKING:  # see gatewayd/tls/__init__.py
+    from gatewayd.tls.inspect import Leaf
 
 _log = logging.getLogger("gatewayd.tls")
 

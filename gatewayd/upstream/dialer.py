@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from gatewayd import errors
 from gatewayd.errors import Failure
-from gatewayd.tls.layer import TlsLayer
 from gatewayd.tls.reasons import CLOSED, unverified
 from gatewayd.upstream.own_ports import OWN_PORTS
 from gatewayd.upstream.proxy_header import proxy_header
@@ -175,9 +174,11 @@ async def _connect_tls(
     context = holder.context
     if context is None:
         return errors.CONNECT_REFUSED, NO_SECRET
+    from gatewayd.tls.layer import TlsLayer  # see gatewayd/tls/__init__.py
+
     shaken: asyncio.Future[str] = loop.create_future()
 
-    def tell(_: TlsLayer, reason: str) -> None:
+    def tell(_: Any, reason: str) -> None:
         if not shaken.done():
             shaken.set_result(reason)
 

@@ -276,7 +276,7 @@ def test_hits_are_counted_by_rule_and_endpoint() -> None:
         ]
     )
     sums = sums_of(traffic)
-    assert sums.rules == {title(cart): [31, 1], title(site): [1, 1]}
+    assert sums.rules == {("", title(cart)): [31, 1], ("", title(site)): [1, 1]}
     reached = {place: (each.total, each.errors, each.timeouts) for (_, place), each in sums.endpoints.items()}
     assert reached == {"10.0.0.7:8080": (31, 1, 1), "10.0.0.8:80": (1, 1, 0)}
 
@@ -286,7 +286,7 @@ def test_a_rule_that_stays_where_it_is_keeps_its_hits_over_a_reload() -> None:
     traffic.take([exchange(route_name=None, route=rule("cart"))])
     traffic.take([exchange(route_name=None, route=rule("cart"))])  # compiled anew
     traffic.take([exchange(route_name=None, route=rule("cart", line=9))])  # something was written above it
-    assert sums_of(traffic).rules == {"VirtualService shop/cart http[0]": [3, 0]}
+    assert sums_of(traffic).rules == {("", "VirtualService shop/cart http[0]"): [3, 0]}
 
 
 def test_making_room_folds_what_is_gone_and_loses_no_request() -> None:
@@ -299,7 +299,7 @@ def test_making_room_folds_what_is_gone_and_loses_no_request() -> None:
     traffic.retain({title(stays)}, lambda cluster, endpoint: endpoint == "here")
     assert len(traffic.cells) == 2
     sums = sums_of(traffic)
-    assert sums.rules == {title(stays): [1, 0]}
+    assert sums.rules == {("", title(stays)): [1, 0]}
     assert sum(sums.clusters["outbound|8080|v2|shop.local"].values()) == 21
     assert set(sums.endpoints) == {("outbound|8080|v2|shop.local", "here")}
 

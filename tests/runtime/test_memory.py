@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gatewayd.runtime import memory
+from tests.runtime.running import GATEWAY, configuration, get, serve
+from tests.tls.material import leaf, write_pair
 
 #: Reads of a busy relay: several large buffers at a time, then none.
 FAULTS = """
@@ -66,3 +70,24 @@ def test_what_was_loaded_is_never_collected_again() -> None:
     assert gc.isenabled()
     assert gc.get_freeze_count() >= len(loaded)
     assert gc.get_threshold()[0] == 100_000
+
+
+async def test_cryptography_is_loaded_with_the_first_certificate(tmp_path: Path) -> None:
+    """It takes some 12 MiB."""
+
+    def loaded(pid: int) -> bool:
+        return "/cryptography/" in Path(f"/proc/{pid}/maps").read_text()
+
+    folder = configuration(tmp_path)
+    async with serve(folder, "--port-map", "443=0") as gatewayd:
+        port, _ = await gatewayd.ready()
+        assert (await get(port, "/direct"))[0] == 200
+        assert not loaded(gatewayd.pid)
+        write_pair(folder, leaf("shop.test"))
+        files = f"serverCertificate: {folder}/tls.crt, privateKey: {folder}/tls.key"
+        (folder / "0.yaml").write_text(
+            f"{GATEWAY}  - port: {{number: 443, name: https, protocol: HTTPS}}\n"
+            f"    hosts: ['*']\n    tls: {{mode: SIMPLE, {files}}}\n"
+        )
+        gatewayd.signal(signal.SIGHUP)
+        await gatewayd.until(lambda: loaded(gatewayd.pid))

@@ -18,6 +18,7 @@ from tests.admin.asking import Port
 from tests.runtime.running import GATEWAY, Running, client, configuration, get, running, serve, slow_upstream
 from tests.support.front import rules, service
 from tests.support.grpc_peers import EchoClient, EchoServer
+from tests.support.h2_client import H2Client, H2Request
 from tests.tls.material import leaf, write_pair
 
 DOCUMENTS = (
@@ -97,6 +98,24 @@ async def test_numbers_are_those_the_client_counted(folder: Path, access_log: st
     assert seen("gatewayd_config_findings", level="error") == 0
     assert seen("process_resident_memory_bytes") > 10_000_000
     assert seen("process_open_fds") > 5
+
+
+async def test_requests_under_way_are_counted_stream_by_stream(folder: Path) -> None:
+    async with slow_upstream() as slow:
+        pin = f"backend.test=127.0.0.1:{slow.port}"
+        async with serve(folder, *METRICS, "--endpoint", pin) as gatewayd:
+            port, _ = await gatewayd.ready()
+            metrics = await metrics_port(gatewayd)
+            requests = [H2Request("/slow", authority="shop.test")] * 3
+            asking = asyncio.ensure_future(H2Client(port).together(requests))
+            await slow.arrived.wait()
+            async with asyncio.timeout(30.0):
+                while (during := await scrape(metrics))("envoy_http_downstream_rq_active") < 3:
+                    pass
+            slow.go.set()
+            assert [each.response.status for each in await asking] == [200] * 3
+    assert during("envoy_http_downstream_cx_active") == 1
+    assert during("envoy_http_downstream_rq_active") == 3
 
 
 async def test_clusters_tell_what_is_under_way_and_what_became_of_connections(folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.runtime.running import running
 from tests.soak.faults import Faults
+from tests.soak.http2_load import Calls, Multiplexing
 from tests.soak.http_load import Keeping, OneEach
 from tests.soak.service import Service, Upstream, operators_ports, watch_counters
 from tests.soak.site import Site
@@ -28,6 +29,9 @@ CLIENTS: tuple[Client, ...] = (
     Keeping("keep-alive TLS", tls=True, pause_s=0.01),
     OneEach("one each", tls=False, pause_s=0.01),
     OneEach("one each TLS", tls=True, pause_s=0.03),
+    Multiplexing("HTTP/2", tls=False, streams=4, pause_s=0.01),
+    Multiplexing("HTTP/2 TLS", tls=True, streams=4, pause_s=0.03),
+    Calls("gRPC", pause_s=0.01),
     Streaming("WebSocket", upgrade=True, pause_s=0.01),
     Streaming("TCP", upgrade=False, pause_s=0.01),
 )
@@ -64,16 +68,20 @@ async def run(
     """Do everything in ``plan`` as often as it says, in an order that ``seed`` decides; then drain."""
     async with AsyncExitStack() as stack:
         upstreams = [Upstream("alpha"), Upstream("beta")]
-        for upstream in upstreams:
+        called = [Upstream(name, "tests.soak.grpc_echo") for name in ("gamma", "delta")]
+        for upstream in upstreams + called:
             await upstream.start()
             stack.push_async_callback(upstream.stop)
         held = [PortReservation() for _ in range(4)]
         http, https, tcp, extra = (each.port for each in held)
-        site = Site(folder / "site", folder / "secrets", tcp, extra, {u.name: u.port for u in upstreams})
+        ports = ([each.port for each in group] for group in (upstreams, called))
+        site = Site(folder / "site", folder / "secrets", tcp, extra, *ports)
         site.swap_certificate()
         site.write(0)
         trust = ssl.create_default_context(cadata=site.authority.certificate.decode())
-        world = World(http, https, tcp, trust, random.Random(seed))
+        trust_http2 = ssl.create_default_context(cadata=site.authority.certificate.decode())
+        trust_http2.set_alpn_protocols(["h2"])
+        world = World(http, https, tcp, trust, trust_http2, random.Random(seed))
         for each in held:
             each.release()
         flags: list[str | Path] = ["--admin", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
@@ -89,7 +97,7 @@ async def run(
         gatewayd = await stack.enter_async_context(running("run", site.folder, *flags))
         await gatewayd.ready()
         service = Service(gatewayd, workers, await operators_ports(gatewayd))
-        faults = Faults(world, site, service, upstreams)
+        faults = Faults(world, site, service, upstreams + called)
         began = time.monotonic()
         tasks = [asyncio.ensure_future(client(world)) for client in clients]
         tasks.append(asyncio.ensure_future(watch_counters(world, service)))

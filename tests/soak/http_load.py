@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from collections.abc import Mapping
 
 from cryptography import x509
 
@@ -77,7 +79,7 @@ class Connection:
             raise Broken("no answer") from None
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Broken(repr(error)) from None
-        problem = self._problem(status, fields, number, received == body, oldest)
+        problem = problem_of(world, status, fields, number, same=received == body, oldest=oldest)
         if problem:
             world.lose(f"{kind} {number}: {problem}")
         else:
@@ -99,24 +101,26 @@ class Connection:
             body = await self.reader.readexactly(int(fields["content-length"]))
         return int(lines[0].split(" ")[1]), fields, body
 
-    def _problem(self, status: int, fields: dict[str, str], number: str, same: bool, oldest: int) -> str:
-        """What is wrong with an answer; empty when nothing is."""
-        world = self.world
-        if status != 200:
-            return f"status {status}"
-        if fields.get("x-seen-id") != number or not same:
-            return f"the answer to another message: {fields.get('x-seen-id')}"
-        version = fields.get("x-version", "")
-        if fields.get("x-seen-config") != version:
-            return f"two configurations at once: {fields.get('x-seen-config')} up, {version} down"
-        if not version.isdecimal() or not oldest <= int(version) <= world.newest:
-            return f"configuration {version}, not {oldest} to {world.newest}"
-        if not world.unique(fields.get("x-seen-request-id", "")):
-            return "a request id that another request had"
-        return ""
-
     def close(self) -> None:
         self.writer.close()
+
+
+def problem_of(
+    world: World, status: int, fields: Mapping[str, str], number: str, *, same: bool, oldest: int
+) -> str:
+    """What is wrong with an answer; empty when nothing is."""
+    if status != 200:
+        return f"status {status}"
+    if fields.get("x-seen-id") != number or not same:
+        return f"the answer to another message: {fields.get('x-seen-id')}"
+    version = fields.get("x-version", "")
+    if fields.get("x-seen-config") != version:
+        return f"two configurations at once: {fields.get('x-seen-config')} up, {version} down"
+    if not version.isdecimal() or not oldest <= int(version) <= world.newest:
+        return f"configuration {version}, not {oldest} to {world.newest}"
+    if not world.unique(fields.get("x-seen-request-id", "")):
+        return "a request id that another request had"
+    return ""
 
 
 class Keeping:
@@ -174,6 +178,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
     """A connected socket; None, and it is counted, if there is no connection."""
     sock = socket.socket()
     sock.setblocking(False)
+    began = time.monotonic()
     try:
         async with asyncio.timeout(ANSWER_S):
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
@@ -184,6 +189,7 @@ async def connected(world: World, kind: str, port: int) -> socket.socket | None:
             world.done = True
         await asyncio.sleep(0.05)
         return None
+    world.began[sock.getsockname()[1]] = began
     return sock
 
 

@@ -21,10 +21,11 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 class Upstream:
-    """An echo in a process of its own."""
+    """An echo in a process of its own; ``module``: the program."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, module: str = "tests.soak.echo") -> None:
         self.name = name
+        self._module = module
         self._reserved = PortReservation()
         self.port = self._reserved.port
         self._process: asyncio.subprocess.Process | None = None
@@ -33,7 +34,7 @@ class Upstream:
         """Serve, on the port of before."""
         self._reserved.release()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.soak.echo", self.name, str(self.port), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", self._module, self.name, str(self.port), stdout=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), LIMIT_S)
@@ -89,7 +90,8 @@ class Service:
         os.kill(pid, signal.SIGSTOP)
         while _state(pid) != "T":  # noqa: ASYNC110, the kernel decides
             await asyncio.sleep(0.001)
-        world.killed |= client_ports(pid)
+        now = world.worker_killed_at = time.monotonic()
+        world.killed.update(dict.fromkeys(client_ports(pid), now))
         os.kill(pid, signal.SIGKILL)
 
 

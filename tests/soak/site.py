@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +35,10 @@ spec:
   - match: [{uri: {prefix: /ws}}]
     route: [{destination: {host: HOST, port: {number: 80}}}]
     retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,503"}
+  - match: [{uri: {prefix: /soak.Echo/}}]
+    route: [{destination: {host: calls.test, port: {number: 80}}}]
+    headers: {response: {set: {x-version: "VERSION"}}}
+    retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,unavailable"}
   - route: [{destination: {host: HOST, port: {number: 80}}}]
     headers:
       request: {set: {x-config: "VERSION"}}
@@ -52,6 +57,15 @@ spec:
   ports: [{number: 80, name: http, protocol: HTTP}]
   resolution: STATIC
   endpoints: [UPSTREAMS]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: calls, namespace: shop}
+spec:
+  hosts: [calls.test]
+  ports: [{number: 80, name: grpc, protocol: GRPC}]
+  resolution: STATIC
+  endpoints: [CALLED]
 """
 #: What may become of a file of routes, by mistake.
 MISTAKES = {
@@ -66,13 +80,23 @@ MISTAKES = {
 class Site:
     """Writes versions into ``folder``, and certificates into ``secrets``."""
 
-    def __init__(self, folder: Path, secrets: Path, tcp: int, extra: int, upstreams: dict[str, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        secrets: Path,
+        tcp: int,
+        extra: int,
+        upstreams: Sequence[int],
+        called: Sequence[int],
+    ) -> None:
+        """``upstreams`` and ``called``: the ports of the upstreams, and of those that speak gRPC."""
         self.folder = folder
         self.secrets = secrets
         self._numbers = {"RAW_PORT": str(tcp), "EXTRA_PORT": str(extra)}
-        self._numbers["UPSTREAMS"] = ", ".join(
-            f"{{address: 127.0.0.1, ports: {{http: {port}}}}}" for port in upstreams.values()
-        )
+        for word, name, ports in (("UPSTREAMS", "http", upstreams), ("CALLED", "grpc", called)):
+            self._numbers[word] = ", ".join(
+                f"{{address: 127.0.0.1, ports: {{{name}: {port}}}}}" for port in ports
+            )
         self.version = 0
         self.authority = make_authority("soak root", 10)
         self.serial = 0

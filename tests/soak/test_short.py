@@ -24,4 +24,5 @@ async def test_nothing_is_lost_whatever_happens(tmp_path: Path) -> None:
     result = await run(tmp_path, PLAN, seed=20)
     assert result.world.lost_count == 0, f"{result.report}\n\n{result.said}"
     assert "Traceback" not in result.said, result.said
-    assert all(result.world.answered[kind] > 100 for kind in ("keep-alive", "one each", "WebSocket", "TCP"))
+    kinds = ("keep-alive", "one each", "HTTP/2", "HTTP/2 TLS", "gRPC", "gRPC stream", "WebSocket", "TCP")
+    assert all(result.world.answered[kind] > 50 for kind in kinds), result.report

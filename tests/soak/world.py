@@ -23,6 +23,8 @@ class World:
     https: int
     tcp: int
     trust: ssl.SSLContext
+    #: the same, offering HTTP/2
+    trust_http2: ssl.SSLContext
     rng: random.Random
     #: no answer may come from a configuration older than this one, or newer than that one
     oldest: int = 0
@@ -31,8 +33,11 @@ class World:
     done: bool = False
     #: the service takes no more connections, and ends those that are there
     draining: bool = False
-    #: local ports of clients whose connections a killed worker had
-    killed: set[int] = field(default_factory=set)
+    #: when a worker was killed that had the connection from a local port, and when the last one from there began
+    killed: dict[int, float] = field(default_factory=dict)
+    began: dict[int, float] = field(default_factory=dict)
+    #: when a worker was killed last (monotonic)
+    worker_killed_at: float = 0.0
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
     #: serial numbers of certificates, in the order in which connections saw them
@@ -72,7 +77,7 @@ class World:
 
     def broken(self, kind: str, port: int, what: str) -> None:
         """A connection from the local ``port`` broke in the middle of a message."""
-        if port in self.killed:
+        if self.killed.get(port, 0.0) > self.began.get(port, 0.0):
             self.excused[f"{kind} of a killed worker"] += 1
         elif self.draining:
             self.excused[f"{kind} at the drain"] += 1

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gatewayd.tls.credentials import CredentialSource
-from gatewayd.tls.inspect import DAY_S, Leaf
+from gatewayd.tls.dates import DAY_S
+from gatewayd.tls.inspect import Leaf
 from gatewayd.tls.material import Material, MaterialError
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, ServerTlsSpec, Trust
 from gatewayd.tls.store import TlsStore

@@ -115,7 +115,9 @@ class RequestParser:
         return request
 
     def _learn(self, head: bytes, request: ParsedRequest) -> None:
-        """Learn the shape of a head that had none, when it is of the ordinary kind."""
+        """Learn the shape of a head that had none, when it is of the ordinary kind and size."""
+        if len(head) > self.heads.max_key_bytes:
+            return
         block = request.block
         if request.error is None and request.head is not None and block.texts is not None:
             if self._misses % LEARN_ONE_IN == 0:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gatewayd.tls.inspect import DAY_S, Leaf
+from gatewayd.tls.dates import DAY_S
 from gatewayd.tls.spec import ServerTlsSpec
 from gatewayd.tls.store import TlsStore, expiry
+
+if TYPE_CHECKING:  # see gatewayd/tls/__init__.py
+    from gatewayd.tls.inspect import Leaf
 
 
 def cert_rows(store: TlsStore) -> Iterator[dict[str, Any] | None]:
