@@ -108,6 +108,19 @@ HTTPS_ON_PLAINTEXT: Final = _request(
 )
 UPGRADE_FAILED: Final = _request("upgrade_failed", 403, "-", "upgrade_failed")
 QUERY_WITHOUT_TYPE: Final = _request("query_without_type", 400, "-", "query_missing_content_type")
+#: gRPC-Web in text that is no base64 (:mod:`gatewayd.http.grpc_messages`)
+WEB_TEXT: Final = Failure(
+    "web_text",
+    400,
+    "-",
+    "grpc_base_64_decode_failed",
+    b"Bad gRPC-web request, invalid base64 data.",
+    b"",
+    True,
+)
+WEB_TEXT_LENGTH: Final = WEB_TEXT._replace(
+    name="web_text_length", details="grpc_base_64_decode_failed_bad_size"
+)
 #: asked on a connection that a server with other hosts accepted; where Istio answers 404 (semantics 2.5.6)
 MISDIRECTED: Final = Failure("misdirected", 421, "NR", "misdirected_request", b"", b"", False)
 HEAD_TIMEOUT: Final = _request("head_timeout", 408, "DT", "request_header_timeout", b"request header timeout")

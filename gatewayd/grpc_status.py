@@ -5,6 +5,7 @@ The mapping is Envoy's, which is that of the gRPC project's HTTP to gRPC documen
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 #: By number.
@@ -54,4 +55,31 @@ _TO_HTTP_STATUS: Final = {
 
 def http_status_of(grpc_status: bytes) -> int:
     """The HTTP status that stands for a ``grpc-status`` field; 500 for what is none."""
-    return _TO_HTTP_STATUS.get(int(grpc_status), 500) if grpc_status.isdigit() else 500
+    return _TO_HTTP_STATUS.get(number_of(grpc_status), 500)
+
+
+#: Of what is no number.
+INVALID: Final = -1
+#: Digits of 64 bits, rounded down; who sends more means nothing by it.
+_MAX_DIGITS: Final = 19
+
+
+def number_of(grpc_status: bytes) -> int:
+    """What a ``grpc-status`` field says; :data:`INVALID` for what is no number."""
+    return int(grpc_status) if grpc_status.isdigit() and len(grpc_status) <= _MAX_DIGITS else INVALID
+
+
+#: What a grpc-message carries as %XX.
+_NOT_PLAIN: Final = re.compile(rb"[^ -$&-}]")
+
+
+def encoded_message(text: bytes) -> bytes:
+    """``text`` as the field ``grpc-message`` carries it."""
+    return _NOT_PLAIN.sub(lambda found: b"%%%02X" % ord(found[0]), text)
+
+
+def is_grpc(content_type: bytes | None) -> bool:
+    """Whether a request of that ``content-type`` is gRPC: ``application/grpc``, alone or with ``+`` and more."""
+    return content_type is not None and (
+        content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
+    )

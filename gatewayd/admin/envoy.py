@@ -155,13 +155,16 @@ class EnvoyPaths:
 
 
 def server_state(processes: list[dict[str, Any]]) -> str:
-    """LIVE while the first, who speaks for all, serves and was not told to fail or to drain."""
+    """LIVE while the first, who speaks for all, serves and was not told to fail or to drain.
+
+    Also after an upgrade, while a supervisor loads and the workers of the program before it serve: it is ready.
+    """
     if not processes:
         return "INITIALIZING"
     first = processes[0]
     if first["draining"] or first["health"] != "ok":
         return "DRAINING"
-    return _STATES.get(first["state"], "INITIALIZING")
+    return "LIVE" if first["ready"] else _STATES.get(first["state"], "INITIALIZING")
 
 
 # --- clusters

@@ -102,7 +102,7 @@ def head_of(answer: Answer, *, length: int | None, close: bool) -> bytes:
     phrase = HTTPStatus(answer.status).phrase
     lines = [f"HTTP/1.1 {answer.status} {phrase}", f"content-type: {answer.content_type}"]
     lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
-    lines += ["cache-control: no-store", "x-content-type-options: nosniff"]
+    lines += ["cache-control: no-store", "x-content-type-options: nosniff", "x-frame-options: DENY"]
     lines += [f"{name}: {value}" for name, value in answer.headers]
     if close:
         lines.append("connection: close")

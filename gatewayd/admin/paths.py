@@ -12,6 +12,8 @@ from gatewayd.admin.guard import HEADER, Guard
 from gatewayd.admin.messages import Answer, Rejected, Request, only
 from gatewayd.regexes import Regex, compile_regex
 
+#: Below it are the paths that Envoy does not have.
+OURS: Final = "/api/"
 HTML: Final = "text/html; charset=utf-8"
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
@@ -64,7 +66,8 @@ class Paths:
             )
         if path.method == "POST":
             self._guard.check_change(request)
-        if not path.any_parameter:
+        if not path.any_parameter and (path.name.startswith(OURS) or path.method == "POST"):
+            # What reads in Envoy's words is read by Envoy's scripts: there parameters of its own are overlooked.
             only(request, path.parameters)
         return path.handle(request)
 

@@ -2,8 +2,9 @@
 
 A stranger can send no more than ``MAX_HEAD_BYTES`` and a body as large as the server allows, in ``HEAD_TIMEOUT_S``
 and ``BODY_TIMEOUT_S``, one request after the other, and must take the answer: who does not read for
-``SEND_TIMEOUT_S`` is cut off. An answer that takes long to make is made in slices of ``SLICE_S``, with the loop's other
-work between them.
+``SEND_TIMEOUT_S`` is cut off. When there are too many, who has waited longest without a request makes room: a crowd
+that says nothing keeps no probe out. An answer that takes long to make is made in slices of ``SLICE_S``, with the
+loop's other work between them.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class HttpServer:
         self._handle = handle
         self.max_connections = max_connections
         self._max_body = max_body_bytes
-        #: transports of those who are here
-        self.connections: set[Any] = set()
+        #: those who are here by their transports, the oldest first
+        self.connections: dict[Any, _Connection] = {}
         #: what is served, as (host, port) or ("unix:/path", 0)
         self.addresses: tuple[tuple[str, int], ...] = ()
         self._servers: list[asyncio.AbstractServer | PlainAcceptor] = []
@@ -106,13 +107,24 @@ class HttpServer:
         reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES, loop=loop)
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
-            if self._closed or len(self.connections) >= self.max_connections:
+            if self._closed or not self._has_room():
                 writer.transport.abort()
                 return None
-            self.connections.add(writer.transport)
-            return self._converse(_Connection(reader, writer, local))
+            connection = self.connections[writer.transport] = _Connection(reader, writer, local)
+            return self._converse(connection)
 
         return asyncio.StreamReaderProtocol(reader, connected, loop=loop)
+
+    def _has_room(self) -> bool:
+        """Whether one more may come; for it another may have to go that has not asked for anything."""
+        if len(self.connections) < self.max_connections:
+            return True
+        for transport, connection in self.connections.items():
+            if connection.silent:
+                del self.connections[transport]
+                transport.abort()
+                return True
+        return False
 
     async def _converse(self, connection: _Connection) -> None:
         transport = connection.writer.transport
@@ -126,7 +138,7 @@ class HttpServer:
             _log.exception("an answer could not be made")
             transport.abort()
         finally:
-            self.connections.discard(transport)
+            self.connections.pop(transport, None)
 
     async def _one(self, connection: _Connection) -> bool:
         """One request and its answer; whether another may follow."""
@@ -154,15 +166,18 @@ class HttpServer:
 class _Connection:
     """Reads requests and writes answers."""
 
-    __slots__ = ("local", "reader", "writer")
+    __slots__ = ("local", "reader", "silent", "writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, local: bool) -> None:
         self.reader = reader
         self.writer = writer
         self.local = local
+        #: there is no whole request of it
+        self.silent = True
 
     async def receive(self, max_body: int) -> Request | None:
         """The next request; None when the client has said its last. Raises :class:`Rejected`."""
+        self.silent = True
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
                 head = await self.reader.readuntil(b"\r\n\r\n")
@@ -174,6 +189,7 @@ class _Connection:
             raise
         request, length = read_head(head[:-4], local=self.local)
         if not length:
+            self.silent = False
             return request
         if length > max_body:
             raise Rejected(413, f"too large: a body may have {max_body:,} bytes here")
@@ -181,6 +197,7 @@ class _Connection:
             self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         async with asyncio.timeout(BODY_TIMEOUT_S):
             body = await self.reader.readexactly(length)
+        self.silent = False
         return Request(
             request.method, request.path, request.query, request.headers, body, request.local, request.http10
         )

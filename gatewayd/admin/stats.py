@@ -18,9 +18,16 @@ PARAMETERS: Final = {
     "usedonly": "Only include stats that are not 0",
     "filter": "Regular expression (Google re2) for filtering stats",
     "format": "Format to use; One of (text, json, prometheus)",
-    "type": "Stat types to include.; One of (All, Counters, Histograms, Gauges)",
+    "type": "Stat types to include.; One of (All, Counters, Histograms, Gauges, TextReadouts)",
 }
-_TYPES: Final = {"All": None, "Counters": "counter", "Gauges": "gauge", "Histograms": HISTOGRAM}
+#: There are no text readouts.
+_TYPES: Final = {
+    "All": None,
+    "Counters": "counter",
+    "Gauges": "gauge",
+    "Histograms": HISTOGRAM,
+    "TextReadouts": "text",
+}
 _LABEL: Final = re.compile(r'([a-zA-Z_]+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 #: Envoy's tree -> the label that names the branch.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
 import click
 
+from gatewayd import __version__
 from gatewayd.exit_codes import EXIT_OK, EXIT_RUNTIME, EXIT_USAGE
 
 #: command -> (module below gatewayd.cli, name of the click command in it, one line of help)
@@ -50,6 +52,16 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, but a word that is no command is told with the nearest that is."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            near = get_close_matches(word, COMMANDS, n=1)
+            ctx.fail(f"No such command {word!r}." + (f" (Did you mean {near[0]!r}?)" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the table alone."""
         with formatter.section("Commands"):
@@ -64,6 +76,7 @@ class LazyGroup(click.Group):
     "79 findings at or above --fail-on, or certificates that end or cannot be used; "
     "explain: 80 nothing takes the request, 81 it is refused, 82 nobody is there to take it.",
 )
+@click.version_option(__version__, "-V", "--version", message="gatewayd %(version)s")
 def gatewayd() -> None:
     """A reverse proxy that serves Istio and Kubernetes YAML without a cluster."""
 

@@ -70,7 +70,8 @@ def drain(admin: Any, wait: bool, timeout: float) -> int:
         if not left:
             break
         if time.monotonic() >= deadline:
-            click.echo(f"{left} connections are still there after {timeout:g} s", err=True)
+            still = f"{left:,} connection{' is' if left == 1 else 's are'} still there"
+            click.echo(f"{still} after {timeout:g} s", err=True)
             return EXIT_DRAIN_TIMED_OUT
         time.sleep(_POLL_S)
     return EXIT_OK

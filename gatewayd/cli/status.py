@@ -32,7 +32,7 @@ def status(admin: Any, form: str) -> int:
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:
-    """The overview in words."""
+    """The overview in words. Its configuration is empty as long as there is none: at a start, after an upgrade."""
     own, traffic, now = found["configuration"], found["traffic"], found["now"]
     workers = found["workers"]
     state = (
@@ -41,6 +41,24 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"gatewayd {found['version']}, up {age(now - found['started_at'])}, {_count(len(workers), 'worker')}: {state}",
         "",
+        *(_configuration(own, now) if own else [_line("serves", "the configuration is still being loaded")]),
+        _line("traffic", _traffic(traffic, found)),
+        _line("draining", "yes" if found["draining"] else "no"),
+    ]
+    if len(workers) > 1:
+        lines += [_line(f"worker {each['worker']}", _worker(each)) for each in workers]
+    else:
+        lines += [_line("process", _worker(each)) for each in workers]
+    if own.get("refused"):
+        lines += ["", f"!! the last reload was REFUSED, what was before stays in force: {own['refused']}"]
+    lines += _listed("kept in the last good version", [each["text"] for each in own.get("kept", ())])
+    lines += _listed("NOT SERVED because of errors", own.get("set_aside", []))
+    lines += _listed("certificates", [_certificate(row) for row in found["certificates"]])
+    return lines
+
+
+def _configuration(own: dict[str, Any], now: float) -> list[str]:
+    return [
         _line(
             "serves",
             f"{_count(own['listeners'], 'listener')}, {_count(own['virtual_hosts'], 'virtual host')}, "
@@ -49,19 +67,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         _line("in force", f"since {moment(own['in_force_since'])} ({age(now - own['in_force_since'])} ago)"),
         _line("reloads", _reloads(own)),
         _line("findings", _findings(own["findings"])),
-        _line("traffic", _traffic(traffic, found)),
-        _line("draining", "yes" if found["draining"] else "no"),
     ]
-    if len(workers) > 1:
-        lines += [_line(f"worker {each['worker']}", _worker(each)) for each in workers]
-    else:
-        lines += [_line("process", _worker(each)) for each in workers]
-    if own["refused"]:
-        lines += ["", f"!! the last reload was REFUSED, what was before stays in force: {own['refused']}"]
-    lines += _listed("kept in the last good version", [each["text"] for each in own["kept"]])
-    lines += _listed("NOT SERVED because of errors", own["set_aside"])
-    lines += _listed("certificates", [_certificate(row) for row in found["certificates"]])
-    return lines
 
 
 def _line(name: str, text: str) -> str:
@@ -94,7 +100,8 @@ def _findings(levels: dict[str, int]) -> str:
 
 
 def _traffic(traffic: dict[str, Any], found: dict[str, Any]) -> str:
-    text = f"{found['connections']} connections, {found['requests_active']} requests under way"
+    connections, requests = found["connections"], found["requests_active"]
+    text = f"{_count(connections, 'connection')}, {_count(requests, 'request')} under way"
     if traffic and traffic["p50_ms"] is not None:
         text += (
             f"; {traffic['requests_per_second']:g} requests/s, {traffic['errors_per_second']:g} errors/s, "
@@ -142,8 +149,8 @@ def ready(admin: Any) -> int:
         return EXIT_RUNTIME
     click.echo("ready")
     own = found["configuration"]
-    for kept in own["kept"]:
+    for kept in own.get("kept", ()):
         click.echo(kept["text"])
-    if own["refused"]:
+    if own.get("refused"):
         click.echo(f"the last reload was refused: {own['refused']}")
     return EXIT_OK

@@ -17,6 +17,7 @@ from gatewayd.compiler.options import CompileOptions
 from gatewayd.compiler.server_tls import ServerTlsCompiler
 from gatewayd.compiler.services import Registry
 from gatewayd.compiler.virtual_hosts import Table, Tables, chain_name
+from gatewayd.http.options import HttpOptions
 from gatewayd.snapshot import FilterChain, ListenerSpec
 
 #: What tells two filter chains of a listener apart: a server name ("" for a chain without) and ALPN.
@@ -70,10 +71,10 @@ class ListenerCompiler:
         if plain == self._settings:
             return
         secure = replace(plain, scheme=b"https")
-        for made in self._made.values():
+        for group, made in self._made.items():
+            spoken = _as_spoken(plain, group) if group.kind == "http" else secure
             for at in made.at.values():
-                chain = made.chains[at]
-                made.chains[at] = replace(chain, options=secure if chain.options is self._secure else plain)
+                made.chains[at] = replace(made.chains[at], options=spoken)
                 made.listener = None
         self._settings, self._secure = plain, secure
 
@@ -173,7 +174,7 @@ class ListenerCompiler:
                     name=chain_name(group),
                     port=group.servers[0].spec.port.number,
                     routes=table.routes,
-                    options=self._settings,
+                    options=_as_spoken(self._settings, group),
                     gateways=tuple(server.key for server in group.servers),
                 ),
                 table,
@@ -308,6 +309,14 @@ def _sni_chain(server: GatewayServer, routed: SniRoute, alpn: tuple[str, ...]) -
 def _port_names(group: ServerGroup) -> tuple[str, ...]:
     ports = [server.spec.port for server in group.servers]
     return tuple(dict.fromkeys(word.lower() for port in ports for word in (port.name, port.protocol) if word))
+
+
+def _as_spoken(settings: HttpOptions, group: ServerGroup) -> HttpOptions:
+    """``settings`` for the protocol of a port, which is that of the server who came first (2.3.2, 2.4.4)."""
+    protocol = group.servers[0].spec.port.protocol.upper()
+    if protocol not in ("GRPC", "GRPC-WEB"):
+        return settings
+    return replace(settings, counts_messages=True, grpc_web=protocol == "GRPC-WEB")
 
 
 def _listener_name(address: tuple[str, int]) -> str:

@@ -93,8 +93,8 @@ async def _serve_until_told(services: Sequence[Service], gateway: str, tls: ssl.
     servers, addresses = await start(services, gateway, tls)
     print(json.dumps(addresses), flush=True)
     await told.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a second one would meet a loop that is half closed
-        signal.signal(number, signal.SIG_IGN)
+    # A second one would meet a loop that is half closed; to ignore it is no use, closing sets the default again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     for server in servers:
         server.close()
 

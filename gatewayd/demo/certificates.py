@@ -11,8 +11,8 @@ from gatewayd.tls.authority import make_authority, make_leaf
 
 #: Name of the credential in the example's Gateway.
 CREDENTIAL: Final = "bookinfo-credential"
-#: Long enough for a demo that is left running, short enough to be worth nothing to a thief.
-_DAYS: Final = 7.0
+#: Longer than the time before an end that is a finding, so that a first run begins without one.
+_DAYS: Final = 90.0
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 

@@ -145,9 +145,11 @@ class _Demo:
             print("demo: the backends ended", file=sys.stderr)
             return EXIT_RUNTIME
         if gateway.returncode == EXIT_CANNOT_BIND:
+            http, https = _free_port(), _free_port()
             print(
                 f"demo: port {self._wish.http_port} or {self._wish.https_port} cannot be used; choose others, "
-                f"for example: gatewayd demo --http-port {_free_port()} --https-port {_free_port()}",
+                f"for example: gatewayd demo --http-port {http} --https-port {https} "
+                f"(or make run PORT={http} HTTPS_PORT={https})",
                 file=sys.stderr,
             )
         else:

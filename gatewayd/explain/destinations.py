@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gatewayd.explain.steps import NO_CLUSTER, ROUTE, Explanation
 from gatewayd.explain.upstream import Routed, upstream_request
+from gatewayd.resources.validate.http_actions import RETRY_CONDITIONS
 from gatewayd.routing.route import Destination, Route
 from gatewayd.upstream.spec import DYNAMIC_DNS, STATIC, ClusterSpec
 
@@ -50,7 +51,7 @@ def _say_changes(told: Explanation, route: Route, target: str) -> None:
         parts.append(f"timeout {route.timeout_s:g}s")
     retry = route.retry
     if retry is not None and retry.attempts:
-        words = sorted(retry.retry_on)
+        words = [word for word in RETRY_CONDITIONS if word in retry.retry_on]
         on = ", ".join(words[:_MAX_CONDITIONS]) + (", ..." if len(words) > _MAX_CONDITIONS else "")
         parts.append(f"retries {retry.attempts} ({on})")
     if parts:

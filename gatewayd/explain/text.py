@@ -6,7 +6,7 @@ from typing import Any, Final
 
 _MARKS: Final = {True: "+", False: "-", None: " "}
 _STAGE: Final = 10
-_RULE: Final = 18
+_RULE: Final = 17
 #: Where places begin.
 _PLACES: Final = 94
 

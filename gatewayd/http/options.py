@@ -58,6 +58,10 @@ class HttpOptions:
     extended_connect: bool = False
     #: 421 instead of 404 for a host that the TLS server of the connection does not serve (semantics 2.5.6)
     misdirected_request: bool = False
+    #: requests in gRPC-Web are translated (semantics 2.4.4)
+    grpc_web: bool = False
+    #: the messages of gRPC are counted (18.1)
+    counts_messages: bool = False
     #: None: not traced, and no request id says anything about it
     tracing: TraceOptions | None = TraceOptions()
     #: the fields of answers are kept for the access log

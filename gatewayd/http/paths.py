@@ -15,17 +15,26 @@ _PLAIN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 #: Leaves a target of these as it is and changes any other byte.
 _USUAL: Final = bytes(b if b in _PLAIN_BYTES + b"?" else 0x41 for b in range(256))
 
-_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
+_UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 #: Characters that are escaped where they stand raw (golden 14_connection_manager paths-e).
-_ENCODED: Final = frozenset(b'{}|^`"<>')
+_ENCODED: Final = b'{}|^`"<>'
+_TOKEN: Final = re.compile(rb'%[0-9A-Fa-f]{2}|[\\{}|^`"<>]')
+#: What becomes of a token; any other stays.
+_DECODED: Final = {
+    b"\\": b"/",
+    **{b"%c" % byte: b"%%%02X" % byte for byte in _ENCODED},
+    **{form % byte: b"%c" % byte for byte in _UNRESERVED for form in (b"%%%02x", b"%%%02X")},
+}
+_LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_MARK_BEFORE_HEX: Final = re.compile(rb"\0(?=[0-9A-Fa-f]{2})")
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f-\xff]").search
 
 
 def is_canonical(target: bytes) -> bool:
     """Whether nothing about ``target`` can change under BASE; a quick look that may say no to canonical ones."""
-    # bytes.translate returns its very argument if nothing changed
-    return target.translate(_USUAL) is target and b"/." not in target
+    # bytes.translate returns its very argument if nothing changed. ``in`` would look for an integer first, raise an
+    # error and catch it: that costs as much as all the rest.
+    return target.translate(_USUAL) is target and target.find(b"/.") < 0
 
 
 def normalize_target(target: bytes, mode: str) -> bytes | None:
@@ -61,37 +70,19 @@ def _normalize_path(path: bytes, mode: str) -> bytes | None:
 
 def _decode(path: bytes) -> bytes | None:
     """Escapes of unreserved characters decoded once, backslashes turned, raw odd bytes escaped."""
-    if b"%" not in path and not any(b in _ENCODED for b in path):
-        return path.replace(b"\\", b"/")
-    out = bytearray()
-    lone: list[int] = []  # where a "%" stands in ``out`` that begins no escape
-    index, length = 0, len(path)
-    while index < length:
-        byte = path[index]
-        if byte == 0x25 and index + 2 < length and {path[index + 1], path[index + 2]} <= _HEX:
-            value = int(path[index + 1 : index + 3], 16)
-            if value == 0:
-                return None
-            if value in _UNRESERVED:
-                out.append(value)
-            else:
-                out += path[index : index + 3]
-            index += 3
-            continue
-        if byte == 0x5C:
-            out.append(0x2F)
-        elif byte in _ENCODED:
-            out += b"%%%02X" % byte
-        else:
-            if byte == 0x25:
-                lone.append(len(out))
-            out.append(byte)
-        index += 1
-    for at in reversed(lone):
-        # ``%2%65`` must not become ``%2e``: whoever decodes once more would see a dot.
-        if len(out) > at + 2 and {out[at + 1], out[at + 2]} <= _HEX:
-            out[at : at + 1] = b"%25"
-    return bytes(out)
+    if b"%00" in path:
+        return None
+    if _LONE_PERCENT.search(path) is None:
+        return _TOKEN.sub(_decoded, path)
+    # A "%" that begins no escape is marked by a byte that no target holds: ``%2%65`` must not become ``%2e``, since
+    # whoever decodes once more would see a dot.
+    marked = _TOKEN.sub(_decoded, _LONE_PERCENT.sub(b"\0", path))
+    return _MARK_BEFORE_HEX.sub(b"%25", marked).replace(b"\0", b"%")
+
+
+def _decoded(token: re.Match[bytes]) -> bytes:
+    text = token[0]
+    return _DECODED.get(text, text)
 
 
 def _remove_dot_segments(path: bytes) -> bytes:

@@ -94,6 +94,9 @@ class ParsedRequest:
 
     __slots__ = ("block", "body", "error", "head", "method", "plan", "plan_for")
 
+    #: asked in gRPC-Web: answers made here keep their status (:mod:`gatewayd.proxy.grpc_web`)
+    web: bool = False
+
     def __init__(self, block: RequestBlock, method: bytes = b"", error: Failure | None = None) -> None:
         self.error = error
         self.head: RequestHead | None = None

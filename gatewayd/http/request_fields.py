@@ -18,9 +18,10 @@ from gatewayd.http.request import RequestBlock
 
 _MAX_LENGTH_DIGITS: Final = 19
 
-#: Authorities found good lately; bounded.
+#: Authorities found good lately; bounded in number and in size, for strangers choose them.
 _AUTHORITIES: Final[set[bytes]] = set()
 _MAX_AUTHORITIES: Final = 16384
+_MAX_AUTHORITY_BYTES: Final = 128
 
 # RFC 3986 3.2.2, word by word.
 _H16: Final = "[0-9A-Fa-f]{1,4}"
@@ -90,9 +91,10 @@ def is_known_authority(authority: bytes) -> bool:
         return True
     if is_authority(authority) is None:
         return False
-    if len(_AUTHORITIES) >= _MAX_AUTHORITIES:
-        _AUTHORITIES.clear()
-    _AUTHORITIES.add(authority)
+    if len(authority) <= _MAX_AUTHORITY_BYTES:
+        if len(_AUTHORITIES) >= _MAX_AUTHORITIES:
+            _AUTHORITIES.clear()
+        _AUTHORITIES.add(authority)
     return True
 
 

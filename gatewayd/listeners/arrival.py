@@ -24,7 +24,7 @@ from gatewayd.proxy.closing import reset
 from gatewayd.proxy.connection_record import log_refused
 from gatewayd.proxy.forwarding import Client
 from gatewayd.tls.client_hello import MORE as MORE_HELLO
-from gatewayd.tls.client_hello import NOT_TLS, ClientHello, read_client_hello
+from gatewayd.tls.client_hello import NOT_TLS, ClientHello, least_missing, read_client_hello
 
 _log = logging.getLogger("gatewayd.listeners")
 
@@ -73,12 +73,13 @@ class Desk:
 class Arrival(asyncio.Protocol):
     """A connection of which nothing is known yet."""
 
-    __slots__ = ("_announced", "_buffer", "_chain", "_deadline", "_desk", "_hello", "_transport")
+    __slots__ = ("_announced", "_buffer", "_chain", "_deadline", "_desk", "_enough", "_hello", "_transport")
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._transport: Any = None
         self._buffer = b""
+        self._enough = 0  # so many bytes of a hello there have to be before it is read again
         self._announced: Announced | None = None
         self._hello: ClientHello | None = None
         self._chain: Any = None
@@ -113,9 +114,13 @@ class Arrival(asyncio.Protocol):
                 return
         hello = None
         if desk.reads_hello:
+            if len(data) < self._enough:
+                self._buffer = data
+                return
             found = read_client_hello(data)
             if found is MORE_HELLO:
                 self._buffer = data
+                self._enough = len(data) + least_missing(data)
                 return
             if found is not NOT_TLS:
                 assert isinstance(found, ClientHello)

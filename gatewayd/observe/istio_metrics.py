@@ -14,6 +14,8 @@ from gatewayd.observe.traffic import (
     DURATION_SUM,
     RECEIVED,
     RECEIVED_SUM,
+    REQUEST_MESSAGES,
+    RESPONSE_MESSAGES,
     SENT,
     SENT_SUM,
     TCP_RECEIVED,
@@ -52,6 +54,12 @@ _HISTOGRAMS: Final = (
 )
 
 
+_MESSAGES: Final = (
+    ("istio_request_messages_total", "Messages of gRPC from clients.", REQUEST_MESSAGES),
+    ("istio_response_messages_total", "Messages of gRPC to clients.", RESPONSE_MESSAGES),
+)
+
+
 def http_families(source: Source, sums: Sums) -> Iterator[Family]:
     """The families of HTTP and gRPC."""
     series = [(_http_labels(source.text, key), key, cell) for key, cell in sums.series.items()]
@@ -71,6 +79,12 @@ def http_families(source: Source, sums: Sums) -> Iterator[Family]:
         folded[text] = cell if known is None else [a + b for a, b in zip(known, cell, strict=True)]
     for name, help, first, total in _HISTOGRAMS:
         yield Family(name, HISTOGRAM, help, _cut(folded, first, total))
+
+    grpc: dict[str, list[float]] = {
+        text: folded[text] for text, key, _ in series if key.grpc_status is not None
+    }
+    for name, help, at in _MESSAGES:
+        yield Family(name, COUNTER, help, [(text, cell[at]) for text, cell in grpc.items()])
 
 
 def _cut(series: Mapping[str, list[float]], first: int, total: int) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gatewayd.http.message import Pair
+from gatewayd.observe.grpc import grpc_status, grpc_status_number, trailer
 from gatewayd.observe.operators_more import MORE_OPERATORS
 from gatewayd.observe.stream_info import StreamInfo
 
@@ -256,6 +257,8 @@ OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _text(_remote_ip),
     "DOWNSTREAM_REMOTE_PORT": _text(lambda info: _port_of(remote_address(info))),
     "DURATION": _plain(_duration),
+    "GRPC_STATUS": grpc_status,
+    "GRPC_STATUS_NUMBER": grpc_status_number,
     "HOSTNAME": _text(lambda info: _HOSTNAME),
     "PROTOCOL": _plain(lambda info: info.protocol or None),
     "REQ": _field(_request_field),
@@ -268,6 +271,7 @@ OPERATORS: Final[dict[str, Callable[[str], Reader]]] = {
     "ROUTE_NAME": _text(_route_name),
     "START_TIME": _start_time,
     "STREAM_ID": _plain(lambda info: info.request_id or None),
+    "TRAILER": _field(trailer),
     "UPSTREAM_CLUSTER": _text(lambda info: info.upstream_cluster),
     "UPSTREAM_HOST": _text(lambda info: info.upstream_host),
     "UPSTREAM_REMOTE_ADDRESS": _text(_connected_to),

@@ -1,7 +1,7 @@
 """MORE_OPERATORS: variables that are made of the facts the first table reads, and those about TLS clients.
 
 Rows are as in ``operators.py``, which takes them into its table. What Envoy knows and this proxy has no
-fact for (durations of single phases, sizes on the wire, metadata) is not here: such a variable is
+fact for (durations of single phases, sizes on the wire, metadata of filters) is not here: such a variable is
 an error with its name in it, never an empty value.
 """
 
@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from gatewayd.observe.flags import FLAGS
@@ -93,12 +93,35 @@ def _environment(argument: str) -> Reader:
 
 
 def _upstream_protocol(info: StreamInfo) -> str:
-    """HTTP/1.1 once there was a connection, the only protocol that is spoken to upstreams."""
-    return "HTTP/1.1" if info.upstream_local_address else ""
+    """Once there was a connection."""
+    return getattr(info, "upstream_protocol", "HTTP/1.1") if info.upstream_local_address else ""
 
 
 def _host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
+
+
+#: What is known of a route as metadata, as ``/config_dump`` has it too: (namespace, key) -> text of its source.
+_OF_ROUTE: Final[dict[str, Callable[[Any], str]]] = {
+    "ROUTE:istio:config": lambda source: str(source.config),
+    "ROUTE:gatewayd:file": lambda source: str(source.file),
+    "ROUTE:gatewayd:line": lambda source: str(source.line),
+    "ROUTE:gatewayd:rule": lambda source: f"{source.block}[{source.rule}]",
+}
+
+
+def _metadata(argument: str) -> Reader:
+    """``METADATA(ROUTE:namespace:key)``: where the rule that was taken is written."""
+    found = _OF_ROUTE.get(argument)
+    if found is None:
+        raise ValueError(f"expected one of {', '.join(f'({known})' for known in _OF_ROUTE)}")
+    tell = found
+
+    def read(info: StreamInfo) -> bytes | None:
+        source = getattr(info.route, "source", None)
+        return tell(source).encode() if source is not None else None
+
+    return read
 
 
 class _Certificate:
@@ -172,6 +195,7 @@ MORE_OPERATORS: Final[dict[str, Row]] = {
     "DOWNSTREAM_TLS_CIPHER": _of_handshake("cipher"),
     "DOWNSTREAM_TLS_VERSION": _of_handshake("version"),
     "ENVIRONMENT": _environment,
+    "METADATA": _metadata,
     "PATH": _path,
     "QUERY_PARAM": _query_parameter,
     "QUERY_PARAMS": _query_string,

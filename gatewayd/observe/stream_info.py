@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewayd.http.message import RequestHead
+from gatewayd.http.message import RequestHead, Trailers
 
 
 class ConnectionInfo:
@@ -42,14 +42,18 @@ class StreamInfo:
         "details",
         "finished_at",
         "flags",
+        "grpc_status",
         "method",
         "path",
         "protocol",
         "request",
         "request_id",
+        "request_messages",
         "request_pairs",
         "responded_at",
+        "response_messages",
         "response_pairs",
+        "response_trailers",
         "route",
         "started_at",
         "started_wall",
@@ -94,5 +98,12 @@ class StreamInfo:
     attempts: int
     #: response fields sent downstream, kept only when somebody needs them; else None
     response_pairs: list[tuple[bytes, bytes]] | None
+    #: what ended the response's body; not set where there was none
+    response_trailers: Trailers
+    #: ``grpc-status`` of the response's head, also of one made here; not set where there was none
+    grpc_status: bytes
+    #: of gRPC, where they are counted: counters with a ``count``, or None; else not set
+    request_messages: Any
+    response_messages: Any
     #: request fields as sent upstream, kept only when somebody needs them (header variables); else None
     request_pairs: list[tuple[bytes, bytes]] | None

@@ -49,8 +49,8 @@ class Sums:
         self.clusters: dict[str, Counter[int]] = {}
         self.chains: dict[str, Counter[int]] = {}
         self.endpoints: dict[tuple[str, str], Reached] = {}
-        #: requests and errors by rule
-        self.rules: dict[str, list[int]] = {}
+        #: requests and errors by filter chain and rule
+        self.rules: dict[tuple[str, str], list[int]] = {}
 
     def add(self, key: CellKey, cell: list[float]) -> None:
         """One more cell."""
@@ -68,7 +68,7 @@ class Sums:
             if "UT" in key.flags:
                 reached.timeouts += count
         if key.rule:
-            hits = self.rules.setdefault(key.rule, [0, 0])
+            hits = self.rules.setdefault((key.chain, key.rule), [0, 0])
             hits[0] += count
             hits[1] += failed
 

@@ -13,7 +13,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
+from gatewayd.grpc_status import GRPC_STATUSES
 from gatewayd.observe.exposition import BOUNDS, BUCKETS
+from gatewayd.observe.grpc import asks_grpc, grpc_status_of
 from gatewayd.observe.stream_info import StreamInfo
 from gatewayd.observe.timeline import Timeline, seconds_of
 
@@ -35,7 +37,10 @@ SENT: Final = 2 * BUCKETS
 DURATION_SUM: Final = 3 * BUCKETS  # milliseconds
 RECEIVED_SUM: Final = DURATION_SUM + 1
 SENT_SUM: Final = DURATION_SUM + 2
-LENGTH: Final = DURATION_SUM + 3
+#: of gRPC, where they are counted; else 0
+REQUEST_MESSAGES: Final = DURATION_SUM + 3
+RESPONSE_MESSAGES: Final = DURATION_SUM + 4
+LENGTH: Final = DURATION_SUM + 5
 # The layout of a TCP cell.
 CLOSED: Final = 0
 TCP_RECEIVED: Final = 1
@@ -104,6 +109,8 @@ class Traffic:
         self._groups: dict[Any, _Group] = {}
         #: by endpoint; bounded as the groups are
         self._latest: dict[str, _Latest] = {}
+        #: messages of some of them, both ways
+        self._messages: dict[Any, list[int]] = {}
         self._waiting = 0
 
     def take(self, batch: Sequence[StreamInfo]) -> None:
@@ -163,20 +170,27 @@ class Traffic:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = ([], [], [])
+        if grpc is not None:
+            self._count_messages(key, info)
         if "UT" in flags:
             self._timed_out(info)
         elif grpc is None and status:
             self._latest[endpoint] = route, cluster, chain, status, flags, group
         return group
 
+    def _count_messages(self, key: Any, info: StreamInfo) -> None:
+        asked = getattr(info, "request_messages", None)
+        if asked is not None:
+            counted = self._messages.setdefault(key, [0, 0])
+            counted[0] += asked.count
+            counted[1] += info.response_messages.count
+
     def settle(self) -> None:
         """Put everything in its cell."""
         groups, self._groups, self._latest, self._waiting = self._groups, {}, {}, 0
-        for (route, endpoint, status, flags, cluster, chain, grpc), (
-            durations_ms,
-            received,
-            sent,
-        ) in groups.items():
+        messages, self._messages = self._messages, {}
+        for group, (durations_ms, received, sent) in groups.items():
+            route, endpoint, status, flags, cluster, chain, grpc = group
             rule = route.source.title if route is not None and route.source is not None else ""
             cell = self._cell(CellKey(chain, rule, cluster, endpoint, status, flags, grpc))
             durations_ms.sort()
@@ -189,6 +203,10 @@ class Traffic:
             cell[DURATION_SUM] += sum(durations_ms)
             cell[RECEIVED_SUM] += bytes_received
             cell[SENT_SUM] += bytes_sent
+            if group in messages:
+                asked, answered = messages[group]
+                cell[REQUEST_MESSAGES] += asked
+                cell[RESPONSE_MESSAGES] += answered
             if self.timeline is not None:
                 self.timeline.add(
                     self._second, cluster, rule, status, bytes_received, bytes_sent, durations_ms
@@ -292,16 +310,12 @@ def _coarse(key: CellKey) -> CellKey:
     return CellKey(key.chain, "", "", "", OVERFLOW + key.status // 100, "", None)
 
 
-_GRPC: Final = {b"%d" % status: str(status) for status in range(17)}
+_GRPC: Final = {status: str(status) for status in range(len(GRPC_STATUSES))}
 
 
 def _grpc_status(info: StreamInfo) -> str | None:
-    """Of a gRPC exchange, where its response's fields were kept; a status nobody defined is ``2``, unknown."""
-    request = info.request
-    kind = request.fields.get(b"content-type") if request is not None else None
-    if kind is None or not (kind == b"application/grpc" or kind.startswith(b"application/grpc+")):
+    """Of a gRPC exchange; a status nobody defined is ``2``, unknown: there may not be a cell for each number."""
+    if not asks_grpc(info):
         return None
-    for name, value in info.response_pairs or ():
-        if name == b"grpc-status":
-            return _GRPC.get(value, "2")
-    return ""
+    status = grpc_status_of(info)
+    return "" if status is None else _GRPC.get(status, "2")

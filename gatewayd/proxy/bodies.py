@@ -23,6 +23,15 @@ _LEAST: Final = 1 << 20
 _KEPT: Final = 1 << 14
 #: How often a stream is looked at, whether anything moves.
 _LOOK_S: Final = 1.0
+#: A body that is kept lies in no more pieces than this.
+MAX_PIECES: Final = 64
+
+
+def keep(pieces: list[bytes], data: bytes) -> None:
+    """Add ``data`` to the pieces of a body: many small ones become one, or each would weigh as much as forty bytes."""
+    pieces.append(data)
+    if len(pieces) > MAX_PIECES:
+        pieces[:] = [b"".join(pieces)]
 
 
 def offer(exchange: Any) -> None:

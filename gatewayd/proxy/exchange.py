@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.grpc_status import is_grpc
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.http.request import NO_BODY, ParsedRequest
 from gatewayd.http.response import ResponseHead
@@ -25,13 +26,13 @@ from gatewayd.proxy.local_reply import (
     direct_reply,
     failure_reply,
     grpc_reply,
-    is_grpc,
     redirect_reply,
 )
 from gatewayd.proxy.plan import Plan, is_chunked
 from gatewayd.proxy.upstream_head import built_head, encoded_head, plain_head
 from gatewayd.routing.route import DIRECT_RESPONSE, FORWARD, Destination, RetryPolicy
 from gatewayd.upstream.remote import pick_remote
+from gatewayd.upstream.spec import AS_CLIENT, HTTP2
 
 # Where an exchange stands; it moves along this table and nowhere else (tests drive it).
 CONNECTING: Final = 0  # no connection yet, or waiting for a back-off
@@ -180,7 +181,7 @@ class Exchange(StreamInfo):
             return
         cluster.active += 1
         cluster.total += 1
-        if route.timeout_s and self.stream.request_done:
+        if self.plan.timeout_s and self.stream.request_done:
             self._arm_timeout()
         self._attempt(endpoint)
 
@@ -197,9 +198,8 @@ class Exchange(StreamInfo):
 
     def _arm_timeout(self) -> None:
         """The route timeout runs from the moment the request is complete (semantics 6.6.2)."""
-        assert self.route is not None
-        if self.route.timeout_s:
-            self.timeout = self.proxy.wheel.arm(self.route.timeout_s, self._on_timeout)
+        if self.plan.timeout_s:
+            self.timeout = self.proxy.wheel.arm(self.plan.timeout_s, self._on_timeout)
 
     def _attempt(self, endpoint: Any, *, fresh: bool = False) -> None:
         """Try ``endpoint``: now on an idle connection (not if ``fresh``), or when one is open."""
@@ -252,7 +252,7 @@ class Exchange(StreamInfo):
             connection.start(self, message, self.method, stream.edge, upgrade=plan.upgrade)
         else:
             self._start_with_body(connection, message)
-        if self.route.retry is not None and self.route.retry.per_try_timeout_s and stream.request_done:
+        if plan.per_try_timeout_s and stream.request_done:
             self._arm_per_try()
 
     def _start_with_body(self, connection: Any, message: bytes) -> None:
@@ -281,7 +281,7 @@ class Exchange(StreamInfo):
         self.bytes_received += len(data)
         if end:
             self._pending_end = True
-            if self.route is not None and self.route.timeout_s:
+            if self.plan.timeout_s:
                 self._arm_timeout()
         limit = self.stream.edge.limits.retry_buffer_bytes
         if self.phase == CONNECTING:
@@ -300,10 +300,8 @@ class Exchange(StreamInfo):
             self.upstream.send_data(data, end)
             if not end and len(data) >= bodies.BIG_PIECE and not self._replayable:
                 bodies.offer_request(self)
-            if end and self.phase == SENT:
-                retry = self.route.retry
-                if retry is not None and retry.per_try_timeout_s:
-                    self._arm_per_try()
+            if end and self.phase == SENT and self.plan.per_try_timeout_s:
+                self._arm_per_try()
 
     def on_request_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see RequestHandler."""
@@ -311,18 +309,17 @@ class Exchange(StreamInfo):
             return
         self._trailers = trailers
         self._pending_end = True
-        if self.route is not None and self.route.timeout_s:
+        if self.plan.timeout_s:
             self._arm_timeout()
         if self.upstream is not None:
             self.upstream.send_trailers(trailers)
-            retry = self.route.retry
-            if self.phase == SENT and retry is not None and retry.per_try_timeout_s:
+            if self.phase == SENT and self.plan.per_try_timeout_s:
                 self._arm_per_try()
 
     def _keep(self, data: bytes) -> None:
         if self._body is None:
             self._body = []
-        self._body.append(data)
+        bodies.keep(self._body, data)
         self._body_size += len(data)
 
     # --- the way down
@@ -331,7 +328,9 @@ class Exchange(StreamInfo):
         """The upstream's answer begins; see ResponseHandler."""
         self.responded_at = now = monotonic()
         retry = self.route.retry
-        if retry is not None and (head.status >= 400 or head.grpc_status) and _asks_for_retry(retry, head):
+        if head.status < 400 and not head.grpc_status:
+            pass
+        elif retry is not None and _asks_for_retry(retry, head):
             if self._may_retry():
                 if self._take_retry():
                     if not end:
@@ -341,6 +340,8 @@ class Exchange(StreamInfo):
                     return
             elif self.attempts > 1 and self._retries_spent():
                 self._flag("URX")  # the last allowed retry ended like the others (semantics 15.7)
+        if head.grpc_status:
+            self.grpc_status = head.grpc_status
         if self._per_try is not None:
             self._per_try.cancel()
             self._per_try = None
@@ -362,11 +363,12 @@ class Exchange(StreamInfo):
         if operations is None:
             stream.relay(head, service_ms, data, end)
         else:
-            self._respond_changed(head, operations, service_ms, data, end)
+            self.respond_changed(head, operations, service_ms, data, end)
 
-    def _respond_changed(
+    def respond_changed(
         self, head: ResponseHead, operations: Any, service_ms: int, data: bytes, end: bool
     ) -> None:
+        """Send ``head`` with other fields than it came with."""
         options = self.stream.edge.options
         pairs = list(head.pairs)
         if service_ms >= 0 and options.debug_headers:
@@ -398,6 +400,7 @@ class Exchange(StreamInfo):
 
     def on_response_trailers(self, trailers: Trailers) -> None:
         """Trailers and the end; see ResponseHandler."""
+        self.response_trailers = trailers
         self._finish(monotonic())
         self.stream.send_trailers(trailers)
 
@@ -487,12 +490,11 @@ class Exchange(StreamInfo):
         self.transport_failure = transport
         retry = self.route.retry
         head_sent = self.phase == SENT
-        if unread and self._replayable and self.attempts <= _STALE_RETRIES:
-            # A stream that was refused is the policy's business first (semantics 15.2).
-            refused = failure is errors.UPSTREAM_REFUSED and retry is not None
-            if not (refused and retries_failure(retry, failure, head_sent=head_sent)):
-                self._retry(at_once=True)
-                return
+        # Whether a stream that was refused is tried again is the policy's business (semantics 15.2).
+        stale = unread and failure is not errors.UPSTREAM_REFUSED
+        if stale and self._replayable and self.attempts <= _STALE_RETRIES:
+            self._retry(at_once=True)
+            return
         if retry is not None and self._may_retry():
             if retries_failure(retry, failure, head_sent=head_sent) and self._take_retry():
                 self._retry()
@@ -545,7 +547,7 @@ class Exchange(StreamInfo):
         self._attempt(endpoint, fresh=fresh)
 
     def _arm_per_try(self) -> None:
-        self._per_try = self.proxy.wheel.arm(self.route.retry.per_try_timeout_s, self._on_per_try_timeout)
+        self._per_try = self.proxy.wheel.arm(self.plan.per_try_timeout_s, self._on_per_try_timeout)
 
     def _on_per_try_timeout(self) -> None:
         self._per_try = None
@@ -599,6 +601,11 @@ class Exchange(StreamInfo):
             self.details = details
         self._finish(monotonic())
 
+    def on_answered(self) -> None:
+        """The client has what it gets, and the rest of the upstream's answer is not wanted."""
+        self._drop_upstream()
+        self._finish(monotonic())
+
     def _drop_upstream(self) -> None:
         """End the attempt; a connection in mid-message is never used again."""
         upstream = self.upstream
@@ -639,11 +646,22 @@ class Exchange(StreamInfo):
     def _send_reply(
         self, reply: Reply, operations: Any, *, close: bool, grpc_status: int | None = None
     ) -> None:
+        if reply[0] == 400:  # of a message that is not understood, Envoy thinks, whoever says so
+            close = True
         if self.method == b"HEAD":
             reply = (*reply[:2], b"")
-        if self.is_grpc:
+        if self.is_grpc and not self.parsed.web:
             reply = grpc_reply(reply, grpc_status)
+            self.grpc_status = dict(reply[1])[b"grpc-status"]
         self._send_answer(reply, operations, close=close)
+
+    @property
+    def upstream_protocol(self) -> str:
+        """What its cluster is spoken to in, as the log prints it."""
+        spoken = self.cluster.spec.protocol
+        if spoken == AS_CLIENT:
+            return "HTTP/2" if self.protocol == b"HTTP/2" else "HTTP/1.1"
+        return "HTTP/2" if spoken == HTTP2 else "HTTP/1.1"
 
     @property
     def is_grpc(self) -> bool:

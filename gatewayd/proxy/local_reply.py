@@ -5,10 +5,8 @@ Each function returns (status, fields, body); framing and ``connection`` are the
 
 from __future__ import annotations
 
-import re
-
 from gatewayd.errors import Failure, body_after_retry
-from gatewayd.grpc_status import of_http_status
+from gatewayd.grpc_status import encoded_message, of_http_status
 from gatewayd.http.message import Pair, RequestHead
 from gatewayd.policies.redirect import location
 from gatewayd.routing.route import Route
@@ -18,8 +16,6 @@ Reply = tuple[int, list[Pair], bytes]
 _TEXT: Pair = (b"content-type", b"text/plain")
 _GRPC: Pair = (b"content-type", b"application/grpc")
 _ABORTED = b"fault filter abort"
-#: What a grpc-message carries as %XX.
-_NOT_PLAIN = re.compile(rb"[^ -$&-~]")
 #: Statuses for which a location is added by itself (semantics 6.5.3).
 _WITH_LOCATION = frozenset({201, 300, 301, 302, 303, 304, 305, 307, 308})
 
@@ -51,15 +47,8 @@ def grpc_reply(reply: Reply, status: int | None = None) -> Reply:
     kept = [pair for pair in fields if pair[0] not in (b"content-length", b"content-type")]
     kept += [_GRPC, (b"grpc-status", b"%d" % number)]
     if body:
-        kept.append((b"grpc-message", _NOT_PLAIN.sub(lambda found: b"%%%02X" % ord(found[0]), body)))
+        kept.append((b"grpc-message", encoded_message(body)))
     return 200, kept, b""
-
-
-def is_grpc(content_type: bytes | None) -> bool:
-    """Whether a request of that ``content-type`` is gRPC: ``application/grpc``, alone or with ``+`` and more."""
-    return content_type is not None and (
-        content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
-    )
 
 
 def redirect_reply(route: Route, request: RequestHead) -> Reply:

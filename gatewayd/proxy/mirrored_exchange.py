@@ -7,7 +7,7 @@ from typing import Any
 from gatewayd.http.message import Trailers
 from gatewayd.http.request import NO_BODY, ParsedRequest
 from gatewayd.proxy.exchange import DONE, Exchange
-from gatewayd.proxy.mirroring import Copy, Mirroring, draw
+from gatewayd.proxy.mirroring import Mirroring, copied, copied_head, draw
 from gatewayd.proxy.shadow import send_copies
 
 
@@ -29,7 +29,10 @@ class MirroredExchange(Exchange):
         elif self.parsed.body == NO_BODY:
             Exchange.begin(self)
             if self.attempts and self.phase != DONE:
-                send_copies(self, clusters, Copy(self, clusters))
+                if plan.mirrors_take_lines:
+                    send_copies(self, clusters, copied_head(self))
+                else:
+                    send_copies(self, clusters, *copied(self, clusters))
         else:
             self._mirroring = Mirroring(self, clusters)
             Exchange.begin(self)

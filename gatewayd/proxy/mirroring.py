@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.http.message import Pair, Trailers
 from gatewayd.policies.fault import MILLION
+from gatewayd.proxy import bodies
 from gatewayd.proxy.plan import is_chunked, request_head
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.proxy.upstream_head import built_parts, encoded_parts
@@ -38,43 +39,43 @@ def draw(mirrors: Sequence[Mirror]) -> list[Any]:
     return drawn
 
 
-class Copy:
-    """What the copies of one request are sent from."""
+class Encoded:
+    """The copies of a request for mirrors that are spoken to in HTTP/2."""
 
-    __slots__ = ("body", "encoded", "lines", "trailers")
+    __slots__ = ("body", "head", "trailers")
 
-    def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
-        """The head, in the forms that ``clusters`` take; the exchange has made its first attempt."""
-        #: HTTP/1 lines, with the body behind them once it is there, and as HPACK encodes it
-        self.lines = self.encoded = b""
-        for cluster in clusters:
-            protocol = cluster.spec.protocol
-            if protocol != HTTP2 and not self.lines:
-                self.lines = copied_head(exchange)
-            if protocol != HTTP1 and not self.encoded:
-                self.encoded = encoded_parts(exchange, _copied_parts(exchange))
+    def __init__(self, head: bytes) -> None:
+        self.head = head
         self.body = b""
         self.trailers: Trailers | None = None
 
-    def complete(self, body: bytes, trailers: Trailers | None, *, chunked: bool) -> None:
-        """What follows the head; ``chunked``: HTTP/1 sends it in chunks, without the trailers (14.6.9)."""
-        self.body = body
-        self.trailers = trailers
-        if self.lines:
-            if chunked:
-                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-            self.lines += body
+
+def copied(exchange: Exchange, clusters: Sequence[Any]) -> tuple[bytes, Encoded | None]:
+    """The head of the copies in the forms that ``clusters`` take: as HTTP/1 lines (``b""``: nobody does), and encoded.
+
+    The exchange has made its first attempt.
+    """
+    lines, encoded = b"", None
+    for cluster in clusters:
+        protocol = cluster.spec.protocol
+        if protocol != HTTP2 and not lines:
+            lines = copied_head(exchange)
+        if protocol != HTTP1 and encoded is None:
+            encoded = Encoded(encoded_parts(exchange, _copied_parts(exchange)))
+    return lines, encoded
 
 
 class Mirroring:
     """What is kept of a request until its copies can be sent."""
 
-    __slots__ = ("_body", "_clusters", "_copy", "_exchange", "_size", "_trailers")
+    __slots__ = ("_begun", "_body", "_clusters", "_encoded", "_exchange", "_lines", "_size", "_trailers")
 
     def __init__(self, exchange: Exchange, clusters: Sequence[Any]) -> None:
         self._exchange = exchange
         self._clusters = clusters
-        self._copy: Copy | None = None
+        self._begun = False
+        self._lines = b""
+        self._encoded: Encoded | None = None
         self._body: list[bytes] = []
         self._size = 0
         self._trailers: Trailers | None = None
@@ -82,7 +83,8 @@ class Mirroring:
     def begin(self) -> None:
         """The first attempt has been made: this is what the copies say."""
         exchange = self._exchange
-        self._copy = Copy(exchange, self._clusters)
+        self._begun = True
+        self._lines, self._encoded = copied(exchange, self._clusters)
         if exchange.stream.request_done:
             self._send()
 
@@ -96,17 +98,22 @@ class Mirroring:
                 self._clusters = ()
                 self._body = []
                 return
-            self._body.append(data)
+            bodies.keep(self._body, data)
         self._trailers = trailers
-        if end and self._copy is not None:
+        if end and self._begun:
             self._send()
 
     def _send(self) -> None:
-        copy = self._copy
-        assert copy is not None
-        copy.complete(b"".join(self._body), self._trailers, chunked=is_chunked(self._exchange.parsed))
+        exchange = self._exchange
+        body = b"".join(self._body)
+        encoded = self._encoded
+        if encoded is not None:
+            encoded.body = body
+            encoded.trailers = self._trailers
+        if is_chunked(exchange.parsed):  # HTTP/1 leaves the trailers out (14.6.9)
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         clusters, self._clusters = self._clusters, ()
-        send_copies(self._exchange, clusters, copy)
+        send_copies(exchange, clusters, self._lines + body, encoded)
 
 
 def copied_head(exchange: Exchange) -> bytes:

@@ -12,14 +12,17 @@ from typing import Any, Final
 
 from gatewayd import errors
 from gatewayd.errors import Failure
+from gatewayd.grpc_status import is_grpc
 from gatewayd.http.h2.encoder import encode_all, encode_lines
 from gatewayd.http.message import Pair, RequestHead
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import CHUNKED, NO_BODY, ParsedRequest
 from gatewayd.observe.propagation import Context, read_context, tells
 from gatewayd.policies.fault import MILLION
+from gatewayd.policies.grpc_timeout import limited_s, written
 from gatewayd.routing.route import FORWARD, Route
 from gatewayd.routing.table import RouteTable
+from gatewayd.upstream.spec import HTTP1
 
 # Kinds of exchanges, by what their routes and clusters ask for.
 PLAIN: Final = 0
@@ -29,6 +32,9 @@ POLICED: Final = 2
 #: Methods whose requests have no body by nature: no ``content-length: 0`` is added for them.
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
+
+#: The line of a request that may be a gRPC one.
+_GRPC_TYPE: Final = b"content-type: application/grpc"
 
 #: What HTTP/1.1 has to say of a request without a body; in HTTP/2 its frames say so. Known by identity.
 NOTHING_FOLLOWS: Final[Pair] = (b"content-length", b"0")
@@ -42,7 +48,8 @@ class Plan:
 
     __slots__ = (
         "_encoded", "client_plain", "client_told", "cluster", "context", "copied_suffix", "destination", "extra",
-        "extra_lines", "failure", "mirrors", "plain", "prepared", "route", "served_by", "suffix", "traced", "upgrade",
+        "extra_lines", "failure", "mirrors", "mirrors_take_lines", "per_try_timeout_s", "plain", "prepared", "route",
+        "served_by", "suffix", "tells_timeout", "timeout_s", "traced", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -75,8 +82,15 @@ class Plan:
         self.traced = False
         #: the clusters that get a copy of every request; empty: none, or it is drawn for each
         self.mirrors: tuple[Any, ...] = ()
+        #: whichever get one, it goes in HTTP/1
+        self.mirrors_take_lines = True
         #: of the copies; made when first needed (:mod:`gatewayd.proxy.mirroring`)
         self.copied_suffix = b""
+        #: for the request and for one attempt; 0 = none (semantics 6.6, 6.7.4)
+        self.timeout_s = 0.0
+        self.per_try_timeout_s = 0.0
+        #: True: a gRPC server is told of them, by another value than the client's (6.6.3)
+        self.tells_timeout = False
         self._encoded: tuple[bytes, bytes] | None = None
 
     @property
@@ -118,6 +132,7 @@ class Planner:
             or block.upgrade
             or not options.request_id
             or (request.method not in _BODILESS and block.content_length < 0 and not block.chunked)
+            or (request.method == b"POST" and _has_deadline(route, block.forward_bytes))
         ):
             plan = _make_plan(route, options, request)
         else:
@@ -167,24 +182,33 @@ def _make_plan(
     route: Route, options: HttpOptions, request: ParsedRequest, context: Context | None = None
 ) -> Plan:
     plan = Plan(None, route, context)
+    head = request.head
+    assert head is not None
     if route.action != FORWARD:
         return plan
     if route.policed:
         plan.served_by = MIRRORED if route.only_mirrored else POLICED
-        plan.mirrors = _mirrors_of_all(route)
+        _plan_mirrors(plan, route)
     _extra_fields(plan, request, options)
     if len(route.destinations) == 1:
         plan.destination = route.destinations[0]
         plan.cluster = plan.destination.cluster
+    _limit_time(plan, route, head)
     told = options.tracing is not None and bool(options.tracing.propagation)
     plan.traced = told and (context is None or not context.refused)
-    if not route.prepared or plan.upgrade or options.x_forwarded_host or options.x_forwarded_port:
+    if (
+        not route.prepared
+        or plan.tells_timeout
+        or plan.upgrade
+        or options.x_forwarded_host
+        or options.x_forwarded_port
+    ):
         return plan
     if context is not None:  # rare, and some of the client's fields may not be sent on
         return plan
     block = request.block
     plan.prepared = True
-    plan.plain = route.plain or route.only_mirrored
+    plan.plain = (route.plain or route.only_mirrored) and not plan.timeout_s
     usual = (
         block.forwarded_for is None
         and block.forwarded_certificate is None
@@ -194,15 +218,41 @@ def _make_plan(
     plan.client_told = usual and plan.traced
     if plan.extra is not None:
         plan.extra_lines = b"".join([b"%b: %b\r\n" % pair for pair in plan.extra])
-    plan.suffix = _suffix(route, options)
+    plan.suffix = _suffix(plan, route, options)
     return plan
 
 
-def _mirrors_of_all(route: Route) -> tuple[Any, ...]:
-    """The clusters that get a copy of every request on ``route``; empty if that has to be drawn."""
+def _plan_mirrors(plan: Plan, route: Route) -> None:
     mirrors = route.policies.mirrors if route.policies is not None else ()
-    always = all(mirror.millionths >= MILLION for mirror in mirrors)
-    return tuple(mirror.cluster for mirror in mirrors) if always else ()
+    if all(mirror.millionths >= MILLION for mirror in mirrors):
+        plan.mirrors = tuple(mirror.cluster for mirror in mirrors)
+    # What only looks at a configuration has specs in place of clusters.
+    specs = [getattr(mirror.cluster, "spec", mirror.cluster) for mirror in mirrors]
+    plan.mirrors_take_lines = all(spec.protocol == HTTP1 for spec in specs)
+
+
+def _has_deadline(route: Route, lines: bytes) -> bool:
+    """Whether the time that a request has may depend on itself: one of gRPC, which is always a POST."""
+    # Not ``in``, which looks for an integer first, raises an error and catches it.
+    return lines.find(_GRPC_TYPE) >= 0 and (route.timed or lines.find(b"grpc-timeout: ") >= 0)
+
+
+def _limit_time(plan: Plan, route: Route, head: RequestHead) -> None:
+    """What time there is for the request: the route's, or what a gRPC client leaves of it (semantics 6.6.3)."""
+    timeout_s = route.timeout_s
+    per_try_s = route.retry.per_try_timeout_s if route.retry is not None else 0.0
+    asked = None
+    grpc = head.method == b"POST" and is_grpc(head.fields.get(b"content-type"))
+    if grpc:
+        asked = head.fields.get(b"grpc-timeout")
+        timeout_s = limited_s(asked, timeout_s)
+    if timeout_s and per_try_s >= timeout_s:
+        per_try_s = 0.0  # it would never be the first to pass
+    plan.timeout_s = timeout_s
+    plan.per_try_timeout_s = per_try_s
+    if grpc:
+        told_ms = first_timeout_ms(plan)
+        plan.tells_timeout = bool(told_ms) and written(told_ms) != asked
 
 
 def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> None:
@@ -218,23 +268,21 @@ def _extra_fields(plan: Plan, request: ParsedRequest, options: HttpOptions) -> N
     plan.extra = extra or None
 
 
-def _suffix(route: Route, options: HttpOptions) -> bytes:
+def _suffix(plan: Plan, route: Route, options: HttpOptions) -> bytes:
     tail = b"\r\n" if options.request_id else b""
     if route.decorator:
         tail += b"x-envoy-decorator-operation: %b\r\n" % route.decorator
     if options.attempt_count:
         tail += b"x-envoy-attempt-count: 1\r\n"
-    expected_ms = first_timeout_ms(route)
+    expected_ms = first_timeout_ms(plan)
     if expected_ms and options.debug_headers:
         tail += b"x-envoy-expected-rq-timeout-ms: %d\r\n" % expected_ms
     return tail + b"\r\n"
 
 
-def first_timeout_ms(route: Route) -> int:
-    """The smaller of the route's and a try's time, in ms; 0 = none (semantics 14.3.4)."""
-    per_try_s = route.retry.per_try_timeout_s if route.retry is not None else 0.0
-    limits = [limit_s for limit_s in (route.timeout_s, per_try_s) if limit_s]
-    return round(min(limits) * 1000) if limits else 0
+def first_timeout_ms(plan: Plan) -> int:
+    """The time of an attempt, or else that of the request, in ms; 0 = none (semantics 14.3.4)."""
+    return round((plan.per_try_timeout_s or plan.timeout_s) * 1000)
 
 
 def request_head(method: bytes, target: bytes, authority: bytes, fields: list[Pair]) -> bytes:

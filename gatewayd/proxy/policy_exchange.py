@@ -22,7 +22,7 @@ from gatewayd.policies.hash_policy import request_hash
 from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
-from gatewayd.proxy.mirroring import Copy, Mirroring, draw
+from gatewayd.proxy.mirroring import Mirroring, copied, draw
 from gatewayd.proxy.shadow import send_copies
 from gatewayd.routing.route import Destination, RoutePolicies
 from gatewayd.upstream.dynamic import DynamicCluster
@@ -169,7 +169,7 @@ class PolicyExchange(Exchange):
         Exchange._attempt(self, endpoint, fresh=fresh)
         if self.attempts == 1 and self.phase != DONE:
             if self._mirrors is not None:
-                send_copies(self, self._mirrors, Copy(self, self._mirrors))
+                send_copies(self, self._mirrors, *copied(self, self._mirrors))
             elif self._mirroring is not None:
                 self._mirroring.begin()
 
@@ -231,7 +231,8 @@ class PolicyExchange(Exchange):
 
     def _attempt_failed(self, failure: Failure, transport: str, *, unread: bool) -> None:
         detector = self.cluster.detector
-        if detector is not None and failure is not errors.OVERFLOW and not unread:
+        stale = unread and failure is not errors.UPSTREAM_REFUSED
+        if detector is not None and failure is not errors.OVERFLOW and not stale:
             status = 504 if failure in _TIMEOUTS else 503
             detector.local_failure(self._endpoint.health, monotonic(), status=status)
         self._retry_is_over()

@@ -19,13 +19,17 @@ from gatewayd.upstream.load import hear
 
 if TYPE_CHECKING:
     from gatewayd.proxy.exchange import Exchange
-    from gatewayd.proxy.mirroring import Copy
+    from gatewayd.proxy.mirroring import Encoded
 
 
-def send_copies(origin: Exchange, clusters: Iterable[Any], copy: Copy) -> None:
-    """Send ``copy``, of the exchange's request, to each of ``clusters`` that has anybody."""
-    route = origin.route
-    timeout_s = route.timeout_s if route is not None else 0.0
+def send_copies(
+    origin: Exchange, clusters: Iterable[Any], message: bytes, encoded: Encoded | None = None
+) -> None:
+    """Send a copy of the exchange's request to each of ``clusters`` that has anybody.
+
+    ``message``: all of it for HTTP/1; ``encoded``: for those of ``clusters`` that may be spoken to in HTTP/2.
+    """
+    timeout_s = origin.plan.timeout_s
     edge = origin.stream.edge
     for cluster in clusters:
         endpoint = cluster.pick()
@@ -40,9 +44,9 @@ def send_copies(origin: Exchange, clusters: Iterable[Any], copy: Copy) -> None:
             sink = endpoint.sink
             if sink is None:
                 sink = endpoint.sink = Sink(cluster, endpoint)
-            idle.pop().start(sink, copy.lines, origin.method, edge)
+            idle.pop().start(sink, message, origin.method, edge)
             continue
-        shadow = Shadow(cluster, endpoint, origin, copy)
+        shadow = Shadow(cluster, endpoint, origin, message, encoded)
         if timeout_s:  # it takes no longer than the route allows
             shadow.arm(timeout_s)
         if idle:
@@ -102,16 +106,19 @@ class Sink:
 class Shadow(Sink):
     """One copy on its way to one mirror."""
 
-    __slots__ = ("_copy", "_origin", "_timer", "_upstream", "protocol")
+    __slots__ = ("_encoded", "_message", "_origin", "_timer", "_upstream", "protocol")
 
     #: it is not tried again
     attempts = 1
 
-    def __init__(self, cluster: Any, endpoint: Any, origin: Exchange, copy: Copy) -> None:
-        """``origin``: the exchange of the request; ``copy``: what is sent."""
+    def __init__(
+        self, cluster: Any, endpoint: Any, origin: Exchange, message: bytes, encoded: Encoded | None
+    ) -> None:
+        """``origin``: the exchange of the request; the others as in :func:`send_copies`."""
         super().__init__(cluster, endpoint)
         self._origin = origin
-        self._copy: Copy | None = copy
+        self._message = message
+        self._encoded = encoded
         #: what the client speaks, for a mirror that is spoken to likewise
         self.protocol = origin.protocol
         self._upstream: Any = None
@@ -129,14 +136,14 @@ class Shadow(Sink):
         """The copy goes out."""
         self._upstream = connection
         origin = self._origin
-        copy, self._copy = self._copy, None
-        assert copy is not None
         edge = origin.stream.edge
         if connection.takes_lines:
-            connection.start(self, copy.lines, origin.method, edge)
+            connection.start(self, self._message, origin.method, edge)
             return
-        body, trailers = copy.body, copy.trailers
-        connection.start(self, copy.encoded, origin.method, edge, complete=not body and trailers is None)
+        encoded = self._encoded
+        assert encoded is not None
+        body, trailers = encoded.body, encoded.trailers
+        connection.start(self, encoded.head, origin.method, edge, complete=not body and trailers is None)
         if body:
             connection.send_data(body, trailers is None)
         if trailers is not None:

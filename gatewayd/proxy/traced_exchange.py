@@ -16,6 +16,7 @@ from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.http.response import ResponseHead
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
+from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import DONE, Exchange
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
 from gatewayd.proxy.mirrored_exchange import MirroredExchange
@@ -149,8 +150,10 @@ def observed_begin(proxy: Any, chain: Any, planner: Planner) -> Callable[[Any, P
     plan = planner.plan if told is None else planner.plan_told
     new_id = request_ids(tracing.sampling if tracing is not None else 0)
     #: by Plan.served_by
-    telling = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
-    noting = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
+    telling: tuple[type[Exchange], ...] = (ToldExchange, ToldMirroredExchange, ToldPolicyExchange)
+    noting: tuple[type[Exchange], ...] = (NotedExchange, NotedMirroredExchange, NotedPolicyExchange)
+    if options.counts_messages:
+        telling, noting = tuple(map(counted, telling)), tuple(map(counted, noting))
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:

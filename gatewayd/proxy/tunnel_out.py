@@ -155,6 +155,8 @@ class PostTunnel(asyncio.Protocol):
         chunks = self._chunks
         if chunks is not None:
             data = chunks.feed(data)
+            while chunks.more:
+                data += chunks.feed(b"")
             ended = chunks.done
         elif self._length >= 0:
             data = data[: self._length]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatewayd.http.h2.encoder import encode_all, encode_once, encode_request, encoded_request, upstream_scheme
 from gatewayd.http.message import Fields, Pair, RequestHead
+from gatewayd.policies.grpc_timeout import written
 from gatewayd.proxy.forwarding import client_pairs
 from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
 
@@ -129,6 +130,9 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     expected = _expected_timeout_ms(exchange)
     if expected and options.debug_headers:
         fields.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % expected))
+    if expected and (plan.tells_timeout or (exchange.attempts > 1 and exchange.is_grpc)):
+        fields = [pair for pair in fields if pair[0] != b"grpc-timeout"]
+        fields.append((b"grpc-timeout", written(expected)))
     destination = exchange.destination
     if destination.request_ops is not None:
         fields = destination.request_ops.apply(fields, exchange)
@@ -160,9 +164,8 @@ def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> No
 
 
 def _expected_timeout_ms(exchange: Exchange) -> int:
-    """The smaller of the route's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
-    route = exchange.route
-    expected = first_timeout_ms(route)
+    """The smaller of the request's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
+    expected = first_timeout_ms(exchange.plan)
     if exchange.attempts > 1 and exchange.timeout is not None:
         left = max(0.001, exchange.timeout.at - monotonic())
         expected = min(expected, round(left * 1000))

@@ -22,8 +22,10 @@ from gatewayd.http.h2.server import ServerConnection as Http2Connection
 from gatewayd.http.options import HttpOptions
 from gatewayd.http.request import ParsedRequest
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.proxy.counted_exchange import counted
 from gatewayd.proxy.exchange import Exchange
 from gatewayd.proxy.forwarding import Client, request_ids
+from gatewayd.proxy.grpc_web import LateLog, web_begin
 from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Plan, Planner
 from gatewayd.proxy.policy_exchange import PolicyExchange
@@ -200,11 +202,16 @@ def _of_chain(port: Port, client: Client) -> Client:
     return client
 
 
-def make_edge(proxy: Proxy, chain: Any) -> Edge:
+def make_edge(proxy: Proxy | LateLog, chain: Any) -> Edge:
     """What the connections of a filter chain share."""
+    if isinstance(proxy, Proxy):
+        proxy.counts_routes |= chain.routes.counted
+        if chain.options.grpc_web:
+            edge = make_edge(LateLog(proxy), chain)
+            edge.begin = web_begin(edge.begin)
+            return edge
     table: RouteTable = chain.routes
     options: HttpOptions = chain.options
-    proxy.counts_routes |= table.counted
     planner = Planner(table, options, chain.server_names)
     parsers = head.parser_for(options), response.parser_for(options)
 
@@ -218,7 +225,9 @@ def make_edge(proxy: Proxy, chain: Any) -> Edge:
         return Edge(chain, options, *parsers, observed_begin(proxy, chain, planner), note, proxy.date)
     plan = planner.plan
     #: by Plan.served_by
-    kinds = (Exchange, MirroredExchange, PolicyExchange)
+    kinds: tuple[type[Exchange], ...] = (Exchange, MirroredExchange, PolicyExchange)
+    if options.counts_messages:
+        kinds = tuple(map(counted, kinds))
 
     def begin(stream: Any, request: ParsedRequest) -> None:
         if request.plan_for is not chain:

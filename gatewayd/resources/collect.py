@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from gatewayd.resources.faults import Fault, describe, unknown_word
+from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
 from gatewayd.resources.meta import PathItem
 from gatewayd.resources.model import Seconds, decode_hook
 
@@ -35,7 +35,7 @@ def collect(tree: Any, model: Any, path: Path) -> list[Fault]:
 
 
 def unknown_fields(tree: Any, model: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
-    """Return the fields `model` does not know: path of the mapping, key, and what is known there."""
+    """Return the fields `model` does not know, also in its lists: path of the mapping, key, and what to say of it."""
     return list(_unknown(tree, _type_of(model), path))
 
 
@@ -43,6 +43,12 @@ def _unknown(value: Any, kind: inspect.Type, path: Path) -> Iterator[tuple[Path,
     if isinstance(kind, inspect.UnionType):
         for option in kind.types:
             yield from _unknown(value, option, path)
+    elif isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _unknown(child, kind.item_type, (*path, index))
+    elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
+        for key, child in value.items():
+            yield from _unknown(child, kind.value_type, (*path, key))
     if not isinstance(kind, inspect.StructType) or not isinstance(value, dict):
         return
     fields = {field.encode_name: field.type for field in kind.fields}
@@ -50,7 +56,9 @@ def _unknown(value: Any, kind: inspect.Type, path: Path) -> Iterator[tuple[Path,
         if key in fields:
             yield from _unknown(child, fields[key], (*path, key))
         else:
-            yield path, key, f"supported here: {', '.join(sorted(fields))}"
+            nearest = nearest_word(str(key), list(fields))
+            guess = f'did you mean "{nearest}"? ' if nearest else ""
+            yield path, key, f"{guess}supported here: {', '.join(sorted(fields))}"
 
 
 def _walk(value: Any, kind: inspect.Type, path: Path, out: list[Fault]) -> None:

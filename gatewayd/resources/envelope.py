@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from gatewayd.resources.collect import Path
 from gatewayd.resources.decode import decode
 from gatewayd.resources.faults import Fault, describe, nearest_word, unknown_word
-from gatewayd.resources.kinds import KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
+from gatewayd.resources.kinds import KINDS, LATER_KINDS, MESH_GROUPS, PLATFORM_KINDS, Kind
 from gatewayd.resources.meta import DEFAULT_NAMESPACE, ObjectMeta
 from gatewayd.resources.model import EMPTY
+from gatewayd.resources.rest import check_rest
 from gatewayd.resources.unsupported import find_unsupported
 from gatewayd.resources.validate import validate
 
@@ -88,7 +90,7 @@ def open_document(tree: Any) -> Opened:
         faults.append(Fault(("apiVersion",), message, f"expected one of: {expected}", code="GWD0010"))
     metadata, found = _metadata(tree, kind)
     faults += found
-    spec, found = _content(tree, kind)
+    spec, found = _content(tree, kind, metadata)
     faults += found
     if spec is not None and metadata is not None:
         faults += validate(spec, metadata)
@@ -132,10 +134,10 @@ def _utc(stamp: str) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _content(tree: dict[str, Any], kind: Kind) -> tuple[Any, list[Fault]]:
+def _content(tree: dict[str, Any], kind: Kind, metadata: ObjectMeta | None) -> tuple[Any, list[Fault]]:
     """Decode what the kind's model describes: the spec, or the whole document."""
     if kind.whole:
-        return decode(tree, kind.model)
+        return _decode(tree, kind.model, (), metadata)
     faults = []
     if kind.group in MESH_GROUPS:
         for key in tree:
@@ -147,8 +149,15 @@ def _content(tree: dict[str, Any], kind: Kind) -> tuple[Any, list[Fault]]:
             faults.append(Fault((), 'missing required field "spec"'))
             return None, faults
         raw = {}
-    spec, found = decode(raw, kind.model, ("spec",))
+    spec, found = _decode(raw, kind.model, ("spec",), metadata)
     return spec, faults + found
+
+
+def _decode(tree: Any, model: Any, path: Path, metadata: ObjectMeta | None) -> tuple[Any, list[Fault]]:
+    spec, faults = decode(tree, model, path)
+    if spec is None and metadata is not None:
+        faults += check_rest(tree, model, path, faults, metadata)
+    return spec, faults
 
 
 def _not_ours(kind: str, api_version: str, group: str, known: Kind | None) -> Fault:
@@ -162,10 +171,10 @@ def _not_ours(kind: str, api_version: str, group: str, known: Kind | None) -> Fa
     if kind in PLATFORM_KINDS:
         message = f"{kind} is not needed to serve: left alone"
         return Fault(("kind",), message, code="GWD0012", level="info")
-    if group in MESH_GROUPS:
+    if kind in LATER_KINDS and group in MESH_GROUPS:
         message = f"{kind} ({api_version}) is not supported yet, so it has no effect"
         return Fault(("kind",), message, code="GWD0011", level="warning")
     message = f'unknown kind "{kind[:80]}" ({api_version[:80]}), so it has no effect'
-    if nearest := nearest_word(kind, list(KINDS)):
+    if nearest := nearest_word(kind, [*KINDS, *LATER_KINDS]):
         message += f' (did you mean "{nearest}"?)'
     return Fault(("kind",), message, code="GWD0011", level="warning")

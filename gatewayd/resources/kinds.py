@@ -116,6 +116,25 @@ PLATFORM_KINDS: frozenset[str] = frozenset(
     }
 )
 
+# Kinds of the groups below that later work will read.
+LATER_KINDS: frozenset[str] = frozenset(
+    {
+        "AuthorizationPolicy",
+        "BackendTLSPolicy",
+        "GatewayClass",
+        "GRPCRoute",
+        "HTTPRoute",
+        "ListenerSet",
+        "PeerAuthentication",
+        "ReferenceGrant",
+        "RequestAuthentication",
+        "TCPRoute",
+        "TLSRoute",
+        "UDPRoute",
+        "WasmPlugin",
+    }
+)
+
 # Other kinds of these groups would change what is served, so leaving them out is a warning.
 MESH_GROUPS: frozenset[str] = frozenset(
     {

@@ -30,7 +30,7 @@ class Condition(Protocol):
         """Whether the condition holds."""
 
     def describe(self) -> str:
-        """The condition in words, e.g. ``uri prefix "/api"``."""
+        """The condition in words, e.g. ``uri prefix /api``."""
 
 
 class TextTest:
@@ -70,7 +70,7 @@ class PathExact:
         return request.path == self.value
 
     def describe(self) -> str:
-        return f'uri exact "{self.value.decode()}"'
+        return f"uri exact {self.value.decode()}"
 
 
 class PathPrefix:
@@ -85,7 +85,7 @@ class PathPrefix:
         return request.path.startswith(self.value)
 
     def describe(self) -> str:
-        return f'uri prefix "{self.value.decode()}"'
+        return f"uri prefix {self.value.decode()}"
 
 
 class PathSegmentPrefix:
@@ -102,7 +102,7 @@ class PathSegmentPrefix:
         return path == self.value or path.startswith(self._below)
 
     def describe(self) -> str:
-        return f'uri below "{self.value.decode() or "/"}"'
+        return f"uri below {self.value.decode() or '/'}"
 
 
 class PathExactAnyCase:
@@ -117,7 +117,7 @@ class PathExactAnyCase:
         return request.path.lower() == self.value
 
     def describe(self) -> str:
-        return f'uri exact "{self.value.decode()}" ignoring case'
+        return f"uri exact {self.value.decode()} ignoring case"
 
 
 class PathPrefixAnyCase:
@@ -133,7 +133,7 @@ class PathPrefixAnyCase:
         return request.path[: self._length].lower() == self.value
 
     def describe(self) -> str:
-        return f'uri prefix "{self.value.decode()}" ignoring case'
+        return f"uri prefix {self.value.decode()} ignoring case"
 
 
 class PathRegex:
@@ -149,7 +149,7 @@ class PathRegex:
         return self._test(request.path)
 
     def describe(self) -> str:
-        return f'uri regex "{self.regex.pattern}"'
+        return f"uri regex {self.regex.pattern}"
 
 
 class ControlIs:

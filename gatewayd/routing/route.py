@@ -64,6 +64,12 @@ class RouteSource:
         return int(known.line if known is not None else self.owner.line)
 
     @property
+    def config(self) -> str:
+        """The document as Istio's route metadata name it."""
+        kind = "virtual-service" if self.kind == "VirtualService" else self.kind.lower()
+        return f"/apis/networking.istio.io/v1/namespaces/{self.namespace}/{kind}/{self.name}"
+
+    @property
     def title(self) -> str:
         """``VirtualService shop/cart http[0]``: the same rule before and after a reload."""
         return f"{self.kind} {self.namespace}/{self.name} {self.block}[{self.rule}]"
@@ -236,6 +242,8 @@ class Route:
     policed: bool = False
     #: True when it would be plain but for its mirrors
     only_mirrored: bool = False
+    #: True when it limits the time of a request or of an attempt. Set by :meth:`seal`.
+    timed: bool = False
     #: what the proxy has worked out for requests here that need nothing of their own, under these options
     plan: Any = None
     planned_for: Any = None
@@ -249,14 +257,14 @@ class Route:
             and self.rewrite is None
             and all(each.authority is None and each.request_ops is None for each in self.destinations)
         )
+        self.timed = bool(self.timeout_s or (self.retry is not None and self.retry.per_try_timeout_s))
         first = self.destinations[0] if len(self.destinations) == 1 else None
         straight = (
             self.prepared
             and first is not None
             and first.cluster is not None
             and first.response_ops is None
-            and not self.timeout_s
-            and (self.retry is None or not self.retry.per_try_timeout_s)
+            and not self.timed
         )
         self.plain = straight and not self.policed
         self.only_mirrored = (

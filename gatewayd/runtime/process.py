@@ -18,6 +18,9 @@ from gatewayd.runtime import memory
 
 _log = logging.getLogger("gatewayd.runtime")
 
+#: How long tasks that are cancelled at the very end may take.
+_LAST_TASKS_S: Final = 1.0
+
 #: Signals that mean something to gatewayd.
 SIGNALS: Final = (
     signal.SIGTERM,
@@ -78,8 +81,15 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
 
 
 def end_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Close ``loop``, whatever is left in it."""
+    """Close ``loop``, whatever is left in it: tasks first, for a generator that one of them is in cannot be closed."""
     with contextlib.suppress(Exception):
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            ended, _ = loop.run_until_complete(asyncio.wait(left, timeout=_LAST_TASKS_S))
+            for task in ended:
+                task.cancelled() or task.exception()  # nobody is there to hear of it
         loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 

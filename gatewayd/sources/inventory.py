@@ -44,6 +44,8 @@ class LoadResult:
     files: int = 0
     #: names of files that could not be read or parsed, and of folders that could not be looked into
     unreadable_names: list[str] = field(default_factory=list)
+    #: files that are there and have not a byte
+    empty_names: list[str] = field(default_factory=list)
     #: what this load cost: files that were looked at, files that were read, documents that were parsed
     looked_at: int = 0
     read: int = 0
@@ -62,6 +64,9 @@ class LoadResult:
     def of_kind(self, model: type[SpecT]) -> list[Resource[SpecT]]:
         """The resources whose `spec` is a `model`."""
         return [resource for resource in self.declared.values() if type(resource.spec) is model]
+
+
+_NO_BYTES = digest_of(b"")
 
 
 @dataclass(slots=True)
@@ -83,6 +88,7 @@ class Inventory:
         self._order: dict[str, int] = {}
         #: files with findings, documents set aside, or that could not be read
         self._talking: set[str] = set()
+        self._empty: set[str] = set()
         self._declared: dict[Key, Resource[Any]] = {}
         #: where several documents declare one resource: all of them
         self._rivals: dict[Key, list[Resource[Any]]] = {}
@@ -169,7 +175,10 @@ class Inventory:
             if id(resource) not in coming:
                 self._retract(resource)
         self._talking.discard(name)
+        self._empty.discard(name)
         if file is not None:
+            if file.content.digest == _NO_BYTES:
+                self._empty.add(name)
             self._files[name] = file
             content = file.content
             if content.findings or content.unreadable or any(each.findings for each in content.documents):
@@ -218,6 +227,7 @@ class Inventory:
         if not result.files:
             message = f"no *.yaml, *.yml or *.json file in {', '.join(self._paths) or 'no path at all'}"
             result.findings.append(Finding(code="GWD0007", level="warning", message=message))
+        result.empty_names = sorted(self._empty)
         result.declared = self._declared.copy()
         return result
 

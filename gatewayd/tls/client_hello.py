@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 #: The largest handshake message that is waited for, in bytes.
 MAX_HELLO_BYTES: Final = 65_536
-#: A hello may come in tiny records; every segment reads them all again, hence the bound.
+#: A hello may come in tiny records, and is read again as it grows, hence the bound.
 MAX_RECORDS: Final = 2_048
 #: What a record may carry (RFC 8446 5.1).
 _MAX_RECORD_BYTES: Final = 16_384
@@ -58,12 +58,23 @@ class ClientHello(NamedTuple):
 def read_client_hello(data: bytes) -> ClientHello | Verdict:
     """The hello that ``data``, everything a client sent so far, begins with; :data:`MORE` or :data:`NOT_TLS`."""
     message = _whole(data) or _message(data)
+    if isinstance(message, int):
+        return MORE
     if isinstance(message, Verdict):
         return message
     try:
         return _wanted(_extensions(message))
     except (struct.error, IndexError, _MalformedError):
         return NOT_TLS
+
+
+def least_missing(data: bytes) -> int:
+    """At least so many bytes have to follow ``data``, of which :func:`read_client_hello` says :data:`MORE`.
+
+    Who waits for them does not read all again for each byte that comes.
+    """
+    message = _message(data)
+    return message if isinstance(message, int) else 0
 
 
 class _MalformedError(Exception):
@@ -79,8 +90,8 @@ def _whole(data: bytes) -> bytes:
     return b""
 
 
-def _message(data: bytes) -> bytes | Verdict:
-    """The body of the handshake message, put together from its records."""
+def _message(data: bytes) -> bytes | int | Verdict:
+    """The body of the handshake message, put together from its records; a number: so many bytes of it are missing."""
     size = len(data)
     at = records = got = 0
     need = 4
@@ -90,7 +101,7 @@ def _message(data: bytes) -> bytes | Verdict:
         if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
             return NOT_TLS
         if len(header) < 5:
-            return MORE
+            return need - got
         length = header[3] << 8 | header[4]
         records += 1
         if not 0 < length <= _MAX_RECORD_BYTES or records > MAX_RECORDS:
@@ -108,7 +119,7 @@ def _message(data: bytes) -> bytes | Verdict:
                     return NOT_TLS
         at += 5 + length
         if got < need and at > size:
-            return MORE
+            return need - got
     return b"".join(parts)[4:need]
 
 

@@ -90,6 +90,8 @@ def _read_regular(path: str, root: str = "") -> bytes:
     except (OSError, ValueError) as error:
         raise MaterialError(f"cannot read {path!r}: {reason(error)}") from None
     try:
+        if root:  # what was opened, not what the path meant a moment before
+            _check_below(root, os.readlink(f"/proc/self/fd/{descriptor}"), path)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise MaterialError(f"cannot read {path!r}: not a regular file")

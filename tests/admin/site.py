@@ -123,7 +123,10 @@ metadata: {name: mutual, namespace: shop}
 spec:
   hosts: ["mutual.test"]
   gateways: [istio-system/edge]
-  http: [{route: [{destination: {host: items.test}}]}]
+  http:
+  - {match: [{uri: {prefix: /streams}}], route: [{destination: {host: streams.test}}]}
+  - {match: [{uri: {prefix: /either}}], route: [{destination: {host: either.test}}]}
+  - {route: [{destination: {host: items.test}}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -160,6 +163,20 @@ spec:
   trafficPolicy:
     loadBalancer: {simple: ROUND_ROBIN}
     tls: {mode: SIMPLE, sni: secure.test, insecureSkipVerify: true}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: streams, namespace: shop}
+spec:
+  host: streams.test
+  trafficPolicy:
+    connectionPool:
+      http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 50, http2KeepAlive: {interval: 30s, timeout: 5s}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: either, namespace: shop}
+spec: {host: either.test, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}}
 """
 
 
@@ -193,6 +210,8 @@ def write_site(folder: Path, items: int, site: int) -> list[str]:
             entry("site.test", [(site, "v1")]),
             entry("copies.test", [(items, "v1")]),
             entry("secure.test", [(items, "v1")], 443),
+            entry("streams.test", [(items, "v1")]),
+            entry("either.test", [(items, "v1")]),
         ]
     )
     conf = folder / "conf"

@@ -97,6 +97,22 @@ def test_the_messages_of_a_dump_are_envoy_s_and_in_its_order(both: Both) -> None
     assert kinds == [kind for kind in theirs if kind != "ScopedRoutesConfigDump"]
 
 
+def versions(cluster: dict[str, Any]) -> dict[str, list[str]]:
+    """Which version of HTTP is spoken there, in the words of the messages."""
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    return {name: sorted(options[name]) for name in options if name.endswith("_config")}
+
+
+def test_clusters_say_which_version_is_spoken_there(both: Both) -> None:
+    ours = {
+        each["cluster"]["name"]: each["cluster"] for each in sections(both.dump)["dynamic_active_clusters"]
+    }
+    assert versions(ours["outbound|80||items.test"]) == {"explicit_http_config": ["http_protocol_options"]}
+    assert versions(ours["outbound|80||streams.test"]) == {"explicit_http_config": ["http2_protocol_options"]}
+    both_versions = ["http2_protocol_options", "http_protocol_options"]
+    assert versions(ours["outbound|80||either.test"]) == {"use_downstream_protocol_config": both_versions}
+
+
 def test_clusters_are_read_by_envoy_as_they_were_written(both: Both) -> None:
     ours = {
         each["cluster"]["name"]: plain(each["cluster"])
@@ -318,6 +334,7 @@ def test_what_has_few_words_has_the_same(both: Both, path: str) -> None:
 
 
 def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
+    both.played("/api/7?x=1")
     ours, theirs = (
         {line.partition(": ")[0] for line in port.get("/stats").text.splitlines()}
         for port in (both.ours, both.envoy)
@@ -351,6 +368,7 @@ def test_stats_that_both_have_are_called_the_same(both: Both) -> None:
 
 
 def test_stats_as_json_have_envoy_s_shape(both: Both) -> None:
+    both.played("/api/7?x=1")
     ours, theirs = (
         port.json("/stats?format=json&filter=membership_total") for port in (both.ours, both.envoy)
     )

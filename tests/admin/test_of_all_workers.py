@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gatewayd.admin.envoy import server_state
 from tests.runtime.running import GATEWAY, LIMIT_S, configuration
 from tests.runtime.test_group import Service, group
 from tests.runtime.test_reload import answering
@@ -86,3 +87,22 @@ async def test_a_tap_is_one_over_all_workers_and_so_is_its_limit(folder: Path) -
         assert {row["worker"] for row in told} <= {1, 2}
         for second in {int(row["at"]) for row in told}:
             assert sum(int(row["at"]) == second for row in told) <= 2 * 5, "handed over a second later"
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"state": "SERVING", "ready": True}, "LIVE"),
+        ({"state": "LOADING", "ready": False}, "INITIALIZING"),
+        ({"state": "LOADING", "ready": True}, "LIVE"),  # an upgrade: the workers of the program before serve
+        (
+            {"state": "SERVING", "ready": False},
+            "LIVE",
+        ),  # not ready for want of memory, say: Envoy knows no such word
+        ({"state": "SERVING", "ready": False, "draining": True}, "DRAINING"),
+        ({"state": "SERVING", "ready": False, "health": "failed"}, "DRAINING"),
+    ],
+)
+def test_the_state_is_the_supervisors_and_live_while_somebody_serves(row: dict[str, Any], word: str) -> None:
+    first = {"draining": False, "health": "ok", **row}
+    assert server_state([first, {**first, "state": "LOADING", "ready": False}]) == word

@@ -90,16 +90,20 @@ class Stream:
 
 
 def test_what_was_sent_is_counted_by_rule_cluster_endpoint_and_second(site: Gateway) -> None:
-    def hits() -> dict[str, tuple[int, int]]:
+    def hits(chain: str = "http.80") -> dict[str, tuple[int, int]]:
         rows = site.json("/api/v1/routes")["routes"]
-        return {row["name"]: (row["hits"], row["errors"]) for row in rows if row["resource"] == "shop"}
+        return {
+            row["name"]: (row["hits"], row["errors"])
+            for row in rows
+            if row["resource"] == "shop" and row["chain"].startswith(chain)
+        }
 
     def endpoint() -> dict[str, Any]:
         rows = site.json("/api/v1/endpoints")["endpoints"]
         (found,) = (row for row in rows if row["cluster"] == "outbound|80||items.test")
         return dict(found)
 
-    hits_before, endpoint_before = hits(), endpoint()
+    hits_before, endpoint_before, others = hits(), endpoint(), hits("https.443")
     for _ in range(5):
         assert send(site, "/hello").status == 200
     for status in (200, 200, 404, 503, 500):
@@ -108,6 +112,7 @@ def test_what_was_sent_is_counted_by_rule_cluster_endpoint_and_second(site: Gate
     assert after["hello"][0] - hits_before["hello"][0] == 5
     assert after["items"][0] - hits_before["items"][0] == 5
     assert after["items"][1] - hits_before["items"][1] == 2
+    assert hits("https.443") == others != {}, "the same rule on another server, which nobody asked"
     assert endpoint_after["errors"] - endpoint_before["errors"] == 2
     # the 503 and the 500 were each tried a second time
     assert endpoint_after["total"] - endpoint_before["total"] == 7
@@ -170,6 +175,31 @@ def test_stats_can_be_chosen(site: Gateway) -> None:
     assert "istio_request_duration" not in site.get("/stats?type=Counters").text
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/stats/prometheus?text_readouts&native_histograms=true",
+        "/stats?histogram_buckets=detailed&hidden=include",
+        "/stats?format=json&pretty",
+        "/stats?type=TextReadouts",
+        "/server_info?_=1",
+        "/certs?format=json",
+    ],
+)
+def test_what_only_envoy_knows_as_a_parameter_fails_no_script(site: Gateway, path: str) -> None:
+    assert site.get(path).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/routes?hots=a", "/drain_listeners?gracefull", "/healthcheck/fail?x"]
+)
+def test_elsewhere_a_parameter_nobody_knows_is_refused(site: Gateway, path: str) -> None:
+    reply = site.get(path) if path.startswith("/api/") else site.post(path)
+    assert reply.status == 400
+    assert "unknown parameter" in reply.text
+    assert site.get("/ready").status == 200
+
+
 def test_listeners_routes_and_clusters_are_told_with_their_places(site: Gateway) -> None:
     (listener,) = (row for row in site.json("/api/v1/listeners")["listeners"] if row["port"] == 80)
     assert listener["addresses"] == [f"127.0.0.1:{site.ports['80']}"]
@@ -178,7 +208,7 @@ def test_listeners_routes_and_clusters_are_told_with_their_places(site: Gateway)
     (hello,) = (row for row in rows if row["name"] == "hello" and row["listener"] == listener["name"])
     assert hello["file"].endswith("shop.yaml")
     assert hello["line"] == 8
-    assert hello["match"] == ['uri exact "/hello"']
+    assert hello["match"] == ["uri exact /hello"]
     (cluster,) = (
         row for row in site.json("/api/v1/clusters")["clusters"] if row["name"] == "outbound|80||items.test"
     )

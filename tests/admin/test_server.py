@@ -185,14 +185,46 @@ async def test_who_does_not_read_is_cut_off_and_no_memory_is_filled(monkeypatch:
 
 
 async def test_a_crowd_is_turned_away() -> None:
-    async with served(server := HttpServer(echo, max_connections=2)) as port:
+    answered = asyncio.Event()
+
+    async def later(_: Request) -> Answer:
+        await answered.wait()
+        return Answer(200)
+
+    async with served(server := HttpServer(later, max_connections=2)) as port:
         crowd = [await port.connect() for _ in range(2)]
-        await port.until(lambda: len(server.connections) == 2)
+        for _, writer in crowd:
+            writer.write(GET)
+        await port.until(
+            lambda: len(server.connections) == 2 and not any(map(_is_silent, server.connections.values()))
+        )
         assert await port.raw() == b""
+        answered.set()
         for _, writer in crowd:
             writer.close()
         await port.until(lambda: not server.connections)
         assert (await port.get("/x")).status == 200
+
+
+def _is_silent(connection: Any) -> bool:
+    return bool(connection.silent)
+
+
+async def test_a_crowd_that_asks_for_nothing_makes_room() -> None:
+    """Hardening 9.13: health and admin answers keep working; the oldest goes first, and who has asked stays."""
+    async with served(server := HttpServer(echo, max_connections=3)) as port:
+        crowd = [await port.connect() for _ in range(3)]
+        for _, writer in crowd:
+            writer.write(b"GET /slow HTTP/1.1\r\nx")
+        await port.until(lambda: len(server.connections) == 3)
+        for _ in range(5):
+            assert (await port.get("/x")).status == 200
+        async with asyncio.timeout(30):
+            with contextlib.suppress(ConnectionResetError):
+                assert await crowd[0][0].read() == b""
+        assert len(server.connections) <= 3
+        for _, writer in crowd:
+            writer.close()
 
 
 async def test_close_cuts_what_is_open() -> None:

@@ -21,8 +21,9 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == 0
-    assert capsys.readouterr().out == f"gatewayd {__version__}\n"
+    for words in (["version"], ["--version"], ["-V"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == f"gatewayd {__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -46,6 +47,21 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_wrong_call_exits_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 64
     assert "Usage: gatewayd" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts"], "No such command 'stauts'. (Did you mean 'status'?)"),
+        (["zzz"], "No such command 'zzz'.\n"),
+        (["run", "--wokers", "2", "x"], "'--workers'"),
+    ],
+)
+def test_a_word_that_is_not_known_is_told_with_the_nearest_that_is(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 64
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -74,7 +74,7 @@ def test_status_says_how_it_is(told: Any) -> None:
     code, out, _ = told("status")
     assert code == 0
     assert ", 1 worker: ready" in out.splitlines()[0]
-    assert "serves     3 listeners, 6 virtual hosts, 6 clusters of 3 files" in out
+    assert "serves     3 listeners, 6 virtual hosts, 8 clusters of 3 files" in out
     assert "findings   1 error, 1 warning (gatewayd get findings)" in out
     code, out, _ = told("status", "-o", "json")
     assert json.loads(out)["ready"]
@@ -261,6 +261,9 @@ def test_several_workers_have_a_line_each() -> None:
         "certificates": [{"owner": "Gateway a/b", "problem": "", "remark": "expires in 3 days"}],
     }
     lines = status_lines(found)
+    loading = status_lines({**found, "configuration": {}, "certificates": []})
+    assert loading[2] == "  serves     the configuration is still being loaded", "after an upgrade"
+    assert loading[3:] == [line for line in lines if line.startswith(("  traffic", "  draining", "  worker"))]
     assert "  worker 1   pid 7, 32 MiB, 1.5 s CPU" in lines
     assert "!! the last reload was REFUSED, what was before stays in force: why" in lines
     assert "!!   and 5 more" in lines

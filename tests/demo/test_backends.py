@@ -53,6 +53,23 @@ def test_the_program_prints_addresses_serves_and_ends_quietly(number: signal.Sig
     assert (program.returncode, rest, errors) == (0, "", "")
 
 
+def test_whoever_insists_while_they_end_is_not_heard() -> None:
+    """As the demo does, which tells them twice: TERM, and INT for what else it started."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "gatewayd.demo.backends", "qa:echo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline()
+        program.send_signal(signal.SIGTERM)
+        while program.poll() is None:
+            program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (0, "")
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")

@@ -29,7 +29,7 @@ from tests.support.ports import PortReservation
 READY = "Ctrl-C ends it"
 #: What each line of the tour must show: a pattern of its whole output (headers too where it says -i).
 SHOWS = {
-    "the page; its reviews come from v1, v2 and v3 in turn": r"<title>Bookinfo(.|\n)*reviews v[123]<",
+    "the page; its reviews come from v1, v2 or v3": r"<title>Bookinfo(.|\n)*reviews v[123]<",
     "reviews by weight: v1 50 %, v2 30 %, v3 20 %": r'"version": "v[123]"',
     "a header decides: user jason gets v2, with black stars": r'"version": "v2"(.|\n)*"color": "black"',
     "an API behind the same host": r'"publisher": "Loopback Press"',

@@ -134,7 +134,7 @@ class EnvoyProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="gatewayd-envoy-")
         self._home = Path(self._folder.name)
         self._log = self._home / "access.log"
-        manager = {**(manager or {}), "access_log": [_file_log(self._log, log_fields)]}
+        manager = {"access_log": [_file_log(self._log, log_fields)], **(manager or {})}
         self._settings = _bootstrap(routes, clusters, filters, manager, hosts, tls)
         self._process: asyncio.subprocess.Process | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -27,6 +28,9 @@ LOGGED: Final = ("response_code", "response_flags", "response_code_details", "by
 
 _SETTLE_S: Final = 20.0
 
+#: Of an interim answer: Envoy has no words for most of them.
+_REASON: Final = re.compile(r"(?<=^HTTP/1.1 \d\d\d) .*")
+
 
 @dataclass
 class H2Case:
@@ -36,6 +40,8 @@ class H2Case:
     raw: bytes = b""
     script: Sequence[Mapping[str, Any]] = ()
     timeout_s: float = 20.0
+    #: False: how much upstreams see is a matter of moments
+    seen: bool = True
 
 
 @dataclass
@@ -60,14 +66,17 @@ class Told:
 class H2Pair:
     """Both programs before the upstreams ``old`` (HTTP/1.1) and ``new`` (HTTP/2); use ``async with``.
 
-    items: rules, which lead to ``old.test`` and ``new.test``; ``dead.test`` refuses connections.
+    items: rules, which lead to ``old.test`` and ``new.test``; ``dead.test`` refuses connections. protocol: of the
+    Gateway's server.
     """
 
-    def __init__(self, folder: Path, items: str) -> None:
+    def __init__(self, folder: Path, items: str, protocol: str = "HTTP") -> None:
         self._folder = folder
         self._items = items
+        self._protocol = protocol
         self._stack = AsyncExitStack()
-        self.told: list[tuple[H2Case, Told]] = []
+        self.told: list[tuple[str, H2Case, Told]] = []
+        self._differences: list[str] = []
 
     async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
@@ -79,7 +88,7 @@ class H2Pair:
             old, new = (upstream.port for upstream in self.upstreams)
             documents = "".join(
                 [
-                    gateway(),
+                    gateway(protocol=self._protocol),
                     rules(self._items),
                     service("old.test", old),
                     service("new.test", new, protocol="HTTP2"),
@@ -102,13 +111,16 @@ class H2Pair:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def same(self, case: H2Case) -> Told:
-        """Send to both; AssertionError unless both did the same. Returns what they did."""
+    async def compare(self, what: str, case: H2Case) -> None:
+        """Send to both; :meth:`same` tells where they did not do the same. ``what``: words about it."""
         envoy = await self._tell(self.envoy.port(80), case)
-        self.told.append((case, envoy))
+        self.told.append((what, case, envoy))
         ours = await self._tell(self.gatewayd.port(80), case)
-        assert ours == envoy, f"{case}\n  Envoy:    {envoy}\n  gatewayd: {ours}"
-        return ours
+        if ours != envoy:
+            self._differ(what, case, envoy, ours)
+
+    def _differ(self, what: str, case: H2Case, envoy: object, ours: object) -> None:
+        self._differences.append(f"* {what}: {case}\n   Envoy:    {envoy}\n   gatewayd: {ours}")
 
     async def _tell(self, port: int, case: H2Case) -> Told:
         for upstream in self.upstreams:
@@ -120,7 +132,7 @@ class H2Pair:
             outcome = await H2Client(port, timeout_s=case.timeout_s).http(case.request)
         await self._settled()
         attempts = [_attempt(seen) for upstream in self.upstreams for seen in upstream.seen]
-        return _told(outcome, attempts)
+        return _told(outcome, attempts if case.seen else [])
 
     async def _settled(self) -> None:
         deadline = time.monotonic() + _SETTLE_S
@@ -128,19 +140,21 @@ class H2Pair:
             assert time.monotonic() < deadline, "a request stays open at an upstream"
             await asyncio.sleep(0.002)
 
-    async def same_logs(self) -> None:
-        """Compare what both wrote about every request, in their order."""
+    async def same(self) -> None:
+        """AssertionError with all differences, if there were any in what both did and in what they logged of it."""
         count = len(self.told)
         envoy, ours = await self.envoy.log_records(count), await self.gatewayd.log_records(count)
-        for (case, _), theirs, own in zip(self.told, envoy, ours, strict=True):
-            for name in LOGGED:
-                assert str(own[name] or "-") == str(theirs[name] or "-"), (
-                    f"{case}\n {name}\n {theirs}\n {own}"
-                )
+        for (what, case, _), theirs, own in zip(self.told, envoy, ours, strict=True):
+            said, own_words = ({name: str(log[name] or "-") for name in LOGGED} for log in (theirs, own))
+            if said != own_words:
+                self._differ(f"log of {what}", case, said, own_words)
+        assert not self._differences, "\n".join([f"{len(self._differences)} differences", *self._differences])
 
 
 def _told(outcome: Outcome, attempts: list[tuple[Any, ...]]) -> Told:
     told = Told(same_end(outcome.outcome), outcome.h2_error, attempts=attempts)
+    if told.outcome == "closed":
+        told.h2_error = ""  # we say why
     if told.outcome in ("closed", "stream_reset"):
         # How much of it had been sent on when it was found wrong is a matter of segments.
         told.attempts = [attempt for attempt in attempts if attempt[-1] != "truncated"]
@@ -150,7 +164,10 @@ def _told(outcome: Outcome, attempts: list[tuple[Any, ...]]) -> Told:
         told.h2_error = response.h2_error
         told.headers = _sorted(response.headers, ANSWER_NOISE)
         told.trailers = _sorted(response.trailers, ANSWER_NOISE)
-        told.interim = [(head.start_line, _sorted(head.headers, ANSWER_NOISE)) for head in response.interim]
+        told.interim = [
+            (_REASON.sub("", head.start_line), _sorted(head.headers, ANSWER_NOISE))
+            for head in response.interim
+        ]
     return told
 
 

@@ -36,6 +36,8 @@ EQUAL = [
     "%DOWNSTREAM_TLS_VERSION%",
     "%ENVIRONMENT(HOME)%",
     "%ENVIRONMENT(NO_SUCH_NAME)%",
+    "%GRPC_STATUS%",
+    "%GRPC_STATUS_NUMBER%",
     "%HOSTNAME%",
     "%PATH%",
     "%PATH(NQ)%",
@@ -62,6 +64,7 @@ EQUAL = [
     "%RESPONSE_FLAGS%",
     "%RESPONSE_FLAGS_LONG%",
     "%ROUTE_NAME%",
+    "%TRAILER(x-a)%",
     "%UPSTREAM_CLUSTER%",
     "%UPSTREAM_CLUSTER_RAW%",
     "%UPSTREAM_HOST%",
@@ -103,7 +106,8 @@ def test_every_variable_of_the_table_is_compared() -> None:
     compared = {name for text in [*EQUAL, *SHAPED] for name in re.findall(r"%([A-Z_0-9]+)", text)}
     certificates = {name for name in OPERATORS if name.startswith("DOWNSTREAM_PEER_")}  # all empty here
     assert OPERATORS.keys() - compared - certificates == {
-        "UPSTREAM_TRANSPORT_FAILURE_REASON"  # words of the libraries
+        "UPSTREAM_TRANSPORT_FAILURE_REASON",  # words of the libraries
+        "METADATA",  # of the place in our files
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ def h(*fields: tuple[str, str], **more: Any) -> H2Request:
 
 
 BIG = "a" * 16_000
+#: Deliberate differences are left out here and below (docs/decisions/differences_from_envoy.md).
 #: What it shows -> a request, whose path is put below each of SIDES where it begins with ``/``.
 REQUESTS: dict[str, H2Request] = {
     "get": req(),
@@ -119,7 +118,6 @@ REQUESTS: dict[str, H2Request] = {
     "name with underscore": h(("x_a", "1")),
     "empty name": h(("", "1")),
     "empty value": h(("x-a", "")),
-    "value with spaces around": h(("x-a", " 1 ")),
     "value with a tab": h(("x-a", "a\tb")),
     "value with cr": h(("x-a", "a\rb")),
     "value with lf": h(("x-a", "a\nb")),
@@ -162,9 +160,6 @@ REQUESTS: dict[str, H2Request] = {
     "trailers": req(method="POST", body=b"x", trailers=[("x-t", "1"), ("x-t", "2")]),
     "trailers without body": req(method="POST", trailers=[("x-t", "1")]),
     "trailers with a pseudo-header": req(method="POST", body=b"x", trailers=[(":path", "/q")]),
-    "trailers with framing": req(
-        method="POST", body=b"x", trailers=[("content-length", "9"), ("te", "trailers")]
-    ),
     "trailers in capitals": req(method="POST", body=b"x", trailers=[("X-T", "1")]),
     # Other methods of opening
     "connect": H2Request(None, "CONNECT", "a.test:80", None),
@@ -172,15 +167,6 @@ REQUESTS: dict[str, H2Request] = {
     "extended connect": H2Request("/p", "CONNECT", "a.test", "http", protocol="websocket"),
     "protocol of a get": H2Request("/p", protocol="websocket"),
 }
-
-
-@contextlib.contextmanager
-def told_of(what: str) -> Iterator[None]:
-    """Put ``what`` before the words of a failure."""
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError(f"{what}: {error}") from error
 
 
 def placed(request: H2Request, side: str) -> H2Request:
@@ -194,9 +180,8 @@ def placed(request: H2Request, side: str) -> H2Request:
 async def test_14_requests_over_http2(side: str, tmp_path: Path) -> None:
     async with H2Pair(tmp_path, RULES) as pair:
         for what, request in REQUESTS.items():
-            with told_of(what):
-                await pair.same(H2Case(placed(request, side)))
-        await pair.same_logs()
+            await pair.compare(what, H2Case(placed(request, side)))
+        await pair.same()
 
 
 #: What an upstream does -> words of its behaviour; those in NEW_ONLY are of HTTP/2 alone.
@@ -220,9 +205,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "trailers": {"trailers": [("x-t", "1"), ("x-t", "2")]},
     "trailers alone": {"body": "", "trailers": [("x-t", "1")]},
     "103": {"interim": [103]},
-    "two 103": {"interim": [103, 103]},
     "102": {"interim": [102]},
-    "100 unasked": {"interim": [100]},
     "early": {"before_body": True, "status": 413, "body": "too much"},
     "48 KB": {"headers": [("x-a", BIG), ("x-b", BIG), ("x-c", BIG)]},
     "95 fields": {"headers": [(f"x-{number}", "1") for number in range(95)]},
@@ -257,7 +240,6 @@ NEW_ONLY: dict[str, dict[str, Any]] = {
     "value with cr": {"headers": [("x-a", "a\rb")]},
     "value with zero": {"headers": [("x-a", "a\0b")]},
     "value with a control byte": {"headers": [("x-a", "a\x01b")]},
-    "value with spaces around": {"headers": [("x-a", " 1 ")]},
     "no status": {"status": 0},
     "status of four digits": {"status": 2000},
     "status of two digits": {"status": 20},
@@ -265,9 +247,7 @@ NEW_ONLY: dict[str, dict[str, Any]] = {
     "status twice": {"headers": [(":status", "201")]},
     "pseudo-header of a request": {"headers": [(":path", "/")]},
     "trailers with a pseudo-header": {"trailers": [(":status", "200")]},
-    "trailers with framing": {"trailers": [("content-length", "3")]},
     "trailers in capitals": {"trailers": [("X-T", "1")]},
-    "cookies": {"headers": [("cookie", "a=1"), ("cookie", "b=2")]},
 }
 ASKED = {
     "get": H2Request(),
@@ -285,11 +265,9 @@ async def test_14_answers_to_http2(side: str, asked: str, tmp_path: Path) -> Non
     answers = {**ANSWERS, **NEW_ONLY} if side == "/new/" else ANSWERS
     async with H2Pair(tmp_path, RULES) as pair:
         for what, answer in answers.items():
-            with told_of(what):
-                await pair.same(
-                    H2Case(placed(dataclasses.replace(ASKED[asked], path="/p"), side), script=[answer])
-                )
-        await pair.same_logs()
+            request = placed(dataclasses.replace(ASKED[asked], path="/p"), side)
+            await pair.compare(what, H2Case(request, script=[answer], seen="before_body" not in answer))
+        await pair.same()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
@@ -297,7 +275,6 @@ async def test_14_answers_of_http2_to_http1(method: str, tmp_path: Path) -> None
     body = "content-length: 3\r\n\r\nabc" if method == "POST" else "\r\n"
     async with H2Pair(tmp_path, RULES) as pair:
         for what, answer in {**ANSWERS, **NEW_ONLY}.items():
-            with told_of(what):
-                raw = f"{method} /new/p HTTP/1.1\r\nhost: a.test\r\n{body}".encode()
-                await pair.same(H2Case(raw=raw, script=[answer]))
-        await pair.same_logs()
+            raw = f"{method} /new/p HTTP/1.1\r\nhost: a.test\r\n{body}".encode()
+            await pair.compare(what, H2Case(raw=raw, script=[answer], seen="before_body" not in answer))
+        await pair.same()

@@ -27,7 +27,7 @@ RULES = """
 - match: [{uri: {prefix: /dead/}}]
   route: [{destination: {host: dead.test}}]
 - match: [{uri: {prefix: /nobody/}}]
-  route: [{destination: {host: unknown.test}}]
+  route: [{destination: {host: new.test, subset: unknown}}]
 - match: [{uri: {prefix: /short/}}]
   timeout: 0.12s
   route: [{destination: {host: new.test}}]
@@ -39,7 +39,7 @@ RULES = """
   route: [{destination: {host: old.test}}]
 """
 NAMES = ["x-a", "x-b", "accept", "cookie", "cache-control", "x_c", "te", "via", "x-forwarded-proto", "range"]
-VALUES = ["", "1", "a, b", "trailers", "a=1; b=2", "x" * 300, "\xe4", "a\tb", "%20", "1 "]
+VALUES = ["", "1", "a, b", "trailers", "a=1; b=2", "x" * 300, "\xe4", "a\tb", "%20"]
 FAULTS: Headers = [
     *(("X-A", "1"), ("x a", "1"), ("x-a", "a\0"), ("x-a", "\x01"), ("connection", "x-a"), ("te", "gzip")),
     *((":x", "1"), ("content-length", "7"), ("content-length", "a"), ("host", "other.test"), ("host", "a b")),
@@ -51,7 +51,8 @@ CODES = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "REFUSED_STREAM", "CANC
 
 
 def fields(draw: random.Random) -> Headers:
-    return [(draw.choice(NAMES), draw.choice(VALUES)) for _ in range(draw.choice([0, 0, 1, 2, 4]))]
+    drawn = [(draw.choice(NAMES), draw.choice(VALUES)) for _ in range(draw.choice([0, 0, 1, 2, 4]))]
+    return [field for field in drawn if field != ("cookie", "")]  # behind another it ends in a space
 
 
 def request(draw: random.Random, side: str) -> H2Request:
@@ -103,14 +104,14 @@ def answer(draw: random.Random, *, new: bool) -> dict[str, Any]:
 async def test_14_drawn_exchanges(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     async with H2Pair(tmp_path, RULES) as pair:
-        for _ in range(100):
+        for number in range(100):
             side = draw.choice(["/old/", "/new/", "/new/", "/reset/", "/off/", "/nobody/"])
             steps = [answer(draw, new=side != "/old/") for _ in range(draw.choice([1, 1, 2]))]
             if draw.random() < 0.75:
-                await pair.same(H2Case(request(draw, side), script=steps))
+                await pair.compare(f"{number}", H2Case(request(draw, side), script=steps))
             else:
-                await pair.same(H2Case(raw=as_http1(request(draw, side)), script=steps))
-        await pair.same_logs()
+                await pair.compare(f"{number}", H2Case(raw=as_http1(request(draw, side)), script=steps))
+        await pair.same()
 
 
 def as_http1(drawn: H2Request) -> bytes:
@@ -151,7 +152,7 @@ def grpc_answer(draw: random.Random) -> dict[str, Any]:
 async def test_15_4_grpc_exchanges_retried_or_not(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     async with H2Pair(tmp_path, RULES) as pair:
-        for _ in range(100):
+        for number in range(100):
             side = draw.choice(
                 ["/new/", "/grpc/", "/grpc/", "/reset/", "/off/", "/dead/", "/nobody/", "/none/"]
             )
@@ -161,8 +162,8 @@ async def test_15_4_grpc_exchanges_retried_or_not(seed: int, tmp_path: Path) -> 
             asked = H2Request(
                 f"{side}s/m", "POST", headers=[("content-type", typed), GRPC[1]], body=b"\0\0\0\0\1x"
             )
-            await pair.same(H2Case(asked, script=[grpc_answer(draw) for _ in range(3)]))
-        await pair.same_logs()
+            await pair.compare(f"{number}", H2Case(asked, script=[grpc_answer(draw) for _ in range(3)]))
+        await pair.same()
 
 
 #: Prefix, grpc-timeout: what is asked for where the upstream never answers. Those of PLAIN have no type of gRPC.
@@ -180,5 +181,7 @@ async def test_6_6_3_timeouts_of_grpc(tmp_path: Path) -> None:
             for prefix, timeout in rows:
                 more = [] if timeout is None else [("grpc-timeout", timeout)]
                 asked = H2Request(f"{prefix}s/m", "POST", headers=[*typed, *more], body=b"\0\0\0\0\0")
-                await pair.same(H2Case(asked, script=[{"hang": True}]))
-        await pair.same_logs()
+                await pair.compare(
+                    f"{prefix} {timeout} {bool(typed)}", H2Case(asked, script=[{"hang": True}])
+                )
+        await pair.same()

@@ -162,7 +162,7 @@ async def test_an_unasked_100_is_not_passed_on() -> None:
 
 async def test_an_interim_response_never_carries_framing_fields() -> None:
     """RFC 9110 8.6, 9112 6.1: a client that believed them would wait for a body."""
-    raw = "HTTP/1.1 103 Hints\r\ncontent-length: 5\r\nlink: a\r\n\r\n"
+    raw = "HTTP/1.1 103 Hints\r\ncontent-length: 0\r\nlink: a\r\n\r\n"
     raw += "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
     async with Recorder("alpha") as alpha, InProcess([alpha.port]) as proxy:
         alpha.play({"raw": raw})

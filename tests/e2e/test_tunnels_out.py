@@ -172,7 +172,8 @@ async def test_anything_but_2xx_closes_the_client_and_tells_the_log(
 ) -> None:
     async with asked(tunnel) as (proxy, client, upstream):
         assert await upstream.receive(b"\r\n\r\n") == head
-        upstream.send(b"HTTP/1.1 %d No\r\ncontent-length: 2\r\n\r\nno" % status)
+        said = b"\r\n" if status == 101 else b"content-length: 2\r\n\r\nno"
+        upstream.send(b"HTTP/1.1 %d No\r\n%b" % (status, said))
         with pytest.raises(ConnectionResetError):  # it has sent what nobody took
             await client.rest()
         record = await proxy.logged()

@@ -79,7 +79,7 @@ def with_ports(text: str, ports: dict[str, str]) -> str:
 
 def difference(shown: Shown, output: str) -> str:
     """What the page shows and the output lacks; empty if they agree."""
-    lines = [line.rstrip("\r") for line in output.splitlines()]
+    lines = [line.rstrip() for line in output.splitlines()]  # curl: "HTTP/2 200 "
     if shown.command.endswith("uniq -c"):
         return _counts_differ(shown.lines, lines)
     head = list(takewhile(bool, lines)) if output.startswith("HTTP/") else []

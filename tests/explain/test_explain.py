@@ -152,8 +152,8 @@ def test_the_page_of_the_product() -> None:
     begin = [line[:64].rstrip() for line in lines]
     assert begin[0] == "+ listener   0.0.0.0:443 HTTPS  SNI shop.example -> Gateway isti"
     assert begin[1] == "+ host       shop.example <- VirtualService shop/api (exact)"
-    assert begin[2] == '- http[0] "admin"    uri prefix /admin is not a prefix of /api/v'
-    assert begin[3] == '+ http[1] "canary"   uri prefix "/api/v1/", header x-canary exac'
+    assert begin[2] == '- http[0] "admin"   uri prefix /admin is not a prefix of /api/v1'
+    assert begin[3] == '+ http[1] "canary"  uri prefix /api/v1/, header x-canary exact "'
     assert begin[4] == "  rewrite    /api/v1/items -> /v1/items    timeout 3s    retries"
     assert begin[5] == "  headers    x-from: true, x-more: 1, without x-secret"
     assert begin[6] == "  split      v2 90 %  |  v1 10 %"
@@ -215,6 +215,19 @@ def test_each_outcome(url: str, outcome: str, status: int, result: str) -> None:
     found = told(url)
     assert (found.outcome, found.status) == (outcome, status)
     assert found.result.startswith(result)
+
+
+def test_2_5_6_a_host_of_another_server_than_the_connections() -> None:
+    snapshot = compile_yaml(CONFIG, misdirected_request=True).snapshot
+    wrong = explain(
+        snapshot.listeners, asked("https://mutual.example/q", "GET", [], "shop.example"), live=False
+    )
+    assert (wrong.outcome, wrong.status) == ("not_found", 421)
+    assert wrong.result == "421: the TLS server of the connection serves only shop.example, *.wild.example"
+    right = explain(
+        snapshot.listeners, asked("https://shop.example/none", "GET", [], "shop.example"), live=False
+    )
+    assert right.status == 404
 
 
 def test_every_rule_before_says_why_it_does_not_match() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.http.h1.chunked import ChunkedReader
+from gatewayd.http.h1.chunked import MAX_CHUNKS, ChunkedReader
 from gatewayd.http.limits import HttpLimits
 
 
@@ -107,6 +107,19 @@ def test_trailers_are_bounded(size: int) -> None:
     for message, good in messages:
         _, done, error, _ = read([message[at : at + size] for at in range(0, len(message), size)], limits)
         assert (done, bool(error)) == (good, not good)
+
+
+@pytest.mark.parametrize("size", [b"1", b"01", b"1;x"])
+def test_many_small_chunks_are_read_in_turns(size: bytes) -> None:
+    """Hardening 1: a read may bring a hundred thousand chunks of a byte, and others wait meanwhile."""
+    count = 3 * MAX_CHUNKS
+    reader = ChunkedReader(HttpLimits(max_chunk_ext_bytes=1 << 20))
+    got = [reader.feed(b"%b\r\nx\r\n" % size * count + b"0\r\na: b\r\n\r\nrest")]
+    while reader.more:
+        assert not reader.done
+        got.append(reader.feed(b""))
+    assert [len(payload) for payload in got] == [MAX_CHUNKS, MAX_CHUNKS, MAX_CHUNKS, 0]
+    assert (reader.done, reader.error, reader.rest) == (True, "", b"rest")
 
 
 def test_the_middle_of_a_large_chunk_is_passed_on_without_a_copy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,21 @@ def test_no_dot_segment_is_left_in_any_spelling(target: str, mode: str) -> None:
         assert b"//" not in path
     if mode == "DECODE_AND_MERGE_SLASHES":
         assert re.search(rb"%2[Ff]|%5[Cc]", path) is None
+
+
+@pytest.mark.parametrize("piece", [b"%", b"%2%65", b"%2e", b"/..", b"{", b"\\", b"%2e%2e/", b"//"])
+def test_a_path_costs_no_more_than_its_length(piece: bytes) -> None:
+    """Hardening 1: ten times the path may cost ten times as much, not a hundred times."""
+    costs = []
+    for size in (2_000, 20_000):
+        target = b"/" + piece * (size // len(piece))
+        spent = []
+        for _ in range(5):
+            began = time.process_time()
+            normalize_target(target, "MERGE_SLASHES")
+            spent.append(time.process_time() - began)
+        costs.append(min(spent))
+    assert costs[1] < 40 * max(costs[0], 1e-5)
 
 
 @given(TARGETS, st.sampled_from(MODES))

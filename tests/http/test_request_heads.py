@@ -7,6 +7,7 @@ readers could read in two ways is refused: line folding, bare line ends, two Hos
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -318,6 +319,32 @@ def test_no_field_costs_more_than_its_length(field: bytes) -> None:
     began = time.process_time()
     parser.parse(with_fields(field))
     assert time.process_time() - began < 0.1  # a plain field of that size takes a tenth of a millisecond
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n",
+        b"GET http://%b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n%b: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nx: %b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nuser-agent: %b\r\n\r\n",
+    ],
+)
+def test_nothing_large_that_a_stranger_makes_up_is_remembered(head: bytes) -> None:
+    """Hardening 1 and 9.6: 16,384 Hosts of 60 KiB would be a gigabyte."""
+    parser = RequestParser(HttpOptions())
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            text = b"%d%b" % (number, b"a" * 50_000)
+            assert parser.parse(head % text).error is None
+            assert parser.parse(head % text).error is None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gatewayd.observe.formatter import compile_format
 from gatewayd.observe.operators import OPERATORS
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.routing.route import FORWARD, Route
+from gatewayd.routing.route import FORWARD, Route, RouteSource
 from tests.policies.facts import info_of
 
 
@@ -130,9 +130,31 @@ def test_route_name() -> None:
     assert shown("%ROUTE_NAME%", info) == b"books.v1"
 
 
+def test_the_place_of_the_rule_that_was_taken() -> None:
+    info = info_of()
+    text = "%METADATA(ROUTE:gatewayd:file)%:%METADATA(ROUTE:gatewayd:line)% %METADATA(ROUTE:gatewayd:rule)%"
+    written = SimpleNamespace(
+        kind="VirtualService",
+        namespace="shop",
+        name="api",
+        file="vs.yaml",
+        line=7,
+        rule_position=lambda *_: None,
+    )
+    info.route = Route("", FORWARD, source=RouteSource(written, 2))
+    assert shown(text, info) == b"vs.yaml:7 http[2]"
+    assert (
+        shown("%METADATA(ROUTE:istio:config)%", info)
+        == b"/apis/networking.istio.io/v1/namespaces/shop/virtual-service/api"
+    )
+    info.route = None
+    assert shown(text, info) == b": ", "no rule, no place"
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
-    argument = "x-in" if name in ("REQ", "RESP", "ENVIRONMENT", "QUERY_PARAM") else ""
+    argument = "x-in" if name in ("REQ", "RESP", "TRAILER", "ENVIRONMENT", "QUERY_PARAM") else ""
+    argument = "ROUTE:gatewayd:file" if name == "METADATA" else argument
     value = OPERATORS[name](argument)(info_of())
     assert value is None or isinstance(value, bytes)
 
@@ -149,6 +171,7 @@ def test_every_operator_gives_bytes_or_nothing(name: str) -> None:
         ("%REQ%", "variable %REQ%: needs a header name"),
         ("%REQ()%", "variable %REQ%: needs a header name"),
         ("%REQ(a?b?c)%", "variable %REQ%: needs a header name"),
+        ("%METADATA(CLUSTER:a:b)%", r"variable %METADATA%: expected one of \(ROUTE:istio:config\), "),
         ("%PROTOCOL(x)%", "variable %PROTOCOL%: takes no argument"),
         ("%START_TIME(%q)%", "unknown time specifier %q"),
         ("%START_TIME(%3x)%", "must be followed by f"),

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from gatewayd.http.grpc_messages import MessageCounter
+from gatewayd.http.message import Trailers
 from gatewayd.observe.batches import BATCH, Batches
 from gatewayd.observe.exposition import BOUNDS, GAUGE, PIECE, Family, family_of, labels, render, rows
 from gatewayd.observe.istio_metrics import Source, http_families, tcp_families
@@ -144,13 +146,34 @@ def test_18_1_sizes_of_bodies_are_summed() -> None:
 def test_18_2_grpc_is_told_by_its_content_type() -> None:
     grpc = [(b"content-type", b"application/grpc+proto")]
     found = scraped(
-        exchange(method=b"POST", headers=grpc, response_pairs=[(b"grpc-status", b"14")]),
-        exchange(method=b"POST", headers=grpc, response_pairs=[(b"grpc-status", b"made up")]),
+        exchange(method=b"POST", headers=grpc, grpc_status=b"14"),
+        exchange(method=b"POST", headers=grpc, response_trailers=Trailers([(b"grpc-status", b"0")])),
+        exchange(method=b"POST", headers=grpc, response_trailers=Trailers([(b"grpc-status", b"made up")])),
+        exchange(method=b"POST", headers=grpc, status=404),
+        exchange(method=b"POST", headers=grpc, status=0),
         exchange(method=b"POST", headers=[(b"content-type", b"application/json")]),
     )
     assert of(found, "istio_requests_total", request_protocol="grpc", grpc_response_status="14") == [1]
-    assert of(found, "istio_requests_total", request_protocol="grpc", grpc_response_status="2") == [1]
+    for status in ("0", "2", "12", ""):
+        assert of(found, "istio_requests_total", request_protocol="grpc", grpc_response_status=status) == [1]
     assert of(found, "istio_requests_total", request_protocol="http", grpc_response_status="") == [1]
+
+
+def test_18_1_messages_of_grpc_are_counted_where_the_server_speaks_it() -> None:
+    def counter(count: int) -> MessageCounter:
+        made = MessageCounter()
+        made.add(b"\0\0\0\0\0" * count)
+        return made
+
+    facts: dict[str, Any] = {"method": b"POST", "headers": [(b"content-type", b"application/grpc")]}
+    found = scraped(
+        exchange(**facts, request_messages=counter(1), response_messages=counter(3)),
+        exchange(**facts, request_messages=counter(2), response_messages=counter(0), grpc_status=b"5"),
+        exchange(**facts),
+        exchange(method=b"POST", request_messages=None, response_messages=None),
+    )
+    assert of(found, "istio_request_messages_total") == [3]
+    assert of(found, "istio_response_messages_total") == [3]
 
 
 def test_18_1_tcp_connections_and_their_bytes() -> None:
@@ -253,7 +276,7 @@ def test_hits_are_counted_by_rule_and_endpoint() -> None:
         ]
     )
     sums = sums_of(traffic)
-    assert sums.rules == {title(cart): [31, 1], title(site): [1, 1]}
+    assert sums.rules == {("", title(cart)): [31, 1], ("", title(site)): [1, 1]}
     reached = {place: (each.total, each.errors, each.timeouts) for (_, place), each in sums.endpoints.items()}
     assert reached == {"10.0.0.7:8080": (31, 1, 1), "10.0.0.8:80": (1, 1, 0)}
 
@@ -263,7 +286,7 @@ def test_a_rule_that_stays_where_it_is_keeps_its_hits_over_a_reload() -> None:
     traffic.take([exchange(route_name=None, route=rule("cart"))])
     traffic.take([exchange(route_name=None, route=rule("cart"))])  # compiled anew
     traffic.take([exchange(route_name=None, route=rule("cart", line=9))])  # something was written above it
-    assert sums_of(traffic).rules == {"VirtualService shop/cart http[0]": [3, 0]}
+    assert sums_of(traffic).rules == {("", "VirtualService shop/cart http[0]"): [3, 0]}
 
 
 def test_making_room_folds_what_is_gone_and_loses_no_request() -> None:
@@ -276,7 +299,7 @@ def test_making_room_folds_what_is_gone_and_loses_no_request() -> None:
     traffic.retain({title(stays)}, lambda cluster, endpoint: endpoint == "here")
     assert len(traffic.cells) == 2
     sums = sums_of(traffic)
-    assert sums.rules == {title(stays): [1, 0]}
+    assert sums.rules == {("", title(stays)): [1, 0]}
     assert sum(sums.clusters["outbound|8080|v2|shop.local"].values()) == 21
     assert set(sums.endpoints) == {("outbound|8080|v2|shop.local", "here")}
 
@@ -318,12 +341,7 @@ def test_families_come_back_from_rows_as_they_were() -> None:
 
 def test_histograms_know_no_grpc_status() -> None:
     grpc = [(b"content-type", b"application/grpc")]
-    found = scraped(
-        *[
-            exchange(method=b"POST", headers=grpc, response_pairs=[(b"grpc-status", status)])
-            for status in (b"0", b"5")
-        ]
-    )
+    found = scraped(*[exchange(method=b"POST", headers=grpc, grpc_status=status) for status in (b"0", b"5")])
     assert of(found, "istio_requests_total") == [1, 1]
     assert of(found, "istio_request_duration_milliseconds_count") == [2]
 

@@ -69,6 +69,17 @@ def test_all_of_a_file_that_cannot_be_parsed_stays(folder: Folder, text: str) ->
     assert folder.names() == [name for name in ("a", "b") if f"name: {name}}}" not in text]
 
 
+def test_all_of_a_file_that_has_become_empty_stays_and_goes_with_the_file(folder: Folder) -> None:
+    """Hardening 9.3."""
+    folder.write("a.yaml", "")
+    assert folder.names() == ["a", "b"]
+    assert all("the file is empty now" in str(kept) for kept in folder.kept())
+    folder.write("c.yaml", named("c") + "---\n" + named("a"))
+    assert folder.names() == ["b"]
+    (folder.folder / "a.yaml").unlink()
+    assert folder.names() == []
+
+
 def test_a_file_that_is_not_text_or_cannot_be_read_keeps_its_resources(folder: Folder) -> None:
     (folder.folder / "a.yaml").write_bytes(b"\xff")
     assert folder.names() == ["a", "b"]

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from grpc.aio import AioRpcError
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.exit_codes import EXIT_CANNOT_BIND
 from tests.admin.asking import Port
 from tests.runtime.running import GATEWAY, Running, client, configuration, get, running, serve, slow_upstream
+from tests.support.front import rules, service
+from tests.support.grpc_peers import EchoClient, EchoServer
+from tests.support.h2_client import H2Client, H2Request
 from tests.tls.material import leaf, write_pair
 
 DOCUMENTS = (
@@ -94,6 +98,24 @@ async def test_numbers_are_those_the_client_counted(folder: Path, access_log: st
     assert seen("gatewayd_config_findings", level="error") == 0
     assert seen("process_resident_memory_bytes") > 10_000_000
     assert seen("process_open_fds") > 5
+
+
+async def test_requests_under_way_are_counted_stream_by_stream(folder: Path) -> None:
+    async with slow_upstream() as slow:
+        pin = f"backend.test=127.0.0.1:{slow.port}"
+        async with serve(folder, *METRICS, "--endpoint", pin) as gatewayd:
+            port, _ = await gatewayd.ready()
+            metrics = await metrics_port(gatewayd)
+            requests = [H2Request("/slow", authority="shop.test")] * 3
+            asking = asyncio.ensure_future(H2Client(port).together(requests))
+            await slow.arrived.wait()
+            async with asyncio.timeout(30.0):
+                while (during := await scrape(metrics))("envoy_http_downstream_rq_active") < 3:
+                    pass
+            slow.go.set()
+            assert [each.response.status for each in await asking] == [200] * 3
+    assert during("envoy_http_downstream_cx_active") == 1
+    assert during("envoy_http_downstream_rq_active") == 3
 
 
 async def test_clusters_tell_what_is_under_way_and_what_became_of_connections(folder: Path) -> None:
@@ -212,3 +234,27 @@ async def test_a_certificate_tells_when_it_ends_and_a_failed_handshake_is_counte
     ends = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes()).not_valid_after_utc
     assert seen("gatewayd_certificate_expiration_unix_time_seconds", role="server") == ends.timestamp()
     assert seen("gatewayd_listener_refused_total") == 1
+
+
+async def test_18_1_messages_and_statuses_of_grpc(tmp_path: Path) -> None:
+    async with EchoServer() as server:
+        documents = [
+            GATEWAY.replace("protocol: HTTP}", "protocol: GRPC}"),
+            rules("- route: [{destination: {host: echo.test}}]"),
+            service("echo.test", server.port, protocol="GRPC"),
+        ]
+        folder = configuration(tmp_path, *(document.removeprefix("---\n") for document in documents))
+        async with serve(folder, *METRICS) as gatewayd:
+            port, _ = await gatewayd.ready()
+            metrics = await metrics_port(gatewayd)
+            async with EchoClient(port) as grpc:
+                await grpc.unary(b"x" * 100_000)
+                many = grpc.server_stream(b"m", metadata=(("x-messages", "5"),))
+                assert len([message async for message in many]) == 5
+                with pytest.raises(AioRpcError):
+                    await grpc.unary(b"", metadata=(("x-fail", "NOT_FOUND:no"),))
+            found = await scrape(metrics)
+    assert found("istio_requests_total", request_protocol="grpc", grpc_response_status="0") == 2
+    assert found("istio_requests_total", request_protocol="grpc", grpc_response_status="5") == 1
+    assert found("istio_request_messages_total", request_protocol="grpc") == 3
+    assert found("istio_response_messages_total", request_protocol="grpc") == 6

@@ -211,6 +211,22 @@ async def test_what_is_deleted_while_it_is_broken_goes(folder: Path) -> None:
         assert (await get(port, "/"))[0] == 404
 
 
+@pytest.mark.parametrize("first", ["", "a: [\n"])
+async def test_a_file_that_is_emptied_keeps_what_it_declared_until_it_is_deleted(
+    folder: Path, first: str
+) -> None:
+    """Hardening 9.3: deleting a file is a change, emptying one is not, also behind a half-written version."""
+    async with serve(folder, "--no-watch") as gatewayd:
+        port, _ = await gatewayd.ready()
+        for number, text in enumerate((first, "", ""), start=1):
+            (folder / "1.yaml").write_text(text)
+            await hup(gatewayd, number)
+            assert await body(port) == b"one"
+        (folder / "1.yaml").unlink()
+        await hup(gatewayd, 4)
+        assert (await get(port, "/"))[0] == 404
+
+
 async def test_a_configuration_that_is_gone_as_a_whole_is_refused(folder: Path) -> None:
     async with serve(folder, "--no-watch") as gatewayd:
         port, status = await gatewayd.ready()

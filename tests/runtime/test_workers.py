@@ -73,6 +73,15 @@ async def all_answer(port: int, word: str) -> bool:
     return {(await get(port, "/"))[2] for _ in range(MANY)} == {word.encode()}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_workers_end_without_a_word_of_the_event_loop(folder: Path, number: signal.Signals) -> None:
+    """The supervisor listens to each worker's stream of events all the time, also when it ends."""
+    async with several(folder) as (gatewayd, _, _):
+        gatewayd.signal(number)
+        assert await gatewayd.ended() == 0
+    assert "asyncio" not in gatewayd.said, gatewayd.said
+
+
 async def until_all_answer(port: int, word: str) -> None:
     async with asyncio.timeout(LIMIT_S):
         while not await all_answer(port, word):  # noqa: ASYNC110, other processes decide

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.runtime.running import running
 from tests.soak.faults import OF_SEVERAL, Faults
 from tests.soak.grpc_load import Call, Calling
-from tests.soak.h2_load import Multiplexed
+from tests.soak.http2_load import Multiplexing
 from tests.soak.http_load import Keeping, OneEach
 from tests.soak.service import Alone, Service, Upstream, operators_ports, watch_counters
 from tests.soak.site import Site
@@ -31,8 +31,8 @@ CLIENTS: tuple[Client, ...] = (
     Keeping("keep-alive TLS", tls=True, pause_s=0.01),
     OneEach("one each", tls=False, pause_s=0.01),
     OneEach("one each TLS", tls=True, pause_s=0.03),
-    Multiplexed("HTTP/2", tls=False, pause_s=0.02),
-    Multiplexed("HTTP/2 TLS", tls=True, pause_s=0.03),
+    Multiplexing("HTTP/2", tls=False, streams=4, pause_s=0.02),
+    Multiplexing("HTTP/2 TLS", tls=True, streams=4, pause_s=0.03),
     Calling("gRPC", Call.unary, pause_s=0.01),
     Calling("gRPC of many messages", Call.split, Call.join, pause_s=0.02),
     Calling("gRPC conversation", Call.talk, pause_s=0.01),
@@ -75,15 +75,14 @@ async def run(
     """
     async with AsyncExitStack() as stack:
         upstreams = [Upstream("alpha"), Upstream("beta")]
-        callees = [Upstream("gamma", "grpc_echo"), Upstream("delta", "grpc_echo")]
-        for upstream in (*upstreams, *callees):
+        called = [Upstream(name, "tests.soak.grpc_echo") for name in ("gamma", "delta")]
+        for upstream in upstreams + called:
             await upstream.start()
             stack.push_async_callback(upstream.stop)
         held = [PortReservation() for _ in range(4)]
         http, https, tcp, extra = (each.port for each in held)
-        site = Site(folder / "site", folder / "secrets", tcp, extra)
-        site.reach("UPSTREAMS", "http", [each.port for each in upstreams])
-        site.reach("CALLEES", "grpc", [each.port for each in callees])
+        ports = ([each.port for each in group] for group in (upstreams, called))
+        site = Site(folder / "site", folder / "secrets", tcp, extra, *ports)
         site.swap_certificate()
         site.write(0)
         world = World(http, https, tcp, *_trust(site), random.Random(seed))
@@ -103,7 +102,7 @@ async def run(
         await gatewayd.ready()
         service = (Service if workers > 1 else Alone)(gatewayd, workers, await operators_ports(gatewayd))
         stack.callback(service.stop)
-        faults = Faults(world, site, service, [*chain.from_iterable(zip(upstreams, callees, strict=True))])
+        faults = Faults(world, site, service, [*chain.from_iterable(zip(upstreams, called, strict=True))])
         began = time.monotonic()
         tasks = [asyncio.ensure_future(client(world)) for client in clients]
         tasks.append(asyncio.ensure_future(watch_counters(world, service)))

@@ -59,7 +59,7 @@ class _Echo(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
 
 
 async def serve(name: str, port: int) -> None:
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((_Echo(name),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

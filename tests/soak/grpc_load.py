@@ -59,7 +59,7 @@ class Call:
 
     def check(self, same: bool) -> None:
         """That the answer is this one's."""
-        problem = problem_of(self.world, 200, self.head, self.number, same, self.oldest)
+        problem = problem_of(self.world, 200, self.head, self.number, same=same, oldest=self.oldest)
         if problem:
             raise Failed(problem)
         self.answered += 1

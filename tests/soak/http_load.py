@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Mapping
 
 from cryptography import x509
 
@@ -78,7 +79,7 @@ class Connection:
             raise Broken("no answer") from None
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Broken(repr(error)) from None
-        problem = problem_of(world, status, fields, number, received == body, oldest)
+        problem = problem_of(world, status, fields, number, same=received == body, oldest=oldest)
         if problem:
             world.lose(f"{kind} {number}: {problem}")
         else:
@@ -105,9 +106,9 @@ class Connection:
 
 
 def problem_of(
-    world: World, status: int, fields: dict[str, str], number: str, same: bool, oldest: int
+    world: World, status: int, fields: Mapping[str, str], number: str, *, same: bool, oldest: int
 ) -> str:
-    """What is wrong with an answer to the message ``number``; empty when nothing is."""
+    """What is wrong with an answer; empty when nothing is."""
     if status != 200:
         return f"status {status}"
     if fields.get("x-seen-id") != number or not same:

@@ -24,11 +24,11 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 class Upstream:
-    """An echo in a process of its own; ``module``: which one."""
+    """An echo in a process of its own; ``module``: the program."""
 
-    def __init__(self, name: str, module: str = "echo") -> None:
+    def __init__(self, name: str, module: str = "tests.soak.echo") -> None:
         self.name = name
-        self._module = f"tests.soak.{module}"
+        self._module = module
         self._reserved = PortReservation()
         self.port = self._reserved.port
         self._process: asyncio.subprocess.Process | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -36,7 +36,7 @@ spec:
     route: [{destination: {host: HOST, port: {number: 80}}}]
     retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,503"}
   - match: [{uri: {prefix: /soak.Echo/}}]
-    route: [{destination: {host: grpc-HOST, port: {number: 80}}}]
+    route: [{destination: {host: calls-HOST, port: {number: 80}}}]
     headers:
       request: {set: {x-config: "VERSION"}}
       response: {set: {x-version: "VERSION"}}
@@ -62,12 +62,12 @@ spec:
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: callees, namespace: shop}
+metadata: {name: calls, namespace: shop}
 spec:
-  hosts: [grpc-even.test, grpc-odd.test]
+  hosts: [calls-even.test, calls-odd.test]
   ports: [{number: 80, name: grpc, protocol: GRPC}]
   resolution: STATIC
-  endpoints: [CALLEES]
+  endpoints: [CALLED]
 """
 #: What may become of a file of routes, by mistake.
 MISTAKES = {
@@ -82,20 +82,28 @@ MISTAKES = {
 class Site:
     """Writes versions into ``folder``, and certificates into ``secrets``."""
 
-    def __init__(self, folder: Path, secrets: Path, tcp: int, extra: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        secrets: Path,
+        tcp: int,
+        extra: int,
+        upstreams: Sequence[int],
+        called: Sequence[int],
+    ) -> None:
+        """``upstreams`` and ``called``: the ports of the upstreams, and of those that speak gRPC."""
         self.folder = folder
         self.secrets = secrets
-        self._words = {"RAW_PORT": str(tcp), "EXTRA_PORT": str(extra)}
+        self._numbers = {"RAW_PORT": str(tcp), "EXTRA_PORT": str(extra)}
+        for word, name, ports in (("UPSTREAMS", "http", upstreams), ("CALLED", "grpc", called)):
+            self._numbers[word] = ", ".join(
+                f"{{address: 127.0.0.1, ports: {{{name}: {port}}}}}" for port in ports
+            )
         self.version = 0
         self.authority = make_authority("soak root", 10)
         self.serial = 0
         for path in (folder, secrets / "edge"):
             path.mkdir(parents=True)
-
-    def reach(self, word: str, name: str, ports: Iterable[int]) -> None:
-        """Have ``word`` mean those endpoints, by the port called ``name``."""
-        endpoints = [f"{{address: 127.0.0.1, ports: {{{name}: {port}}}}}" for port in ports]
-        self._words[word] = ", ".join(endpoints)
 
     def texts(self, version: int) -> dict[str, str]:
         """The files of a version: a listener comes and goes, the cluster is another by turns."""
@@ -106,8 +114,8 @@ class Site:
             "services.yaml": SERVICES,
         }
         for name, text in texts.items():
-            for word, meaning in self._words.items():
-                text = text.replace(word, meaning)
+            for word, number in self._numbers.items():
+                text = text.replace(word, number)
             texts[name] = text
         return texts
 

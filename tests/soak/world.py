@@ -23,8 +23,8 @@ class World:
     https: int
     tcp: int
     trust: ssl.SSLContext
-    #: the same, which wants HTTP/2
-    h2_trust: ssl.SSLContext
+    #: the same, offering HTTP/2
+    trust_http2: ssl.SSLContext
     rng: random.Random
     #: no answer may come from a configuration older than this one, or newer than that one
     oldest: int = 0

@@ -252,6 +252,18 @@ def test_kinds_of_the_platform_are_left_alone(kind: str) -> None:
     ("api_version", "kind", "message"),
     [
         ("v1", "Servise", 'unknown kind "Servise" (v1), so it has no effect (did you mean "Service"?)'),
+        (
+            "networking.istio.io/v1",
+            "VirtalService",
+            'unknown kind "VirtalService" (networking.istio.io/v1), so it has no effect '
+            '(did you mean "VirtualService"?)',
+        ),
+        (
+            "security.istio.io/v1",
+            "AuthorisationPolicy",
+            'unknown kind "AuthorisationPolicy" (security.istio.io/v1), so it has no effect '
+            '(did you mean "AuthorizationPolicy"?)',
+        ),
         ("x.io/v1", "Widget", 'unknown kind "Widget" (x.io/v1), so it has no effect'),
         (
             "security.istio.io/v1",

@@ -69,6 +69,20 @@ def test_fields_that_are_not_supported_are_warned_about(tmp_path: Path) -> None:
     ]
 
 
+def test_fields_of_list_items_are_warned_about_too_with_the_nearest_right_word(tmp_path: Path) -> None:
+    text = (
+        "extensionProviders:\n- name: a\n  envoyExtAuthzHttp: {service: a.test, port: 80}\naccessLogFle: x\n"
+    )
+    (tmp_path / "mesh.yaml").write_text(text)
+    _, findings = load_mesh_config(str(tmp_path / "mesh.yaml"))
+    assert [(each.line, each.message) for each in findings] == [
+        (3, '"envoyExtAuthzHttp" is not supported, so it has no effect'),
+        (4, '"accessLogFle" is not supported, so it has no effect'),
+    ]
+    assert findings[0].help == "supported here: name, opentelemetry, zipkin"
+    assert findings[1].help.startswith('did you mean "accessLogFile"? supported here: ')
+
+
 def test_a_wrong_value_is_an_error_and_leaves_the_defaults(tmp_path: Path) -> None:
     settings, findings = load(tmp_path, "rootNamespace: a\npathNormalization: {normalization: merge}\n")
     assert settings == MeshConfig()

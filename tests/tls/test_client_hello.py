@@ -16,6 +16,7 @@ from gatewayd.tls.client_hello import (
     MORE,
     NOT_TLS,
     ClientHello,
+    least_missing,
     read_client_hello,
 )
 
@@ -88,6 +89,21 @@ def test_what_openssl_says_is_understood_however_it_is_cut_into_records(
 def test_every_beginning_of_a_hello_asks_for_more(name: str, cuts: list[int]) -> None:
     hello = in_records(spoken(name, ["h2"]), cuts)
     assert {read_client_hello(hello[:size]) for size in range(len(hello))} == {MORE}
+
+
+@given(NAMES, st.lists(st.integers(0, 10_000), max_size=4), st.booleans())
+def test_a_hello_in_single_bytes_is_read_a_few_times_and_known_with_its_last(
+    name: str, cuts: list[int], dust: bool
+) -> None:
+    """Hardening 1: reading it all again for each byte would cost a thousand times what the byte did."""
+    hello = spoken(name, ["h2"])
+    hello = in_records(hello, list(range(len(hello))) if dust else cuts)
+    size, reads = 1, 1
+    while read_client_hello(hello[:size]) is MORE:
+        size += least_missing(hello[:size])
+        reads += 1
+    assert size == len(hello)
+    assert reads < 60
 
 
 def test_one_byte_per_record_is_read() -> None:

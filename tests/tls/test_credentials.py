@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.tls.credentials import CredentialSource, files_of
-from gatewayd.tls.files import MAX_BYTES
+from gatewayd.tls.files import MAX_BYTES, FileReader
 from gatewayd.tls.material import KeyPair, Material, MaterialError
 from gatewayd.tls.spec import ClientTlsSpec, PairFiles, SecretName, Trust
 from tests.tls.material import (
@@ -371,6 +371,17 @@ def test_links_out_of_the_folder_are_not_read(tmp_path: Path) -> None:
     for name in ("linked", "files", "flat"):
         with pytest.raises(MaterialError, match="a link that leads out of"):
             certificate_of(of_folder(secrets), name=name)
+
+
+def test_a_folder_that_becomes_a_link_in_the_very_moment_leads_nowhere(tmp_path: Path) -> None:
+    """Hardening 6: resolved inside allowed roots; what counts is the file that was opened."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (outside / "tls.key").write_bytes(b"secret")
+    (root / "web").symlink_to(outside)  # after somebody found that it was a folder
+    with pytest.raises(MaterialError, match="leads out of"):
+        FileReader().read_below(str(root), str(root / "web"), "tls.key")
 
 
 def test_links_within_the_folder_are_read(tmp_path: Path) -> None:

@@ -89,10 +89,8 @@ def route_message(rule: Rule) -> Message:
 
 def _origin(source: RouteSource) -> Message:
     """Where it was written: as Istio says it, and the very line."""
-    kind = "virtual-service" if source.kind == "VirtualService" else source.kind.lower()
-    config = f"/apis/networking.istio.io/v1/namespaces/{source.namespace}/{kind}/{source.name}"
     own = {"file": source.file, "line": source.line, "rule": f"{source.block}[{source.rule}]"}
-    return {"istio": {"config": config}, "gatewayd": own}
+    return {"istio": {"config": source.config}, "gatewayd": own}
 
 
 def _action(route: Route) -> Message:

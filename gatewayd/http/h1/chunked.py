@@ -16,6 +16,10 @@ _SIZE, _DATA, _DATA_END, _TRAILER, _DONE, _BROKEN = range(6)
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?)").fullmatch
 #: A size line may be this long before its CRLF is seen; the rest is extension and counted.
 _MAX_SIZE_DIGITS: Final = 16
+#: Sizes as most write them: small chunks are many, and each is to cost little.
+_SIZES: Final = {form % size: size for size in range(1, 256) for form in (b"%x", b"%X")}
+#: So many chunks at a time: a read may bring a hundred thousand of a byte each, and others wait meanwhile.
+MAX_CHUNKS: Final = 2048
 
 
 class ChunkedReader:
@@ -23,10 +27,11 @@ class ChunkedReader:
 
     ``done`` turns true with the last trailer line; ``rest`` then holds the bytes after the message.
     ``error`` is a short reason once the coding was violated; nothing more is decoded then.
+    ``more``: there were more than ``MAX_CHUNKS``; feed it ``b""`` to go on, and nothing else before.
     """
 
     __slots__ = ("_ext_bytes", "_limits", "_pending", "_remaining", "_state", "_trailer_bytes", "_trailer_fields",
-                 "done", "error", "rest")  # fmt: skip
+                 "done", "error", "more", "rest")  # fmt: skip
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
@@ -38,6 +43,7 @@ class ChunkedReader:
         self._trailer_fields = 0
         self.done = False
         self.error = ""
+        self.more = False
         self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -48,6 +54,7 @@ class ChunkedReader:
         if self._pending:
             data = self._pending + data
             self._pending = b""
+            self.more = False
         pieces: list[bytes] = []
         position, length = 0, len(data)
         while True:
@@ -73,6 +80,10 @@ class ChunkedReader:
                 position += 2
                 self._state = _SIZE
             else:
+                if len(pieces) >= MAX_CHUNKS and position < length:
+                    self._pending = data[position:]
+                    self.more = True
+                    break
                 end = data.find(b"\n", position)
                 if end < 0:
                     self._keep_line(data[position:], state)
@@ -83,7 +94,17 @@ class ChunkedReader:
                 line = data[position : end - 1]
                 position = end + 1
                 if state == _SIZE:
-                    self._size_line(line)
+                    size = _SIZES.get(line)
+                    if size is None:
+                        self._size_line(line)
+                    else:
+                        end = position + size
+                        if data[end : end + 2] == b"\r\n":  # the whole chunk is here
+                            pieces.append(data[position:end])
+                            position = end + 2
+                        else:
+                            self._remaining = size
+                            self._state = _DATA
                 elif not line:
                     self._state = _DONE
                     self.done = True

@@ -32,8 +32,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_borrower", "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim",
-        "_limits", "_method", "_paused", "_reader", "_remaining", "_request_done", "_request_ended", "_responses",
-        "_state", "_upgrade", "_written", "_written_before",
+        "_limits", "_method", "_paused", "_read_due", "_reader", "_remaining", "_request_done", "_request_ended",
+        "_responses", "_state", "_upgrade", "_written", "_written_before",
         "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "takes_lines",
         "transport", "write",
     )  # fmt: skip
@@ -57,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self._reader: ChunkedReader | None = None
         self._remaining = 0
         self._paused = False
+        self._read_due = False
         self._eof_unread = False
         #: who takes the body's bytes past us, if anybody
         self._borrower: Borrower | None = None
@@ -247,6 +248,8 @@ class ClientConnection(asyncio.Protocol):
             self._paused = paused
             if paused:
                 self.transport.pause_reading()
+            elif self._reader is not None and self._reader.more:
+                self._read_later()
             else:
                 self.transport.resume_reading()
 
@@ -319,7 +322,9 @@ class ClientConnection(asyncio.Protocol):
         return never_received(self.transport.get_extra_info("socket"), self._written_before, ended=ended)
 
     def _incomplete_head(self, data: bytes) -> None:
-        if len(data) > self._limits.max_response_head_bytes:
+        too_large = len(data) > self._limits.max_response_head_bytes
+        # Who speaks otherwise may wait for us, and the client would wait for both.
+        if too_large or data[:5] != b"HTTP/"[: len(data)] or data.count(b"\n") != data.count(b"\r\n"):
             self._fail(errors.UPSTREAM_PROTOCOL)
         else:
             self._buffer = data
@@ -390,8 +395,28 @@ class ClientConnection(asyncio.Protocol):
                 self._close_after = True
             self._complete()
             exchange.on_response_data(payload, True)
-        elif payload:
-            exchange.on_response_data(payload, False)
+        else:
+            if reader.more:
+                self.transport.pause_reading()
+                self._read_later()
+            if payload:
+                exchange.on_response_data(payload, False)
+
+    def _read_later(self) -> None:
+        """Go on with what the chunked reader holds in the loop's next turn: the others have theirs first."""
+        if not self._read_due:
+            self._read_due = True
+            asyncio.get_running_loop().call_soon(self._read_more)
+
+    def _read_more(self) -> None:
+        """Go on, unless the client has to wait; ``pause`` comes back to it then."""
+        self._read_due = False
+        reader = self._reader
+        if reader is None or not reader.more or self._paused or self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        if self.exchange is not None:
+            self._on_chunked(self.exchange, b"")
 
     def _complete(self) -> None:
         """The response is read to its end: back to the pool, if everything is clean."""

@@ -102,11 +102,8 @@ class RequestParser:
         request.head = parsed = _BareHead()
         parsed.method = method
         parsed.target = target
-        if b"?" in target:
-            parsed.path, _, parsed.query = target.partition(b"?")
-        else:
-            parsed.path = target
-            parsed.query = None
+        parsed.path, mark, query = target.partition(b"?")
+        parsed.query = query if mark else None
         parsed.authority = block.authority or b""
         parsed.scheme = shape.scheme
         parsed.user_agent = block.user_agent
@@ -115,7 +112,9 @@ class RequestParser:
         return request
 
     def _learn(self, head: bytes, request: ParsedRequest) -> None:
-        """Learn the shape of a head that had none, when it is of the ordinary kind."""
+        """Learn the shape of a head that had none, when it is of the ordinary kind and size."""
+        if len(head) > self.heads.max_key_bytes:
+            return
         block = request.block
         if request.error is None and request.head is not None and block.texts is not None:
             if self._misses % LEARN_ONE_IN == 0:

@@ -278,8 +278,12 @@ class ResponseParser:
             error = self._special_fields(head, out, special)
             if error:
                 return _refuse(error)
-        if status == 204 and head.content_length > 0:
-            return _refuse("body of a 204")
+        if status < 200 or status == 204:
+            if head.chunked or head.content_length > 0:
+                return _refuse("body where there is none")  # its bytes could be read as the next answer
+            if head.content_length == 0:  # RFC 9110 8.6: may not be said, and Envoy does not pass it on
+                head.content_length = -1
+                out = [text for text in out if not text.startswith(b"content-length:")]
         head.simple = (
             status >= 200 and head.content_length >= 0 and not head.close and status not in (204, 304)
         )
@@ -287,7 +291,8 @@ class ResponseParser:
         out.append(self._tail)
         head.relay = b"".join(out)
         head.tail_bytes = len(self._tail)
-        if head.simple and not repeated and not head.upgrade:
+        ordinary = not repeated and not head.upgrade and len(data) <= self.heads.max_key_bytes
+        if head.simple and ordinary:
             self._learn(lines, out, head)
         return head
 

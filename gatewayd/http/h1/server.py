@@ -55,8 +55,8 @@ class ServerConnection(asyncio.Protocol):
     """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_read_paused",
-        "_reader", "_remaining", "_seen_progress", "_write_paused",
+        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_held",
+        "_read_due", "_read_paused", "_reader", "_remaining", "_seen_progress", "_write_paused",
         "close_after", "draining", "edge", "exchange", "info",
         "method", "port", "progress", "protocol", "request_done", "request_ended_at", "state", "transport", "write",
     )  # fmt: skip
@@ -89,6 +89,8 @@ class ServerConnection(asyncio.Protocol):
         self._drained = 0
         self._eof = False
         self._write_paused = False
+        self._held = False  # by the exchange, in the midst of a body
+        self._read_due = False
         self._read_paused = False  # in the transport
         self._head_since = 0.0
         self._seen_progress = 0
@@ -236,6 +238,7 @@ class ServerConnection(asyncio.Protocol):
             self._remaining = request.block.content_length
         else:
             self._reader = ChunkedReader(edge.limits)
+            self._held = False
         edge.begin(self, request)
         if rest and self.state == BODY:
             self._read_body(rest)
@@ -261,7 +264,7 @@ class ServerConnection(asyncio.Protocol):
         if len(data) > limit:
             self._refuse(errors.HEAD_TOO_LARGE)
             return
-        if b"\n" in data and b"\n" in data.replace(b"\r\n", b""):
+        if data.count(b"\n") != data.count(b"\r\n"):
             self._refuse(errors.BAD_REQUEST)  # a bare LF would end the head for somebody else
             return
         self._buffer = data
@@ -287,6 +290,9 @@ class ServerConnection(asyncio.Protocol):
                 exchange.on_request_invalid(errors.BAD_REQUEST)
                 return
             if not reader.done:
+                if reader.more:
+                    self._pause_reading()
+                    self._read_later()
                 if payload:
                     exchange.on_request_data(payload, False)
                 return
@@ -299,6 +305,20 @@ class ServerConnection(asyncio.Protocol):
             self._buffer = rest
             self._pause_reading()
         exchange.on_request_data(payload, True)
+
+    def _read_later(self) -> None:
+        """Go on with what the chunked reader holds in the loop's next turn: the others have theirs first."""
+        if not self._read_due:
+            self._read_due = True
+            asyncio.get_running_loop().call_soon(self._read_more)
+
+    def _read_more(self) -> None:
+        """Go on, unless the exchange has to wait; ``pause`` comes back to it then."""
+        self._read_due = False
+        reader = self._reader
+        if self.state == BODY and reader is not None and reader.more and not self._held:
+            self._resume_reading()
+            self._read_body(b"")
 
     def _pause_reading(self) -> None:
         if not self._read_paused and not self.transport.is_closing():
@@ -316,8 +336,12 @@ class ServerConnection(asyncio.Protocol):
         """Stop or go on reading the request body or the tunnel."""
         if self._borrower is not None:
             self._borrower.pause(paused)
-        elif paused:
+            return
+        self._held = paused
+        if paused:
             self._pause_reading()
+        elif self._reader is not None and self._reader.more:
+            self._read_later()
         elif self.state in (BODY, TUNNEL):
             self._resume_reading()
 

@@ -30,6 +30,9 @@ from gatewayd.http.h2.states import CLOSED, IDLE, RECEIVED
 from gatewayd.http.h2.stream import Stream
 from gatewayd.http.limits import HttpLimits
 
+#: In one frame, as nghttp2 has it.
+_MAX_SETTINGS: Final = 32
+
 # Where a connection stands.
 STARTING: Final = 0  # the peer's SETTINGS have not come
 RUNNING: Final = 1
@@ -148,7 +151,13 @@ class Control(Sender):
             return
         if not self.count(floods.SETTINGS):
             return
+        if len(payload) > 6 * _MAX_SETTINGS:
+            self.fail(frames.ENHANCE_YOUR_CALM, "too many settings")
+            return
         for key, value in frames.read_settings(payload):
+            # Each may move the windows of all streams, so each counts as a frame would.
+            if not self.count(floods.SETTINGS):
+                return
             failure = self._set(key, value)
             if failure:
                 self.fail(failure, "invalid setting")

@@ -232,7 +232,7 @@ class RequestReader:
             # Bytes beyond ASCII are escaped, as Envoy escapes them here.
             ascii_target = target if target.isascii() else quote_from_bytes(target, _VISIBLE).encode()
             normal = normalize_target(ascii_target, self._options.path_normalization)
-        if normal is None:
+        if normal is None or b"#" in target:  # a fragment is nobody's business (RFC 9113 8.3.1)
             request.head = RequestHead(method, target, authority, scheme, block)
             request.error = errors.BAD_PATH
             return

@@ -19,7 +19,10 @@ _NOBODY: Final = (0, 0)
 def route_rows(
     listeners: Sequence[ListenerSpec], sums: Sums, arguments: Mapping[str, Any]
 ) -> Iterator[dict[str, Any] | None]:
-    """All rules, or with ``host`` those that serve it. Hits are of a rule, its alternatives and hosts together."""
+    """All rules, or with ``host`` those that serve it.
+
+    Hits are of a rule on one filter chain, its alternatives and hosts together.
+    """
     wanted = str(arguments.get("host", ""))
     for listener in listeners:
         for chain in listener.chains:
@@ -44,7 +47,8 @@ def _host_rows(
     taken_by: Rule | None = None
     for order, rule in enumerate(host.rules):
         route = rule.route
-        hits, errors = sums.rules.get(route.source.title, _NOBODY) if route.source is not None else _NOBODY
+        source = route.source
+        hits, errors = sums.rules.get((chain.name, source.title), _NOBODY) if source is not None else _NOBODY
         row: dict[str, Any] = {
             "id": f"{chain.name} {host.name} {order}",
             "listener": listener.name,

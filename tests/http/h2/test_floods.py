@@ -99,6 +99,17 @@ class TestOneKindAlone:
     def test_control_frames(self, frame: bytes) -> None:
         assert 18 < self.until_cut(self.served(), lambda _: frame, 200) <= 22
 
+    def test_settings_within_frames(self) -> None:
+        windows = wire.settings(*[(wire.INITIAL_WINDOW_SIZE, size) for size in range(4)])
+        assert 3 < self.until_cut(self.served(), lambda _: windows, 200) <= 5
+
+    def test_settings_in_one_frame(self) -> None:
+        served = Served()
+        served.send(wire.settings(*[(wire.INITIAL_WINDOW_SIZE, size) for size in range(32)]))
+        assert served.failed() is None
+        served.send(wire.settings(*[(wire.INITIAL_WINDOW_SIZE, size) for size in range(33)]))
+        assert served.failed() == ENHANCE_YOUR_CALM
+
     @pytest.mark.parametrize("frame", [wire.data(1, b"x"), wire.rst(1), wire.headers(1, GET, end=True)])
     def test_frames_on_closed_streams(self, frame: bytes) -> None:
         served = Served(self.LIMITS, answers=True)

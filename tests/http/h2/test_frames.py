@@ -561,6 +561,27 @@ def test_6_8_draining_lets_what_is_on_its_way_come_and_then_closes() -> None:
     assert {frame.stream for frame in served.sent() if frame.ends} == {1, 3}
 
 
+def test_6_8_who_is_discouraged_before_the_first_request_may_send_it() -> None:
+    served = Served()
+    served.connection.discourage()
+    assert served.sent() == []
+    first, ping = served.send(wire.headers(1, GET, end=True))
+    assert (first.kind, first.last_stream) == (wire.GOAWAY, (1 << 31) - 1)
+    assert len(served.begun) == 1
+    (second,) = served.send(wire.ping(ping.payload, ack=True))
+    assert (second.kind, second.last_stream) == (wire.GOAWAY, 1)
+    served.begun[0].answer(200)
+    assert served.transport.ended
+
+
+def test_6_8_who_is_discouraged_later_is_told_at_once() -> None:
+    served = Served()
+    served.send(wire.headers(1, GET, end=True))
+    served.connection.discourage()
+    first, _ = served.sent()
+    assert (first.kind, first.last_stream) == (wire.GOAWAY, (1 << 31) - 1)
+
+
 def test_6_8_a_client_that_does_not_answer_has_a_second() -> None:
     served = Served()
     served.connection.drain()
