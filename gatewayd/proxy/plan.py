@@ -132,10 +132,7 @@ class Planner:
             or block.upgrade
             or not options.request_id
             or (request.method not in _BODILESS and block.content_length < 0 and not block.chunked)
-            or (
-                _GRPC_TYPE in block.forward_bytes
-                and (route.timed or b"grpc-timeout: " in block.forward_bytes)
-            )
+            or (request.method == b"POST" and _has_deadline(route, block.forward_bytes))
         ):
             plan = _make_plan(route, options, request)
         else:
@@ -234,12 +231,18 @@ def _plan_mirrors(plan: Plan, route: Route) -> None:
     plan.mirrors_take_lines = all(spec.protocol == HTTP1 for spec in specs)
 
 
+def _has_deadline(route: Route, lines: bytes) -> bool:
+    """Whether the time that a request has may depend on itself: one of gRPC, which is always a POST."""
+    # Not ``in``, which looks for an integer first, raises an error and catches it.
+    return lines.find(_GRPC_TYPE) >= 0 and (route.timed or lines.find(b"grpc-timeout: ") >= 0)
+
+
 def _limit_time(plan: Plan, route: Route, head: RequestHead) -> None:
     """What time there is for the request: the route's, or what a gRPC client leaves of it (semantics 6.6.3)."""
     timeout_s = route.timeout_s
     per_try_s = route.retry.per_try_timeout_s if route.retry is not None else 0.0
     asked = None
-    grpc = is_grpc(head.fields.get(b"content-type"))
+    grpc = head.method == b"POST" and is_grpc(head.fields.get(b"content-type"))
     if grpc:
         asked = head.fields.get(b"grpc-timeout")
         timeout_s = limited_s(asked, timeout_s)

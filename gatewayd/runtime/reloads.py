@@ -80,6 +80,12 @@ class Reloads:
         self._notifier.reloading()
         return self._reloader.reload()
 
+    async def look_again(self) -> None:
+        """Read everything again if something is served in its last good version: that may be mended by now."""
+        in_force = self._reader.in_force
+        if in_force is not None and in_force.kept:
+            await self.ask()
+
     def tick(self) -> None:
         """About once a second: one that nobody was told of is over as well, once none is under way."""
         if self._told and not self.busy:

@@ -158,6 +158,7 @@ class Single:
     async def _upgrade(self) -> str:
         if self.worker.state != SERVING:
             raise NotUpgraded(f"not while {self.worker.state}")
+        await self._reloads.look_again()
         return await self._successor.upgrade()
 
     def _leave(self) -> None:

@@ -379,6 +379,7 @@ class Supervisor:
     async def _upgrade(self) -> str:
         if self.state != SERVING:
             raise NotUpgraded(f"not while {self.state}")
+        await self._reloads.look_again()
         return await self._takeover.upgrade()
 
     async def replace_workers(self) -> tuple[bool, str]:

@@ -74,7 +74,7 @@ def test_status_says_how_it_is(told: Any) -> None:
     code, out, _ = told("status")
     assert code == 0
     assert ", 1 worker: ready" in out.splitlines()[0]
-    assert "serves     3 listeners, 6 virtual hosts, 6 clusters of 3 files" in out
+    assert "serves     3 listeners, 6 virtual hosts, 8 clusters of 3 files" in out
     assert "findings   1 error, 1 warning (gatewayd get findings)" in out
     code, out, _ = told("status", "-o", "json")
     assert json.loads(out)["ready"]

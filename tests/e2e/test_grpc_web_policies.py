@@ -94,7 +94,8 @@ async def test_6_7_statuses_are_retried_as_of_grpc(world: World) -> None:
 
 async def test_6_6_3_the_time_of_a_call_is_limited(world: World) -> None:
     answer = await world.post("/slow.Echo/Unary", framed(b"x"), "x-sleep: 50", "grpc-timeout: 20S")
-    assert (answer.status, answer.values("grpc-status")) == (504, ["14"])
+    # The server ends its call at the same time: its own word may come first.
+    assert (answer.status, answer.values("grpc-status")) in ((504, ["14"]), (200, ["4"]))
     await until(lambda: world.server.calls[0].cancelled)
     remaining = world.server.calls[0].remaining_s
     assert remaining is not None

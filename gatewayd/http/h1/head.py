@@ -102,11 +102,8 @@ class RequestParser:
         request.head = parsed = _BareHead()
         parsed.method = method
         parsed.target = target
-        if b"?" in target:
-            parsed.path, _, parsed.query = target.partition(b"?")
-        else:
-            parsed.path = target
-            parsed.query = None
+        parsed.path, mark, query = target.partition(b"?")
+        parsed.query = query if mark else None
         parsed.authority = block.authority or b""
         parsed.scheme = shape.scheme
         parsed.user_agent = block.user_agent
