@@ -2,7 +2,8 @@
 
 Requests are answered in order; reading stops while bytes of the next one wait (hardening section 2). The
 connection frames: it knows lengths, chunks and when to close, and nothing of routes. Whatever it is given
-as ``edge.begin`` makes an exchange of each head.
+as ``edge.begin`` makes an exchange of each head. Here it reads, and goes from one request to the next; what it writes
+is in :mod:`gatewayd.http.h1.response_writer`, what ends it in :mod:`gatewayd.http.h1.lifetime`.
 """
 
 from __future__ import annotations
