@@ -47,6 +47,9 @@ FLOORS = {
     "__init__": 0,
 }
 
+#: About 300 is what a module should have.
+MOST_LINES = 500
+
 #: Neighbours on one floor that may know each other, each with its reason.
 NEIGHBOURS = {
     # StreamInfo holds the request's head, and operators read its fields.
@@ -151,6 +154,15 @@ def test_no_file_needs_a_package_that_is_not_installed_with_gatewayd() -> None:
     assert not found
 
 
+def test_no_module_is_longer_than_one_can_keep_in_mind() -> None:
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources()
+        if (lines := len(path.read_text().splitlines())) > MOST_LINES
+    }
+    assert not found, f"split along a seam what has more than {MOST_LINES} lines: {found}"
+
+
 class TestTheTestItself:
     @pytest.fixture
     def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -191,6 +203,13 @@ class TestTheTestItself:
     def test_a_right_one_is_not(self, file: Path, text: str) -> None:
         file.write_text(text)
         assert violations(file) == []
+
+    def test_a_module_that_is_too_long_is_found(self, file: Path) -> None:
+        file.write_text("x = 1\n" * MOST_LINES)
+        test_no_module_is_longer_than_one_can_keep_in_mind()
+        file.write_text("x = 1\n" * (MOST_LINES + 1))
+        with pytest.raises(AssertionError, match=r"routing/inner/made\.py': 501"):
+            test_no_module_is_longer_than_one_can_keep_in_mind()
 
     def test_neighbours_do_not_know_each_other(self, file: Path) -> None:
         other = file.parents[2] / "upstream" / "made.py"

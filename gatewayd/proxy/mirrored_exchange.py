@@ -6,7 +6,8 @@ from typing import Any
 
 from gatewayd.http.message import Trailers
 from gatewayd.http.request import NO_BODY, ParsedRequest
-from gatewayd.proxy.exchange import DONE, Exchange
+from gatewayd.proxy.exchange import Exchange
+from gatewayd.proxy.exchange_base import DONE
 from gatewayd.proxy.mirroring import Mirroring, copied, copied_head, draw
 from gatewayd.proxy.shadow import send_copies
 

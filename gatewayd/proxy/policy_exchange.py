@@ -19,7 +19,8 @@ from gatewayd.http.request import NO_BODY, ParsedRequest
 from gatewayd.http.response import ResponseHead
 from gatewayd.policies.cors import apply_answer
 from gatewayd.policies.hash_policy import request_hash
-from gatewayd.proxy.exchange import CONNECTING, DONE, Exchange
+from gatewayd.proxy.exchange import Exchange
+from gatewayd.proxy.exchange_base import CONNECTING, DONE
 from gatewayd.proxy.hashing import hash_input
 from gatewayd.proxy.local_reply import abort_reply
 from gatewayd.proxy.mirroring import Mirroring, copied, draw

@@ -17,7 +17,8 @@ from gatewayd.http.request import ParsedRequest
 from gatewayd.http.response import ResponseHead
 from gatewayd.observe.trace import Attempt, SampledTrace, Trace, is_sampled
 from gatewayd.proxy.counted_exchange import counted
-from gatewayd.proxy.exchange import DONE, Exchange
+from gatewayd.proxy.exchange import Exchange
+from gatewayd.proxy.exchange_base import DONE
 from gatewayd.proxy.forwarding import CLIENT_ASKED, is_sampled_by_chance, marked, request_ids
 from gatewayd.proxy.mirrored_exchange import MirroredExchange
 from gatewayd.proxy.plan import Planner

@@ -7,19 +7,16 @@ everything with rewrites, operations or more than one attempt. Both write down i
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from gatewayd.http.h2.encoder import encode_all, encode_once, encode_request, encoded_request, upstream_scheme
 from gatewayd.http.message import Fields, Pair, RequestHead
 from gatewayd.policies.grpc_timeout import written
+from gatewayd.proxy.exchange_base import ExchangeBase
 from gatewayd.proxy.forwarding import client_pairs
 from gatewayd.proxy.plan import NOTHING_FOLLOWS, first_timeout_ms, request_head
 
-if TYPE_CHECKING:
-    from gatewayd.proxy.exchange import Exchange
 
-
-def plain_head(exchange: Exchange) -> bytes:
+def plain_head(exchange: ExchangeBase) -> bytes:
     """The head on a route that changes none, when the client came through other proxies."""
     plan = exchange.plan
     block = exchange.parsed.block
@@ -42,12 +39,12 @@ def plain_head(exchange: Exchange) -> bytes:
     return b"".join(out)
 
 
-def built_head(exchange: Exchange) -> bytes:
+def built_head(exchange: ExchangeBase) -> bytes:
     """A head with rewrites, operations or another attempt's count."""
     return request_head(*built_parts(exchange)) + b"\r\n"
 
 
-def encoded_head(exchange: Exchange) -> bytes:
+def encoded_head(exchange: ExchangeBase) -> bytes:
     """The head of any request, for HTTP/2."""
     plan = exchange.plan
     parsed = exchange.parsed
@@ -73,7 +70,7 @@ def encoded_head(exchange: Exchange) -> bytes:
     return b"".join((begun, extra, pairs, encode_once(told), suffix))
 
 
-def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pair]]) -> bytes:
+def encoded_parts(exchange: ExchangeBase, parts: tuple[bytes, bytes, bytes, list[Pair]]) -> bytes:
     """What :func:`built_parts` gave, for HTTP/2."""
     method, target, authority, fields = parts
     parsed = exchange.parsed
@@ -90,7 +87,7 @@ def encoded_parts(exchange: Exchange, parts: tuple[bytes, bytes, bytes, list[Pai
     )
 
 
-def _client_pairs(exchange: Exchange) -> list[Pair]:
+def _client_pairs(exchange: ExchangeBase) -> list[Pair]:
     """The fields about the client; what of them the exchange remembers is written down."""
     block = exchange.parsed.block
     exchange.x_forwarded_for, exchange.trusted_address, pairs = client_pairs(
@@ -103,7 +100,7 @@ def _client_pairs(exchange: Exchange) -> list[Pair]:
     return pairs
 
 
-def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
+def built_parts(exchange: ExchangeBase) -> tuple[bytes, bytes, bytes, list[Pair]]:
     """Method, target, authority and fields of such a head."""
     plan = exchange.plan
     route = exchange.route
@@ -153,7 +150,7 @@ def built_parts(exchange: Exchange) -> tuple[bytes, bytes, bytes, list[Pair]]:
     return head.method, target, authority, fields
 
 
-def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> None:
+def _note_as_sent(exchange: ExchangeBase, authority: bytes, pairs: list[Pair]) -> None:
     """The log and response operations see the request as it was sent (golden 06_02, 06_03)."""
     head = exchange.parsed.head
     assert head is not None
@@ -163,7 +160,7 @@ def _note_as_sent(exchange: Exchange, authority: bytes, pairs: list[Pair]) -> No
     exchange.x_forwarded_for = fields.get(b"x-forwarded-for") or b""
 
 
-def _expected_timeout_ms(exchange: Exchange) -> int:
+def _expected_timeout_ms(exchange: ExchangeBase) -> int:
     """The smaller of the request's remaining and the try's time, in ms; 0 = none (semantics 14.3.4)."""
     expected = first_timeout_ms(exchange.plan)
     if exchange.attempts > 1 and exchange.timeout is not None:

@@ -123,7 +123,6 @@ NOT_YET: dict[str, str] = {
     "VirtualService.spec.http[].match[].<headers|withoutHeaders>{@request.auth.claims*}": (
         "tokens are not validated yet, so no request has the claim"
     ),
-    # DestinationRule
     # WorkloadGroup
     "WorkloadGroup.spec": "workloads do not register themselves here",
     # whole kinds

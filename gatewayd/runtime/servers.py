@@ -15,9 +15,12 @@ from gatewayd.admin.metrics import MetricsServer
 from gatewayd.admin.server import HttpServer
 from gatewayd.admin.state import Controls, State
 from gatewayd.admin.status import Readiness, StatusServer
-from gatewayd.listeners.doors import Doors
+from gatewayd.exit_codes import EXIT_CANNOT_BIND
+from gatewayd.listeners.doors import Doors, NotBound
 from gatewayd.listeners.sockets import Address, BindError, close_sockets, printable, socket_address
+from gatewayd.runtime.configuration import Refused
 from gatewayd.runtime.options import RunOptions
+from gatewayd.snapshot import ListenerSpec
 from gatewayd.upstream.own_ports import OWN_PORTS
 
 #: name -> what to do if its address cannot be bound
@@ -113,3 +116,15 @@ class Servers:
         )
         self.sockets = {}
         self._serving = {}
+
+
+def open_all(doors: Doors, servers: Servers, specs: tuple[ListenerSpec, ...]) -> None:
+    """The sockets of all listeners and of our own ports; Refused, with every error, if one cannot be had."""
+    errors: list[str] = []
+    try:
+        doors.open(specs)
+    except NotBound as error:
+        errors.append(str(error))
+    errors += servers.open(doors)
+    if errors:
+        raise Refused("\n".join(errors), EXIT_CANNOT_BIND)

@@ -9,8 +9,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK
-from gatewayd.listeners.doors import Doors, NotBound
+from gatewayd.exit_codes import EXIT_OK
+from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.inherited import Inherited, from_systemd
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.runtime import process, summary
@@ -21,12 +21,11 @@ from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Outcome
 from gatewayd.runtime.reloads import Reloads
-from gatewayd.runtime.servers import Servers
+from gatewayd.runtime.servers import Servers, open_all
 from gatewayd.runtime.state import WorkerState
 from gatewayd.runtime.successor import Successor
 from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
 from gatewayd.runtime.worker import LAST_S, LOADING, SERVING, Worker
-from gatewayd.snapshot import ListenerSpec
 from gatewayd.sources import Disk
 from gatewayd.upstream.registry import Registry
 
@@ -93,7 +92,7 @@ class Single:
         configuration = first_configuration(self._reader, self.options, worker.registry.adopt)
         self._listen_to_signals()
         worker.prepare(configuration)
-        self._open_sockets(configuration.snapshot.listeners)
+        open_all(self._doors, self._servers, configuration.snapshot.listeners)
         await self._servers.serve_status(self.loop, worker.readiness)
         await worker.start(configuration)
         state = WorkerState(worker, self._reloads.history)
@@ -110,17 +109,6 @@ class Single:
         summary.say(summary.serving(configuration, worker.listeners, ports, self.options))
         self.notifier.watch(self.loop)
         self._handover.done()
-
-    def _open_sockets(self, specs: tuple[ListenerSpec, ...]) -> None:
-        """Those of all listeners and of our own ports, or all errors at once."""
-        errors: list[str] = []
-        try:
-            self._doors.open(specs)
-        except NotBound as error:
-            errors.append(str(error))
-        errors += self._servers.open(self._doors)
-        if errors:
-            raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
 
     # What it is told, by signals and by its admin server (:class:`gatewayd.runtime.controls.Holder`)
 

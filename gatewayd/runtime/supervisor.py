@@ -46,11 +46,10 @@ from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Outcome
 from gatewayd.runtime.reloads import Reloads
 from gatewayd.runtime.rollout import Rollout
-from gatewayd.runtime.servers import Servers
+from gatewayd.runtime.servers import Servers, open_all
 from gatewayd.runtime.takeover import Takeover
 from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
 from gatewayd.runtime.worker import DRAINING, LAST_S, LOADING, SERVING, STOPPED
-from gatewayd.snapshot import ListenerSpec
 from gatewayd.sources import Disk, Recorder
 from gatewayd.upstream.late_loop import LateLoop
 from gatewayd.upstream.registry import Registry
@@ -169,7 +168,7 @@ class Supervisor:
             await self._take_over()
         else:
             configuration = first_configuration(self._reader, self.options, self._registry.adopt)
-            self._open_sockets(configuration.snapshot.listeners)
+            open_all(self._doors, self._servers, configuration.snapshot.listeners)
             await self._begin()
         self._rollout.forget_texts()
         memory.end_loading()
@@ -219,17 +218,6 @@ class Supervisor:
                 await asyncio.sleep(_TRY_AGAIN_S)
             else:
                 break
-
-    def _open_sockets(self, specs: tuple[ListenerSpec, ...]) -> None:
-        """Those of all listeners and of our own ports, or all errors at once."""
-        errors: list[str] = []
-        try:
-            self._doors.open(specs)
-        except NotBound as error:
-            errors.append(str(error))
-        errors += self._servers.open(self._doors)
-        if errors:
-            raise Refused("\n".join(errors), EXIT_CANNOT_BIND)
 
     def _say_what_is_served(self) -> None:
         configuration = self._reader.in_force

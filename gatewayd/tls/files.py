@@ -28,27 +28,20 @@ class FileReader:
 
     def read(self, path: str) -> bytes:
         """The content of the file at ``path``; MaterialError says why not."""
-        known = self._read.get(path)
-        if known is None:
-            try:
-                known = _read_regular(path)
-            except MaterialError as error:
-                known = str(error)
-            self._read[path] = known
-        if isinstance(known, str):
-            raise MaterialError(known)
-        return known
+        return self._once(path)
 
     def read_below(self, root: str, folder: str, name: str) -> bytes:
         """The file ``name`` of ``folder``; MaterialError when it is a link that leads out of ``root``.
 
         ``folder`` is below ``root``, and neither has a link in it.
         """
-        path = f"{folder}/{name}"
+        return self._once(f"{folder}/{name}", root)
+
+    def _once(self, path: str, *root: str) -> bytes:
         known = self._read.get(path)
         if known is None:
             try:
-                known = _read_regular(path, root)
+                known = _read_regular(path, *root)
             except MaterialError as error:
                 known = str(error)
             self._read[path] = known

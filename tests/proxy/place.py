@@ -22,7 +22,7 @@ from gatewayd.http.h1.server import ServerConnection
 from gatewayd.http.h2 import server as http2_server
 from gatewayd.http.h2 import server_stream
 from gatewayd.observe.stream_info import StreamInfo
-from gatewayd.proxy import exchange, policy_exchange, worker
+from gatewayd.proxy import attempts, exchange, exchange_base, policy_exchange, worker
 from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.sources.load import load
 from gatewayd.upstream.cluster import Cluster
@@ -142,7 +142,8 @@ class Place:
         loop: Any = _Loop(self._open)
         self.loop = loop
         self._patch = pytest.MonkeyPatch()
-        for module in (exchange, policy_exchange, http1_server, http2_server, server_stream, worker):
+        proxy = (exchange, exchange_base, attempts, policy_exchange, worker)
+        for module in (*proxy, http1_server, http2_server, server_stream):
             self._patch.setattr(module, "monotonic", self.clock)
         self.registry = Registry(loop)
         loaded = load(["-"], BytesIO(self._yaml.encode()))

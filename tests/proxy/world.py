@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from gatewayd.http.h1 import server
-from gatewayd.http.h1.server import STATES, ServerConnection
+from gatewayd.http.h1.server import ServerConnection
+from gatewayd.http.h1.states import STATES
 from gatewayd.http.options import HttpOptions, TraceOptions
-from gatewayd.proxy import exchange, traced_exchange, worker
-from gatewayd.proxy.exchange import DONE, PHASES, RESPONDING, SENT, TUNNEL, Exchange
+from gatewayd.proxy import attempts, exchange, exchange_base, traced_exchange, worker
+from gatewayd.proxy.exchange import Exchange
+from gatewayd.proxy.exchange_base import DONE, PHASES, RESPONDING, SENT, TUNNEL
 from gatewayd.proxy.traced_exchange import _Noting
 from gatewayd.proxy.worker import Port, Proxy
 from gatewayd.routing.index import Rule
@@ -32,8 +34,8 @@ from tests.support.in_process import cluster_spec, forward
 ASKED = re.compile(rb"[A-Z]+ (/[0-9]+) HTTP/1\.1\r\n")
 
 #: The slots that the watched classes put properties over.
-_STATE: Any = ServerConnection.__dict__["state"]
-_PHASE: Any = Exchange.__dict__["phase"]
+_STATE: Any = ServerConnection.state
+_PHASE: Any = Exchange.phase
 
 
 class WatchedServer(ServerConnection):
@@ -143,8 +145,8 @@ class World:
         patch.setattr(traced_exchange, "NotedExchange", WatchedNotedExchange)
         WatchedExchange.all = []
         self.now = 0.0  # added to the clock
-        patch.setattr(exchange, "monotonic", self.clock)
-        patch.setattr(server, "monotonic", self.clock)
+        for module in (exchange, exchange_base, attempts, server):
+            patch.setattr(module, "monotonic", self.clock)
         self.loop = FakeLoop()
         loop: Any = self.loop
         self.cluster = Cluster(loop, None, cluster_spec([1, 2]))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from gatewayd import errors
 from gatewayd.errors import Failure
 from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
+from gatewayd.http.h1.connection import Connection
 from gatewayd.http.message import Trailers
 from gatewayd.http.request import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from gatewayd.http.response import ResponseHead
@@ -27,40 +28,29 @@ _TUNNEL: Final = 4
 _FLUSH_S: Final = 30.0
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Connection):
     """An HTTP/1.1 client codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_borrower", "_buffer", "_chunked_request", "_close_after", "_eof_unread", "_head_bytes", "_interim",
-        "_limits", "_method", "_paused", "_read_due", "_reader", "_remaining", "_request_done", "_request_ended",
-        "_responses", "_state", "_upgrade", "_written", "_written_before",
-        "closed", "exchange", "idle_since", "local_address", "owner", "progress", "requests", "takes_lines",
-        "transport", "write",
+        "_close_after", "_eof_unread", "_head_bytes", "_interim", "_limits", "_method", "_paused", "_request_done",
+        "_request_ended", "_responses", "_state", "_upgrade", "_written", "_written_before",
+        "closed", "idle_since", "local_address", "owner", "requests", "takes_lines",
     )  # fmt: skip
 
     def __init__(self, owner: Any) -> None:
+        super().__init__()
         #: see ClientConnection; in a slot, which is read faster than the class
         self.takes_lines = True
         self.owner = owner
-        self.exchange: Any = None
-        self.transport: Any = None
         self.closed = False
         self.requests = 0
         #: monotonic time of the last release, set by the pool
         self.idle_since = 0.0
-        #: grows with whatever arrives or leaves; idle timeouts look at it
-        self.progress = 0
         self.local_address = ""
         self._state = _HEAD
         self._head_bytes = 0  # of the last answer
-        self._buffer = b""
-        self._reader: ChunkedReader | None = None
-        self._remaining = 0
         self._paused = False
-        self._read_due = False
         self._eof_unread = False
-        #: who takes the body's bytes past us, if anybody
-        self._borrower: Borrower | None = None
         #: bytes of all messages, and of those before the present one
         self._written = self._written_before = 0
 
@@ -68,8 +58,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; the pool hands the connection to an exchange."""
-        self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
+        super().connection_made(transport)
         address = transport.get_extra_info("sockname")
         if isinstance(address, tuple):
             self.local_address = ("%s:%d" if ":" not in address[0] else "[%s]:%d") % address[:2]
@@ -202,7 +191,7 @@ class ClientConnection(asyncio.Protocol):
         self._request_done = complete
         if not complete:
             self._request_ended = False
-        self._chunked_request = chunked
+        self._chunked = chunked
         self._upgrade = upgrade
         self._written_before = self._written
         self._written += len(message)
@@ -216,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.is_closing():
             return  # connection_lost is on its way and will tell
         self.progress += 1
-        if self._chunked_request:
+        if self._chunked:
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
             if end:
@@ -230,15 +219,6 @@ class ClientConnection(asyncio.Protocol):
     def send_trailers(self, trailers: Trailers) -> None:
         """The end of the body: trailers are dropped (semantics 14.6.9)."""
         self.send_data(b"", True)
-
-    def send_tunnel(self, data: bytes) -> None:
-        """Bytes of an upgraded connection towards the upstream; ``b""`` ends our side."""
-        if not self.transport.is_closing():
-            self.progress += 1
-            if data:
-                self.write(data)
-            elif self.transport.can_write_eof():
-                self.transport.write_eof()
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading from the upstream."""
@@ -268,10 +248,6 @@ class ClientConnection(asyncio.Protocol):
         self.pause(True)
         self._borrower = borrower
 
-    def bare_transport(self) -> Any:
-        """Where body bytes may go past us, as in ServerStream; whoever sends them calls :meth:`passed`."""
-        return None if self._chunked_request or self.transport.is_closing() else self.transport
-
     def passed(self, count: int) -> None:
         """So many bytes of the request body went past us."""
         self.progress += 1
@@ -285,11 +261,6 @@ class ClientConnection(asyncio.Protocol):
             self._fail(errors.UPSTREAM_PROTOCOL)
         else:
             self.pause(False)
-
-    def _end_loan(self) -> None:
-        borrower, self._borrower = self._borrower, None
-        if borrower is not None:
-            borrower.stop()
 
     def finish_tunnel(self) -> None:
         """Both ends of a tunnel ended: close, once what is buffered has left (but not for ever)."""
@@ -401,12 +372,6 @@ class ClientConnection(asyncio.Protocol):
                 self._read_later()
             if payload:
                 exchange.on_response_data(payload, False)
-
-    def _read_later(self) -> None:
-        """Go on with what the chunked reader holds in the loop's next turn: the others have theirs first."""
-        if not self._read_due:
-            self._read_due = True
-            asyncio.get_running_loop().call_soon(self._read_more)
 
     def _read_more(self) -> None:
         """Go on, unless the client has to wait; ``pause`` comes back to it then."""

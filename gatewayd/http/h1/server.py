@@ -2,7 +2,8 @@
 
 Requests are answered in order; reading stops while bytes of the next one wait (hardening section 2). The
 connection frames: it knows lengths, chunks and when to close, and nothing of routes. Whatever it is given
-as ``edge.begin`` makes an exchange of each head.
+as ``edge.begin`` makes an exchange of each head. Here it reads, and goes from one request to the next; what it writes
+is in :mod:`gatewayd.http.h1.response_writer`, what ends it in :mod:`gatewayd.http.h1.lifetime`.
 """
 
 from __future__ import annotations
@@ -12,33 +13,14 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayd import errors
-from gatewayd.errors import Failure
-from gatewayd.http.edge import Edge
 from gatewayd.http.h1.chunked import ChunkedReader
+from gatewayd.http.h1.lifetime import Lifetime
+from gatewayd.http.h1.states import BODY, CLOSED, IDLE, LINGER, TUNNEL, WAIT
 from gatewayd.http.h2.server import ServerConnection as Http2Connection
-from gatewayd.http.message import Pair, Trailers
-from gatewayd.http.request import LENGTH, NO_BODY, ParsedRequest, refused
-from gatewayd.http.response import ResponseHead, status_line
+from gatewayd.http.message import Pair
+from gatewayd.http.request import LENGTH, NO_BODY
 from gatewayd.http.streams import Borrower
-from gatewayd.http.tcp_info import unread
 from gatewayd.http.websocket import with_accept
-
-# What is being read. A connection moves along this table and nowhere else (tests drive it).
-IDLE: Final = 0  # between requests, or inside a head
-BODY: Final = 1  # inside a request body
-WAIT: Final = 2  # the request is complete, its answer is not
-TUNNEL: Final = 3  # upgraded
-LINGER: Final = 4  # answered in doubt: read, throw away, close soon
-CLOSED: Final = 5
-
-STATES: Final[dict[int, frozenset[int]]] = {
-    IDLE: frozenset({IDLE, BODY, WAIT, LINGER, CLOSED}),
-    BODY: frozenset({WAIT, IDLE, LINGER, CLOSED}),
-    WAIT: frozenset({IDLE, TUNNEL, LINGER, CLOSED}),
-    TUNNEL: frozenset({CLOSED}),
-    LINGER: frozenset({CLOSED}),
-    CLOSED: frozenset(),
-}
 
 #: Of the preface of HTTP/2, which reads as a request of a low version.
 _HTTP2_BEGINS: Final = b"PRI * HTTP/2.0\r\n\r\n"
@@ -51,57 +33,32 @@ _ONE_HEAD_BYTES: Final = 4096
 HALF_CLOSE_WINDOW_S: Final = 0.1
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(Lifetime):
     """An HTTP/1.1 server codec; see :mod:`gatewayd.http.streams` for whom it talks to."""
 
     __slots__ = (
-        "_borrower", "_buffer", "_chunked_response", "_deadline", "_drained", "_eof", "_head_since", "_held",
-        "_read_due", "_read_paused", "_reader", "_remaining", "_seen_progress", "_write_paused",
-        "close_after", "draining", "edge", "exchange", "info",
-        "method", "port", "progress", "protocol", "request_done", "request_ended_at", "state", "transport", "write",
+        "_eof", "_held", "_read_paused", "_write_paused", "info", "protocol", "request_ended_at",
     )  # fmt: skip
 
     #: who does not read its answers has no request under way
     slow: bool = False
 
     def __init__(self, port: Any) -> None:
+        super().__init__(port)
         #: as the log prints it; in a slot, which is read faster than the class
         self.protocol = b"HTTP/1.1"
-        self.port = port
-        self.edge: Edge = port.edge
-        self.state = IDLE
-        self.exchange: Any = None
         self.info: Any = None
-        self.transport: Any = None
-        self.close_after = False
-        self.draining = False
-        self.request_done = True
         self.request_ended_at = 0.0
-        self.method = b""
-        #: grows with whatever arrives or leaves; idle timeouts look at it
-        self.progress = 0
-        #: who takes the body's bytes past us, if anybody
-        self._borrower: Borrower | None = None
-        self._buffer = b""
-        self._reader: ChunkedReader | None = None
-        self._remaining = 0
-        self._chunked_response = False
-        self._drained = 0
         self._eof = False
         self._write_paused = False
         self._held = False  # by the exchange, in the midst of a body
-        self._read_due = False
         self._read_paused = False  # in the transport
-        self._head_since = 0.0
-        self._seen_progress = 0
-        self._deadline = 0.0
 
     # --- the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the port."""
-        self.transport = transport
-        self.write = transport.write  # type: ignore[attr-defined]  # asyncio types it as any transport
+        super().connection_made(transport)
         self._head_since = monotonic()
         self.port.connected(self)
         tls = self.info.tls
@@ -306,12 +263,6 @@ class ServerConnection(asyncio.Protocol):
             self._pause_reading()
         exchange.on_request_data(payload, True)
 
-    def _read_later(self) -> None:
-        """Go on with what the chunked reader holds in the loop's next turn: the others have theirs first."""
-        if not self._read_due:
-            self._read_due = True
-            asyncio.get_running_loop().call_soon(self._read_more)
-
     def _read_more(self) -> None:
         """Go on, unless the exchange has to wait; ``pause`` comes back to it then."""
         self._read_due = False
@@ -330,8 +281,6 @@ class ServerConnection(asyncio.Protocol):
             self._read_paused = False
             self.transport.resume_reading()
 
-    # --- the exchange's side (ServerStream)
-
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the request body or the tunnel."""
         if self._borrower is not None:
@@ -344,105 +293,6 @@ class ServerConnection(asyncio.Protocol):
             self._read_later()
         elif self.state in (BODY, TUNNEL):
             self._resume_reading()
-
-    def relay(self, head: ResponseHead, service_time_ms: int, data: bytes, end: bool) -> None:
-        """Send an upstream's response with the proxy's own fields; see ServerStream."""
-        edge = self.edge
-        if not self.request_done:
-            self.close_after = True
-        out = [head.relay]
-        if edge.options.debug_headers:
-            if service_time_ms < 0:
-                out[0] = head.relay[: -len(b"x-envoy-upstream-service-time: ")]
-            else:
-                out.append(b"%d\r\n" % service_time_ms)
-        if not head.has_date:
-            out.append(edge.date.line())
-        if self.close_after:
-            out.append(b"connection: close\r\n")
-        if end:
-            out.append(self._length_of_bodyless(head) if not data and head.content_length < 0 else b"\r\n")
-            out.append(data)
-            self.write(b"".join(out))
-            self._response_done()
-            return
-        self.progress += 1
-        if head.content_length < 0:
-            # Without a body there are no chunks, even if its end is still to come.
-            self._chunked_response = head.status not in (204, 304) and self.method != b"HEAD"
-            out.append(
-                self._length_of_bodyless(head)
-                if not self._chunked_response
-                else b"transfer-encoding: chunked\r\n\r\n"
-            )
-            if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-        else:
-            self._chunked_response = False
-            out.append(b"\r\n")
-        out.append(data)
-        self.write(b"".join(out))
-
-    def _length_of_bodyless(self, head: ResponseHead) -> bytes:
-        """The framing field of a complete response without body and without content-length."""
-        if head.status in (204, 304) or head.status < 200:
-            return b"\r\n"
-        if self.method == b"HEAD":
-            return b"transfer-encoding: chunked\r\n\r\n"
-        return b"content-length: 0\r\n\r\n"
-
-    def respond(self, status: int, pairs: list[Pair], data: bytes, end: bool, *, close: bool = False) -> None:
-        """Send a response built here; ``pairs`` hold everything but framing and ``connection``."""
-        if close or not self.request_done:
-            self.close_after = True
-        out = [status_line(status)]
-        length = None
-        for name, value in pairs:
-            if name == b"content-length":
-                length = value
-            elif name != b"transfer-encoding":
-                out += (name, b": ", value, b"\r\n")
-        if self.close_after:
-            out.append(b"connection: close\r\n")
-        bodyless = status in (204, 304)
-        self._chunked_response = False
-        if length is not None:
-            out += (b"content-length: ", length, b"\r\n\r\n")
-        elif bodyless:
-            out.append(b"\r\n")
-        elif self.method == b"HEAD" or not end:
-            self._chunked_response = self.method != b"HEAD"
-            out.append(b"transfer-encoding: chunked\r\n\r\n")
-        else:
-            out.append(b"content-length: %d\r\n\r\n" % len(data))
-        if data and not bodyless and self.method != b"HEAD":
-            out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked_response else data)
-        self.write(b"".join(out))
-        if end:
-            self._response_done()
-
-    def send_data(self, data: bytes, end: bool) -> None:
-        """More of the response body; see ServerStream."""
-        if self.transport.is_closing():
-            return
-        self.progress += 1
-        if self._chunked_response:
-            if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-            if end:
-                data += b"0\r\n\r\n"
-        if data:
-            self.write(data)
-        if end:
-            self._response_done()
-
-    def send_trailers(self, trailers: Trailers) -> None:
-        """The end of the body; see ServerStream."""
-        self.send_data(b"", True)
-
-    def bare_transport(self) -> Any:
-        """Where body bytes may go past us; see ServerStream."""
-        return None if self._chunked_response or self.transport.is_closing() else self.transport
 
     # --- bytes that go past us, as in the client codec
 
@@ -468,20 +318,7 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._resume_reading()
 
-    def _end_loan(self) -> None:
-        borrower, self._borrower = self._borrower, None
-        if borrower is not None:
-            borrower.stop()
-
-    def send_interim(self, status: int, pairs: list[Pair]) -> None:
-        """A 1xx response; see ServerStream. It has no body, so nothing in it may promise one."""
-        self.progress += 1
-        out = [status_line(status)]
-        for name, value in pairs:
-            if name != b"content-length":
-                out += (name, b": ", value, b"\r\n")
-        out.append(b"\r\n")
-        self.write(b"".join(out))
+    # --- tunnels
 
     def start_tunnel(self, upgrade: bytes, pairs: list[Pair], data: bytes) -> None:
         """Answer an upgrade and let bytes through from here on."""
@@ -496,29 +333,6 @@ class ServerConnection(asyncio.Protocol):
             self.exchange.on_tunnel_data_down(early)
         if self._eof:  # it came while the upstream had not agreed yet
             self.exchange.on_tunnel_data_down(b"")
-
-    def send_tunnel(self, data: bytes) -> None:
-        """Bytes of an upgraded connection towards the client; ``b""`` ends our side."""
-        if self.transport.is_closing():
-            return
-        self.progress += 1
-        if data:
-            self.write(data)
-        elif self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    def finish_tunnel(self) -> None:
-        """Both sides of the tunnel ended."""
-        self.exchange = None
-        self.state = CLOSED
-        self.transport.close()
-
-    def truncate(self) -> None:
-        """Leave the response visibly unfinished; see ServerStream."""
-        self._end_loan()
-        self.exchange = None
-        self.state = CLOSED
-        self.transport.close()
 
     # --- between requests
 
@@ -554,22 +368,6 @@ class ServerConnection(asyncio.Protocol):
             data, self._buffer = self._buffer, b""
             self.data_received(data)
 
-    def _refuse(self, failure: Failure, request: ParsedRequest | None = None) -> None:
-        """Answer a head that cannot be served, and close."""
-        self.request_done = False  # framing in doubt: never read another request from here
-        self.state = BODY
-        self.edge.begin(self, request if request is not None else refused(failure))
-
-    def _abandon(self, flag: str, details: str) -> None:
-        """The client broke off inside a request or while waiting."""
-        exchange = self.exchange
-        self.exchange = None
-        if exchange is not None:
-            exchange.on_request_aborted(flag, details)
-        if self.state in (BODY, WAIT):
-            self.state = CLOSED
-            self.transport.close()
-
     def _linger(self) -> None:
         """Keep reading a little, so that the client sees the answer (hardening section 2)."""
         self._end_loan()
@@ -580,81 +378,12 @@ class ServerConnection(asyncio.Protocol):
         self._deadline = monotonic() + self.edge.limits.linger_s
         self._resume_reading()
 
-    def drain(self) -> None:
-        """Close when idle; otherwise the current answer says ``connection: close``.
-
-        A request that has come and was not read yet is not idleness: to close on it would be to lose it.
-        """
-        if self.state == IDLE and not self._buffer and not unread(self.transport):
+    def _abandon(self, flag: str, details: str) -> None:
+        """The client broke off inside a request or while waiting."""
+        exchange = self.exchange
+        self.exchange = None
+        if exchange is not None:
+            exchange.on_request_aborted(flag, details)
+        if self.state in (BODY, WAIT):
             self.state = CLOSED
             self.transport.close()
-        else:
-            self.draining = self.close_after = True
-
-    def discourage(self) -> None:
-        """The answer to the next request says ``connection: close``; nobody's request is lost by that."""
-        self.draining = True
-
-    def abort(self) -> None:
-        """Close at once, whatever is under way."""
-        self.transport.abort()
-
-    def end_tunnel(self) -> None:
-        """Close an upgraded connection, which never ends by itself; others stay."""
-        if self.state == TUNNEL:
-            self.transport.close()
-
-    @property
-    def under_way(self) -> int:
-        """Requests under way."""
-        return self.exchange is not None
-
-    @property
-    def idle_since(self) -> float:
-        """Since when nothing is under way (monotonic, to about a second); 0.0 while a request is."""
-        return (self._head_since or self._deadline) if self.state == IDLE else 0.0
-
-    def tick(self, now: float) -> None:
-        """Called about once a second: head, idle, stream and linger timeouts (hardening section 8)."""
-        state = self.state
-        limits = self.edge.limits
-        if state == LINGER:
-            if now >= self._deadline:
-                self.state = CLOSED
-                self.transport.close()
-            return
-        if state == CLOSED:
-            self._flush(now)
-            return
-        head_timeout_s = limits.request_head_timeout_s
-        if state == IDLE and self._head_since and 0 < head_timeout_s <= now - self._head_since:
-            if self._buffer:
-                self._refuse(errors.HEAD_TIMEOUT)
-            else:
-                self.state = CLOSED
-                self.transport.close()
-            return
-        seen = self.progress << 3 | state  # an answer sent whole is seen by the state it leaves behind
-        if seen != self._seen_progress:
-            self._seen_progress = seen
-            self._deadline = now
-        elif not self._deadline:
-            self._deadline = now
-        elif state == IDLE:
-            if limits.idle_timeout_s and now - self._deadline >= limits.idle_timeout_s:
-                self.state = CLOSED
-                self.transport.close()
-        elif limits.stream_idle_timeout_s and now - self._deadline >= limits.stream_idle_timeout_s:
-            exchange = self.exchange
-            if exchange is not None:
-                exchange.on_stream_idle()
-
-    def _flush(self, now: float) -> None:
-        """Closed, with bytes the client has not taken: wait for as long as it goes on taking some."""
-        left = self.transport.get_write_buffer_size()
-        limit_s = self.edge.limits.stream_idle_timeout_s
-        if left != self._drained:
-            self._drained = left
-            self._deadline = now
-        elif limit_s and now - self._deadline >= limit_s:
-            self.transport.abort()
