@@ -214,5 +214,4 @@ class ExchangeBase(StreamInfo):
             self.cluster.active -= 1
         self.upstream = None
         self._body = None
-        log = self.proxy.log  # in two steps, because it is no method
-        log(self)
+        self.proxy.log(self)
