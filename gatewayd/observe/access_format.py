@@ -1,8 +1,8 @@
-"""HOT: the lines of the access log, one for each exchange: Istio's default text form, and JSON (semantics 17).
+"""HOT: the lines of the access log, one for each exchange: any text form, and JSON (semantics 17).
 
-``FORMATS`` maps the word of ``--access-log-format`` to what makes the formatter of a batch. The text formatter
-is the format string of semantics 17.2 written out by hand, because a compiled one costs some four times as
-much; a test compares the two.
+``FORMATS`` maps the word of ``--access-log-format`` to what makes the formatter of a batch. Istio's default text form
+is written out by hand (:mod:`gatewayd.observe.text_lines`), because a compiled one costs some four times as much; a
+test compares the two.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gatewayd.observe.escaping import SAFE, escape, escaped
+from gatewayd.observe.escaping import escape, one_column
 from gatewayd.observe.formatter import split_format
 from gatewayd.observe.operators import remote_address
-from gatewayd.observe.stream_info import ConnectionInfo, StreamInfo
+from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.observe.text_lines import TextLines
 from gatewayd.observe.trace import trace_of
 
 #: Istio's default format (semantics 17.2).
@@ -29,21 +30,6 @@ DEFAULT_FORMAT: Final = (
     "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
-
-#: Values shown lately, as they are printed. Clients send the same few again and again.
-_MAX_SHOWN: Final = 4096
-_MAX_SHOWN_BYTES: Final = 256
-
-#: Numbers as columns, and the end of the time stamp.
-_READY: Final = 4096
-_NUMBERS: Final = tuple(b"%d " % number for number in range(_READY))
-_MILLISECONDS: Final = tuple(b'.%03dZ] "' % number for number in range(1000))
-#: From the status to the bytes received, when there is nothing else to say, by status.
-_ORDINARY: Final = tuple(b'" %d - via_upstream - "-" 0 ' % status for status in range(1000))
-
-#: Of a connection whose columns have not been made yet: fits no exchange.
-_NOT_SHOWN: Final[tuple[Any, Any, bytes, bytes]] = (..., None, b"", b"")
-
 
 Formatter = Callable[[StreamInfo], str]
 #: The lines of a batch. A batch at a time, because one long join costs less than a line's and then theirs.
@@ -66,198 +52,10 @@ def start_times() -> Callable[[float], str]:
     return start_time
 
 
-class _Shown:
-    """Values as they are printed, remembered when they are short: ``get``, and ``add`` for those it has not."""
-
-    __slots__ = ("_form", "_known", "get")
-
-    def __init__(self, form: bytes) -> None:
-        self._form = form
-        self._known: dict[bytes | str, bytes] = {}
-        self.get = self._known.get
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def add(self, value: bytes | str) -> bytes:
-        """What is printed for ``value``."""
-        text = self._form % (escaped(value if isinstance(value, bytes) else value.encode()) or b"-")
-        if len(value) <= _MAX_SHOWN_BYTES:
-            if len(self._known) >= _MAX_SHOWN:
-                self._known.clear()
-            self._known[value] = text
-        return text
-
-
-class TextLines:
-    """Makes the default text lines of a batch; each ends with a line end."""
-
-    __slots__ = ("_columns", "_ends", "_quoted", "_second", "_stamp", "_upstreams")
-
-    def __init__(self) -> None:
-        self._columns = _Shown(b"%b ")
-        self._quoted = _Shown(b'"%b" ')
-        self._ends = _Shown(b"%b\n")
-        #: upstream address, cluster and local address -> their columns
-        self._upstreams: dict[tuple[str, str, str], bytes] = {}
-        #: the whole second that ``_stamp`` prints
-        self._second = -1.0
-        self._stamp = b""
-
-    @property
-    def remembered(self) -> tuple[int, ...]:
-        """How many values are remembered, of each kind."""
-        return len(self._columns), len(self._quoted), len(self._ends), len(self._upstreams)
-
-    def __call__(self, infos: Sequence[StreamInfo]) -> bytes:
-        """The lines of ``infos``."""
-        out: list[bytes] = []
-        quoted = self._quoted
-        quoted_of = quoted.get
-        upstream_of = self._upstreams.get
-        numbers = _NUMBERS
-        safe = SAFE
-        all_ids = b"".join([info.request_id for info in infos])
-        ids_safe = all_ids.translate(safe) is all_ids
-        stamp_second = self._second
-        stamp = self._stamp
-        for info in infos:
-            since = info.started_wall - stamp_second
-            if not 0.0 <= since < 1.0:
-                stamp_second = self._second = float(int(info.started_wall))
-                stamp = self._stamp = strftime("[%Y-%m-%dT%H:%M:%S", gmtime(stamp_second)).encode()
-                since = info.started_wall - stamp_second
-            request = info.request
-            if request is None:
-                line, agent, authority = _first_line(info), b'"-" "', b'" "-" '
-            else:
-                shown = request.shown
-                if shown is None:
-                    path = request.target
-                    line = b" ".join((info.method, path, info.protocol))
-                    if not (path and info.method and info.protocol) or line.translate(safe) is not line:
-                        line = _first_line(info, path)
-                    agent = request.user_agent or request.fields.get(b"user-agent") or b""
-                    agent = (quoted_of(agent) or quoted.add(agent)) + b'"'
-                    authority = b'" ' + (quoted_of(request.authority) or quoted.add(request.authority))
-                    request.shown = line, agent, authority  # heads repeat
-                else:
-                    line, agent, authority = shown
-                if info.path is not request.target:
-                    line = _first_line(info)
-            if (
-                info.details == "via_upstream"
-                and not info.flags
-                and not info.transport_failure
-                and not info.termination_details
-            ):
-                outcome = _ORDINARY[info.status]
-                received = info.bytes_received
-                if received:
-                    outcome = outcome[:-2] + (numbers[received] if received < _READY else b"%d " % received)
-            else:
-                outcome = _outcome(info)
-            sent = info.bytes_sent
-            started = info.started_at
-            finished = info.finished_at
-            responded = info.responded_at
-            # Ready-made texts: to format a number costs more than to look it up.
-            try:
-                took = numbers[int((finished - started) * 1000)]
-            except IndexError:
-                took = b"%d " % int((finished - started) * 1000)
-            if responded is finished:
-                service = took
-            elif responded:
-                try:
-                    service = numbers[int((responded - started) * 1000)]
-                except IndexError:
-                    service = b"%d " % int((responded - started) * 1000)
-            else:
-                service = b"- "
-            forwarded = info.x_forwarded_for
-            request_id = info.request_id
-            if not request_id or not ids_safe:
-                request_id = escaped(request_id) or b"-"
-            upstream = info.upstream_host, info.upstream_cluster, info.upstream_local_address
-            end_route, address, end, _ = info.connection.shown or _NOT_SHOWN
-            if info.route is not end_route or info.trusted_address != address:
-                end = self._end(info)
-            out += (
-                stamp,
-                _MILLISECONDS[int(since * 1000)],
-                line,
-                outcome,
-                numbers[sent] if sent < _READY else b"%d " % sent,
-                took,
-                service,
-                quoted_of(forwarded) or quoted.add(forwarded),
-                agent,
-                request_id,
-                authority,
-                upstream_of(upstream) or self._show_upstream(upstream),
-                end,
-            )
-        return b"".join(out)
-
-    def _end(self, info: StreamInfo) -> bytes:
-        """From the local address to the route's name. That of an ordinary request is kept with its connection."""
-        connection, route = info.connection, info.route
-        name = "" if route is None else route.name
-        end = self._ends.get(name) or self._ends.add(name)
-        known = connection.shown
-        if known is not None and known[1] == info.trusted_address:
-            sides = known[3]
-        else:
-            sides = _sides(connection, remote_address(info))
-        connection.shown = route, info.trusted_address, sides + end, sides
-        return sides + end
-
-    def _show_upstream(self, upstream: tuple[str, str, str]) -> bytes:
-        host, cluster, local = upstream
-        columns = self._columns
-        text = b'"%b" %b%b' % (
-            escaped(host.encode()) or b"-",
-            columns.get(cluster) or columns.add(cluster),
-            columns.get(local) or columns.add(local),
-        )
-        known = self._upstreams
-        if len(known) >= _MAX_SHOWN:
-            known.clear()
-        if len(text) <= 2 * _MAX_SHOWN_BYTES:
-            known[upstream] = text
-        return text
-
-
-def _first_line(info: StreamInfo, path: bytes | None = None) -> bytes:
-    """Method, path and protocol."""
-    values = (info.method, info.path if path is None else path, info.protocol)
-    return b" ".join([escaped(value) or b"-" for value in values])
-
-
-def _outcome(info: StreamInfo) -> bytes:
-    """From the status to the bytes received, with the end of the quotes before it."""
-    values = (one_column(info.details), info.termination_details, info.transport_failure)
-    details, ended, failure = [escaped(value.encode()) or b"-" for value in values]
-    flags = info.flags.encode() or b"-"
-    return b'" %d %b %b %b "%b" %d ' % (info.status, flags, details, ended, failure, info.bytes_received)
-
-
-def _sides(connection: ConnectionInfo, remote: str) -> bytes:
-    """Local address, remote address and server name."""
-    values = (connection.local_address, remote, connection.requested_server_name)
-    return b"%b %b %b " % tuple([escaped(value.encode()) or b"-" for value in values])
-
-
 def text_formatter() -> Formatter:
     """Make the formatter of one default text line."""
     lines = TextLines()
     return lambda info: lines((info,)).decode("ascii")
-
-
-def one_column(text: str) -> str:
-    """``text`` without white space, as Envoy shows response code details."""
-    return "_".join(text.split())
 
 
 def compile_text(template: str = DEFAULT_FORMAT) -> Formatter:

@@ -37,11 +37,14 @@ class Batches:
     def append(self, info: StreamInfo) -> None:
         """Take a finished exchange; it must not change any more."""
         pending = self._pending
-        pending.append(info)
-        if self._timer is None:
-            self._timer = self._loop.call_later(FLUSH_INTERVAL_S, self._on_timer)
-        elif len(pending) >= BATCH:
-            self._hand_over()
+        if pending:
+            pending.append(info)
+            if len(pending) >= BATCH:
+                self._hand_over()
+        else:
+            pending.append(info)
+            if self._timer is None:
+                self._timer = self._loop.call_later(FLUSH_INTERVAL_S, self._on_timer)
 
     def _on_timer(self) -> None:
         # Re-armed by the next exchange, not by us: an idle worker has no timer.

@@ -29,6 +29,11 @@ def escape(value: bytes) -> str:
     return escaped(value).decode("ascii")
 
 
+def one_column(text: str) -> str:
+    """``text`` without white space, as Envoy shows response code details."""
+    return "_".join(text.split())
+
+
 def escape_text(text: str) -> str:
     """A message for people: control characters and line ends escaped, letters of any script kept."""
     return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text)

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.http.message import Fields, RequestHead
 from gatewayd.observe.access_format import (
     FORMATS,
-    TextLines,
     compile_text,
     json_formatter,
     text_formatter,
 )
 from gatewayd.observe.stream_info import StreamInfo
+from gatewayd.observe.text_lines import TextLines
 from tests.observe.infos import exchange, unparsed
 
 text = text_formatter()
@@ -166,6 +167,28 @@ def exchanges(draw: st.DrawFn) -> StreamInfo:
 @given(exchanges())
 def test_the_hand_written_formatter_equals_the_compiled_one(info: StreamInfo) -> None:
     assert text_formatter()(info) == compile_text()(info)
+
+
+@given(st.lists(exchanges(), min_size=2, max_size=6), st.data())
+def test_pieces_of_lines_before_are_used_only_where_they_are_the_same(
+    infos: list[StreamInfo], data: st.DataObject
+) -> None:
+    """Heads and connections are shared; whatever else is the same, is so by chance or because it is drawn again."""
+    first, lines, compiled = infos[0], TextLines(), compile_text()
+    assert first.request is not None
+    method, path = first.method, first.path
+    head = RequestHead(
+        method, path, first.request.authority, b"http", Fields([(b"user-agent", data.draw(VALUES))])
+    )
+    for info in infos:
+        info.request, info.method, info.protocol = head, method, first.protocol
+        info.path = data.draw(st.sampled_from([first.path, info.path]))
+        for fact in ("connection", "route", "status", "bytes_sent", "flags", "details", "x_forwarded_for",
+                     "trusted_address", "upstream_host", "upstream_cluster", "upstream_local_address"):  # fmt: skip
+            if data.draw(st.booleans()):
+                setattr(info, fact, getattr(first, fact))
+    for info in [*infos, *infos]:
+        assert lines([info]).decode() == compiled(info)
 
 
 @given(exchanges())

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tests.runtime.running import running
-from tests.soak.faults import Faults
-from tests.soak.http2_load import Calls, Multiplexing
+from tests.soak.faults import OF_SEVERAL, Faults
+from tests.soak.grpc_load import Call, Calling
+from tests.soak.http2_load import Multiplexing
 from tests.soak.http_load import Keeping, OneEach
-from tests.soak.service import Service, Upstream, operators_ports, watch_counters
+from tests.soak.service import Alone, Service, Upstream, operators_ports, watch_counters
 from tests.soak.site import Site
 from tests.soak.stream_load import Streaming
 from tests.soak.world import Client, World
@@ -29,9 +31,11 @@ CLIENTS: tuple[Client, ...] = (
     Keeping("keep-alive TLS", tls=True, pause_s=0.01),
     OneEach("one each", tls=False, pause_s=0.01),
     OneEach("one each TLS", tls=True, pause_s=0.03),
-    Multiplexing("HTTP/2", tls=False, streams=4, pause_s=0.01),
+    Multiplexing("HTTP/2", tls=False, streams=4, pause_s=0.02),
     Multiplexing("HTTP/2 TLS", tls=True, streams=4, pause_s=0.03),
-    Calls("gRPC", pause_s=0.01),
+    Calling("gRPC", Call.unary, pause_s=0.01),
+    Calling("gRPC of many messages", Call.split, Call.join, pause_s=0.02),
+    Calling("gRPC conversation", Call.talk, pause_s=0.01),
     Streaming("WebSocket", upgrade=True, pause_s=0.01),
     Streaming("TCP", upgrade=False, pause_s=0.01),
 )
@@ -65,7 +69,10 @@ class Result:
 async def run(
     folder: Path, plan: Mapping[str, int], *, seed: int, workers: int = 2, clients: Sequence[Client] = CLIENTS
 ) -> Result:
-    """Do everything in ``plan`` as often as it says, in an order that ``seed`` decides; then drain."""
+    """Do everything in ``plan`` as often as it says, in an order that ``seed`` decides; then drain.
+
+    What befalls workers does not befall a process that is alone.
+    """
     async with AsyncExitStack() as stack:
         upstreams = [Upstream("alpha"), Upstream("beta")]
         called = [Upstream(name, "tests.soak.grpc_echo") for name in ("gamma", "delta")]
@@ -78,10 +85,7 @@ async def run(
         site = Site(folder / "site", folder / "secrets", tcp, extra, *ports)
         site.swap_certificate()
         site.write(0)
-        trust = ssl.create_default_context(cadata=site.authority.certificate.decode())
-        trust_http2 = ssl.create_default_context(cadata=site.authority.certificate.decode())
-        trust_http2.set_alpn_protocols(["h2"])
-        world = World(http, https, tcp, trust, trust_http2, random.Random(seed))
+        world = World(http, https, tcp, *_trust(site), random.Random(seed))
         for each in held:
             each.release()
         flags: list[str | Path] = ["--admin", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
@@ -96,17 +100,26 @@ async def run(
         ]
         gatewayd = await stack.enter_async_context(running("run", site.folder, *flags))
         await gatewayd.ready()
-        service = Service(gatewayd, workers, await operators_ports(gatewayd))
-        faults = Faults(world, site, service, upstreams + called)
+        service = (Service if workers > 1 else Alone)(gatewayd, workers, await operators_ports(gatewayd))
+        stack.callback(service.stop)
+        faults = Faults(world, site, service, [*chain.from_iterable(zip(upstreams, called, strict=True))])
         began = time.monotonic()
         tasks = [asyncio.ensure_future(client(world)) for client in clients]
         tasks.append(asyncio.ensure_future(watch_counters(world, service)))
         for name in _in_some_order(plan, world.rng):
-            await faults.do(name)
+            if workers > 1 or name not in OF_SEVERAL:
+                await faults.do(name)
         await faults.drain()
         world.done = True
         await asyncio.gather(*tasks)
         return Result(world, faults.took, time.monotonic() - began, gatewayd.said)
+
+
+def _trust(site: Site) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a client believes: one of HTTP/1.1, one of HTTP/2."""
+    plain, h2 = (ssl.create_default_context(cadata=site.authority.certificate.decode()) for _ in range(2))
+    h2.set_alpn_protocols(["h2"])
+    return plain, h2
 
 
 def _in_some_order(plan: Mapping[str, int], rng: random.Random) -> list[str]:

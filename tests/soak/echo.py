@@ -12,8 +12,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
-_ECHOED = {b"x-id": b"x-seen-id", b"x-config": b"x-seen-config", b"x-request-id": b"x-seen-request-id"}
+#: What is said of a request's fields, and by which fields.
+ECHOED = {b"x-id": b"x-seen-id", b"x-config": b"x-seen-config", b"x-request-id": b"x-seen-request-id"}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +37,7 @@ class Echo:
                     break
                 body = await self._body(reader, fields)
                 own = b"".join(
-                    b"%b: %b\r\n" % (said, fields[seen]) for seen, said in _ECHOED.items() if seen in fields
+                    b"%b: %b\r\n" % (said, fields[seen]) for seen, said in ECHOED.items() if seen in fields
                 )
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nx-upstream: %b\r\n%bcontent-length: %d\r\n\r\n%b"
@@ -60,7 +62,7 @@ class Echo:
         return b"".join(pieces)
 
 
-async def serve(name: bytes, port: int) -> None:
+async def serve_http(name: bytes, port: int) -> None:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
@@ -69,7 +71,12 @@ async def serve(name: bytes, port: int) -> None:
     await server.serve_forever()
 
 
-if __name__ == "__main__":
+def run_until_orphaned(serve: Callable[[], None]) -> None:
+    """Serve, for as long as the test lives."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != 1:
-        asyncio.run(serve(sys.argv[1].encode(), int(sys.argv[2])))
+        serve()
+
+
+if __name__ == "__main__":
+    run_until_orphaned(lambda: asyncio.run(serve_http(sys.argv[1].encode(), int(sys.argv[2]))))

@@ -17,6 +17,8 @@ from tests.soak.service import Service, Upstream
 from tests.soak.site import Site
 from tests.soak.world import World
 
+#: What needs more workers than one.
+OF_SEVERAL = ("worker killed", "worker replaced", "all replaced")
 #: So many new connections in a row have to agree before all workers count as agreed: they come to any of them.
 _AGREED = 24
 #: How long a mistake stays before it is mended.
@@ -90,8 +92,9 @@ class Faults:
         await self._until_agreed(lambda: version_now(self.world, tls=True), lambda found: found[1] == serial)
 
     async def kill_upstream(self) -> None:
-        """One of the upstreams is killed, and comes back."""
-        upstream = self.world.rng.choice(self.upstreams)
+        """One of the upstreams is killed, and comes back; they take turns."""
+        upstream = self.upstreams[0]
+        self.upstreams = [*self.upstreams[1:], upstream]
         await upstream.kill(self.world, 0.2)
 
     async def kill_worker(self) -> None:
@@ -140,9 +143,8 @@ class Faults:
         """The end: what is under way is answered, and the process ends well."""
         self.world.draining = True
         os.kill(self.service.pid, signal.SIGTERM)
-        code = await self.service.running.ended(90.0)
-        if code != 0:
-            self.world.lose(f"the service ended with {code}")
+        if not await self.service.ended():
+            self.world.lose("the service did not end well")
 
     async def _settled(self) -> None:
         """Nobody is leaving."""

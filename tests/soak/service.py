@@ -17,6 +17,9 @@ from tests.soak.world import World
 from tests.support.ports import PortReservation
 
 _REQUESTS = re.compile(r"^istio_requests_total\{.*\} (\S+)$", re.MULTILINE)
+_SUCCESSOR = re.compile(r"process (\d+) serves in our place")
+#: For connections to end, those of a test that fails.
+_END_S = 90.0
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -83,33 +86,70 @@ class Service:
             found = self.workers()
             return len(found) == number and not set(without) & set(found)
 
-        await self.running.until(there, f"{number} workers without {without}", 90.0)
+        await self.running.until(there, f"{number} workers without {without}", _END_S)
 
     async def kill_worker(self, world: World, pid: int) -> None:
         """KILL a worker. Its clients are excused, and nobody else is."""
         os.kill(pid, signal.SIGSTOP)
         while _state(pid) != "T":  # noqa: ASYNC110, the kernel decides
             await asyncio.sleep(0.001)
-        now = world.worker_killed_at = time.monotonic()
-        world.killed.update(dict.fromkeys(client_ports(pid), now))
+        world.killed.update(dict.fromkeys(client_ports(pid), time.monotonic()))
         os.kill(pid, signal.SIGKILL)
+
+    async def ended(self) -> bool:
+        """Wait until it has ended by itself; whether it did so well."""
+        return await self.running.ended(_END_S) == 0
+
+    def stop(self) -> None:
+        """End what would outlive the process that was started."""
+
+
+class Alone(Service):
+    """gatewayd as a process that is alone: whoever takes its place is another process."""
+
+    @property
+    def pid(self) -> int:
+        """The one that took the last one's place."""
+        return self._processes()[-1]
+
+    def workers(self) -> list[int]:
+        """Its processes that are alive."""
+        return [pid for pid in self._processes() if _state(pid) != "Z"]
+
+    def _processes(self) -> list[int]:
+        return [self.running.pid, *(int(pid) for pid in _SUCCESSOR.findall(self.running.said))]
+
+    async def ended(self) -> bool:
+        """Wait until the last one has ended. How is not told to us, if it is not the first one."""
+        if self.pid == self.running.pid:
+            return await super().ended()
+        await self.running.until(lambda: not self.workers(), "the end", _END_S)
+        return True
+
+    def stop(self) -> None:
+        """End those that are nobody's children."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
 
 
 async def operators_ports(gatewayd: Running) -> dict[str, int]:
     """The numbers the kernel chose, by the names of the ports."""
-    await gatewayd.until_said("workers   processes")
-    found = re.findall(r"(status|metrics|admin)\s+http://127\.0\.0\.1:(\d+)", gatewayd.said)
-    return {name: int(number) for name, number in found}
+    names = ("status", "metrics", "admin")
+    found = [await gatewayd.until_said(rf"{name}\s+http://127\.0\.0\.1:(\d+)") for name in names]
+    return {name: int(match[1]) for name, match in zip(names, found, strict=True)}
 
 
 async def watch_counters(world: World, service: Service) -> None:
-    """Scrape all the time: the count of requests never falls, whatever becomes of workers and programs."""
+    """Scrape all the time: the count of requests never falls, whatever becomes of workers and programs.
+
+    Only a process that is alone begins with nothing, as any that is started does.
+    """
     metrics = Port(("127.0.0.1", service.ports["metrics"]))
     counted = 0.0
     while not world.draining and not world.done:
         reply = await metrics.get("/stats/prometheus")
         now = sum(float(value) for value in _REQUESTS.findall(reply.text))
-        if now < counted:
+        if now < counted and service.size > 1:
             world.lose(f"the count of requests fell from {counted:g} to {now:g}")
         counted = now
         world.answered["scrape"] += 1
@@ -117,7 +157,11 @@ async def watch_counters(world: World, service: Service) -> None:
 
 
 def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    """As the kernel calls it; of a process that is gone, that of one nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
 
 
 def client_ports(pid: int) -> set[int]:

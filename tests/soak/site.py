@@ -36,8 +36,10 @@ spec:
     route: [{destination: {host: HOST, port: {number: 80}}}]
     retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,503"}
   - match: [{uri: {prefix: /soak.Echo/}}]
-    route: [{destination: {host: calls.test, port: {number: 80}}}]
-    headers: {response: {set: {x-version: "VERSION"}}}
+    route: [{destination: {host: calls-HOST, port: {number: 80}}}]
+    headers:
+      request: {set: {x-config: "VERSION"}}
+      response: {set: {x-version: "VERSION"}}
     retries: {attempts: 4, retryOn: "connect-failure,refused-stream,reset,unavailable"}
   - route: [{destination: {host: HOST, port: {number: 80}}}]
     headers:
@@ -62,7 +64,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: calls, namespace: shop}
 spec:
-  hosts: [calls.test]
+  hosts: [calls-even.test, calls-odd.test]
   ports: [{number: 80, name: grpc, protocol: GRPC}]
   resolution: STATIC
   endpoints: [CALLED]

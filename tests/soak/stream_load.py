@@ -9,7 +9,7 @@ from tests.soak.http_load import ANSWER_S, connected
 from tests.soak.world import World
 
 #: A session lasts so long, well within the time that a worker which leaves gives to it.
-_SESSION_S = 3.0
+_SESSION_S = 1.5
 _UPGRADE = b"GET /ws HTTP/1.1\r\nhost: shop.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 

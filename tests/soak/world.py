@@ -36,8 +36,6 @@ class World:
     #: when a worker was killed that had the connection from a local port, and when the last one from there began
     killed: dict[int, float] = field(default_factory=dict)
     began: dict[int, float] = field(default_factory=dict)
-    #: when a worker was killed last (monotonic)
-    worker_killed_at: float = 0.0
     #: until when upstreams were down, those that were killed (monotonic)
     upstreams_down: dict[str, float] = field(default_factory=dict)
     #: serial numbers of certificates, in the order in which connections saw them
@@ -54,6 +52,10 @@ class World:
         """Whether the upstream ``name`` (empty: any) was down at the time ``since`` or after it."""
         times = self.upstreams_down
         return max((at for one, at in times.items() if name in ("", one)), default=0.0) >= since
+
+    def worker_died(self, port: int) -> bool:
+        """Whether a worker was killed that had the connection from the local ``port``."""
+        return self.killed.get(port, 0.0) > self.began.get(port, 0.0)
 
     def message(self, largest: int = 20_000) -> tuple[str, bytes]:
         """An id that nobody else has, and a body that shows it throughout."""
@@ -75,11 +77,14 @@ class World:
         if len(self.lost) < _SHOWN:
             self.lost.append(f"{time.strftime('%H:%M:%S')} {what}")
 
-    def broken(self, kind: str, port: int, what: str) -> None:
-        """A connection from the local ``port`` broke in the middle of a message."""
-        if self.killed.get(port, 0.0) > self.began.get(port, 0.0):
+    def broken(self, kind: str, port: int, what: str, *, told: bool = False) -> None:
+        """A connection from the local ``port`` broke in the middle of a message.
+
+        ``told``: the service would have said that the connection ends (GOAWAY), so that a drain is no excuse.
+        """
+        if self.worker_died(port):
             self.excused[f"{kind} of a killed worker"] += 1
-        elif self.draining:
+        elif self.draining and not told:
             self.excused[f"{kind} at the drain"] += 1
         else:
             self.lose(f"{kind} from port {port}: {what}")
