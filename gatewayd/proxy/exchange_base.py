@@ -214,4 +214,5 @@ class ExchangeBase(StreamInfo):
             self.cluster.active -= 1
         self.upstream = None
         self._body = None
-        self.proxy.log(self)
+        log = self.proxy.log  # in two steps, because it is no method
+        log(self)

@@ -204,6 +204,8 @@ class Slow:
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
+        #: requests so far
+        self.asked = 0
         self.go = asyncio.Event()
         self.port = 0
 
@@ -211,6 +213,7 @@ class Slow:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
                 self.arrived.set()
                 if b"upgrade: websocket" in head.lower():
                     writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n")

@@ -386,7 +386,8 @@ class TestEnd:
         async with several(folder, *pin) as (gatewayd, port, status), connections(port, 8) as many:
             for connection in many:
                 connection.send("/")
-            await asyncio.wait_for(slow.arrived.wait(), LIMIT_S)
+            # A connection that nobody has accepted ends with the socket it waits at.
+            await gatewayd.until(lambda: slow.asked == 8, "all requests")
             gatewayd.signal(signal.SIGTERM)
             async with asyncio.timeout(LIMIT_S):
                 while (await get(status, "/healthz/ready"))[2] != b"draining\n":  # noqa: ASYNC110
