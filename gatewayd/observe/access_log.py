@@ -58,7 +58,17 @@ class AccessLog(Batches):
         except Exception:
             # A fact of the wrong type must not cost the others their lines, nor the worker its life.
             lines = self._format_singly(batch)
-        sink.write(lines)
+        sink.gather(lines)
+
+    def _on_timer(self) -> None:
+        # It is armed whenever something was gathered: the first exchange of each batch does that.
+        super()._on_timer()
+        self.sink.settle()
+
+    def flush(self) -> None:
+        """Write everything that waits."""
+        super().flush()
+        self.sink.settle()
 
     def _format_singly(self, batch: Sequence[StreamInfo]) -> bytes:
         lines = []

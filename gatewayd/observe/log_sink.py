@@ -85,11 +85,23 @@ class LogSink:
 
     def write(self, lines: bytes) -> None:
         """Write whole lines, now or as soon as they are taken."""
-        outlet = self._outlet
-        if outlet.waiting_bytes + len(lines) > MAX_WAITING_BYTES:
-            self.drop(lines.count(b"\n"))
-        else:
-            outlet.put(lines)
+        if self._has_room(lines):
+            self._outlet.put(lines)
+
+    def gather(self, lines: bytes) -> None:
+        """Write whole lines, with others that follow if that is cheaper; :meth:`settle` when none follow soon."""
+        if self._has_room(lines):
+            self._outlet.gather(lines)
+
+    def settle(self) -> None:
+        """Write what was gathered."""
+        self._outlet.settle()
+
+    def _has_room(self, lines: bytes) -> bool:
+        if self._outlet.waiting_bytes + len(lines) <= MAX_WAITING_BYTES:
+            return True
+        self.drop(lines.count(b"\n"))
+        return False
 
     def write_from_anywhere(self, lines: bytes) -> None:
         """The same from any thread: beside a loop, the loop does it."""

@@ -26,6 +26,8 @@ MAX_WAITING_BYTES: Final = 1024 * 1024
 _WHOLE_BYTES: Final = select.PIPE_BUF
 #: So much is written to a file at once.
 _PIECE_BYTES: Final = 256 * 1024
+#: So much is gathered before the thread of a file is woken, which costs as much as to make a hundred lines.
+_GATHERED_BYTES: Final = 128 * 1024
 #: How long the end waits for a disk that has nothing left to write.
 _END_S: Final = 1.0
 
@@ -45,6 +47,12 @@ class Outlet(Protocol):
 
     def put(self, lines: bytes) -> None:
         """Take whole lines."""
+
+    def gather(self, lines: bytes) -> None:
+        """The same, but they may wait for :meth:`settle`."""
+
+    def settle(self) -> None:
+        """Write what was gathered."""
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """From now on work beside ``loop``; None: in the calls alone."""
@@ -113,6 +121,13 @@ class StreamOutlet:
         self._waiting += lines
         if not self._watching:
             self._write_waiting()
+
+    def gather(self, lines: bytes) -> None:
+        """See :class:`Outlet`."""
+        self.put(lines)
+
+    def settle(self) -> None:
+        """See :class:`Outlet`."""
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """See :class:`Outlet`."""
@@ -204,6 +219,8 @@ class DiskOutlet:
         self._ends = Ends()
         self._jobs: SimpleQueue[bytes | Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         # Each has one writer, so neither needs a lock.
         self._put_bytes = 0
         self._done_bytes = 0
@@ -218,11 +235,32 @@ class DiskOutlet:
         if self._loop is None:
             self._write(lines, self._lost)
         else:
+            self.settle()
             self._put_bytes += len(lines)
+            self._give(lines)
+
+    def gather(self, lines: bytes) -> None:
+        """See :class:`Outlet`."""
+        if self._loop is None:
+            self._write(lines, self._lost)
+            return
+        self._put_bytes += len(lines)
+        self._gathered.append(lines)
+        self._gathered_bytes += len(lines)
+        if self._gathered_bytes >= _GATHERED_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """See :class:`Outlet`."""
+        if self._gathered:
+            lines = b"".join(self._gathered)
+            self._gathered.clear()
+            self._gathered_bytes = 0
             self._give(lines)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """See :class:`Outlet`."""
+        self.settle()
         if loop is None:
             self._end_thread(_END_S)
         self._loop = loop
@@ -243,10 +281,12 @@ class DiskOutlet:
             self._ends = Ends()
             os.close(old)
 
+        self.settle()
         self._give(change)
 
     def drain(self, limit_s: float) -> None:
         """See :class:`Outlet`."""
+        self.settle()
         if self._thread is not None:
             done = threading.Event()
             self._give(done.set)
@@ -254,11 +294,13 @@ class DiskOutlet:
 
     def finish(self) -> None:
         """Close behind what was put; nothing waits for it."""
+        self.settle()
         self._give(lambda: os.close(self._fd))
         self._give(None)
 
     def close(self) -> None:
         """See :class:`Outlet`."""
+        self.settle()
         ended = self._end_thread(0.0 if self.waiting_bytes else _END_S)
         lost = 0
         with contextlib.suppress(Empty):

@@ -67,12 +67,16 @@ async def test_no_timer_runs_while_nothing_waits(path: Path) -> None:
     assert len(armed) == 1
 
 
-async def test_a_full_batch_is_written_at_once_and_in_order(path: Path) -> None:
+async def test_full_batches_are_written_in_order_when_the_interval_is_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FLUSH_INTERVAL_S", 0.02)
     log = AccessLog(asyncio.get_running_loop(), str(path))
-    for index in range(BATCH):
+    for index in range(2 * BATCH):
         log.append(exchange(path=b"/%d" % index))
+    assert content(path) == "", "they are gathered"
     await until(lambda: content(path))
-    assert paths_in(path) == [f"/{index}" for index in range(BATCH)]
+    assert paths_in(path) == [f"/{index}" for index in range(2 * BATCH)]
     log.close()
 
 

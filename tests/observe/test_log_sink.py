@@ -426,3 +426,56 @@ def test_the_paths_of_the_standard_streams_are_the_streams(path: str) -> None:
         streams = {"stdout": theirs} if path == "/dev/stdout" else {"stderr": theirs}
         subprocess.run([sys.executable, "-c", code], check=True, timeout=30, **streams)  # type: ignore[call-overload]
         assert ours.recv(100) == b"line\n"
+
+
+# --- lines that are gathered
+
+
+async def test_what_is_gathered_waits_for_more_or_to_be_settled(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    sink = LogSink(str(path), asyncio.get_running_loop())
+    sink.gather(LINE)
+    sink.gather(LINE)
+    assert sink.waiting_bytes == 2 * len(LINE)
+    assert path.read_bytes() == b""
+    sink.settle()
+    sink.settle()
+    sink.drain(10.0)
+    assert path.read_bytes() == 2 * LINE
+    written = 0
+    while sink.waiting_bytes == written * len(LINE) and written < 10_000:  # nobody asks for it
+        sink.gather(LINE)
+        written += 1
+    sink.close(10.0)
+    assert path.read_bytes() == (2 + written) * LINE
+
+
+async def test_order_is_kept_whatever_was_gathered(tmp_path: Path) -> None:
+    path, rotated = tmp_path / "log", tmp_path / "log.1"
+    sink = LogSink(str(path), asyncio.get_running_loop())
+    sink.gather(b"1\n")
+    sink.write(b"2\n")
+    sink.gather(b"3\n")
+    path.rename(rotated)
+    sink.reopen()
+    sink.gather(b"4\n")
+    sink.attach(None)
+    sink.gather(b"5\n")
+    sink.close(10.0)
+    assert (rotated.read_bytes(), path.read_bytes()) == (b"1\n2\n3\n", b"4\n5\n")
+
+
+async def test_a_stream_is_given_what_is_gathered_at_once(pipe: Pipe) -> None:
+    sink = LogSink(f"/proc/self/fd/{pipe.writer}", asyncio.get_running_loop())
+    sink.gather(LINE)
+    assert pipe.read() == LINE
+    sink.close()
+
+
+async def test_gathered_lines_count_as_waiting(tmp_path: Path) -> None:
+    sink = LogSink(str(tmp_path / "log"), asyncio.get_running_loop())
+    sink.gather(LINE)
+    sink.gather(b"x" * MAX_WAITING_BYTES + b"\n")
+    assert sink.dropped_lines == 1
+    sink.close(10.0)
+    assert (tmp_path / "log").read_bytes() == LINE
