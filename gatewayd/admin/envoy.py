@@ -293,7 +293,8 @@ def _certificate(row: Mapping[str, Any]) -> Message:
         "subject_alt_names": [
             {_ALTERNATIVE[kind]: value} for kind, _, value in names if kind in _ALTERNATIVE
         ],
-        "days_until_expiration": str(max(0, int((row["not_after"] - time.time()) // 86400))),
+        # of whole seconds, as Envoy counts
+        "days_until_expiration": str(max(0, int((row["not_after"] - int(time.time())) // 86400))),
         "valid_from": _moment(row["not_before"]),
         "expiration_time": _moment(row["not_after"]),
     }

@@ -218,8 +218,9 @@ def write_site(folder: Path, items: int, site: int) -> list[str]:
     conf.mkdir()
     for name, text in (("edge", EDGE), ("shop", SHOP), ("rest", REST + services)):
         (conf / f"{name}.yaml").write_text(text)
-    write_pair(folder / "secrets" / "shop-cert", leaf("shop.test"))
-    mutual = write_pair(folder / "secrets" / "mutual-cert", leaf("mutual.test"))
+    # Half a day more: who is asked a moment later says as many days.
+    write_pair(folder / "secrets" / "shop-cert", leaf("shop.test", days=90.5))
+    mutual = write_pair(folder / "secrets" / "mutual-cert", leaf("mutual.test", days=90.5))
     write(mutual, ca_crt=authority().certificate)
     return [str(conf), "--secrets", str(folder / "secrets")]
 

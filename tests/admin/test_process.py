@@ -236,7 +236,7 @@ def test_findings_are_those_of_validate(site: Gateway) -> None:
 
 
 def test_no_path_shows_a_secret(site: Gateway) -> None:
-    key = leaf("shop.test").private_key.decode().splitlines()[1]
+    key = leaf("shop.test", days=90.5).private_key.decode().splitlines()[1]
     for path in ("/config_dump", "/certs", "/api/v1/certs", "/api/v1/overview", "/stats", "/clusters"):
         text = site.get(path).text
         assert key not in text

@@ -126,7 +126,8 @@ def as_http1(request: H2Request) -> bytes:
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
 async def test_2_4_4_translated_as_by_envoy(version: str, tmp_path: Path) -> None:
     async with H2Pair(tmp_path, RULES, "GRPC-WEB") as pair:
-        for what, (request, answer) in ROWS.items():
+        # The broken ones last: what of them comes late to the server would be taken for the next one's.
+        for what, (request, answer) in sorted(ROWS.items(), key=lambda row: row[0] in BROKEN):
             case = H2Case(request) if version == "HTTP/2" else H2Case(raw=as_http1(request))
             await pair.compare(what, dataclasses.replace(case, script=[answer], seen=what not in BROKEN))
         await pair.same()
