@@ -124,7 +124,7 @@ class Alone(Service):
         if self.pid == self.running.pid:
             return await super().ended()
         deadline = time.monotonic() + _END_S
-        while self.workers():  # noqa: ASYNC110, they are nobody's children: the kernel tells when they are gone
+        while self.workers():  # they may be nobody's children: only the kernel tells
             assert time.monotonic() < deadline, f"it has not ended; it said:\n{self.running.said}"
             await asyncio.sleep(0.005)
         return True
