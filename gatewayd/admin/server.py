@@ -14,6 +14,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -79,9 +80,7 @@ class HttpServer:
         self.addresses = tuple(socket_address(sock) for sock in sockets)
         for sock in sockets:
             local = sock.family == socket.AF_UNIX
-            self._servers.append(
-                await accept_on(loop, sock, lambda local=local: self._protocol(loop, local))  # type: ignore[misc]
-            )
+            self._servers.append(await accept_on(loop, sock, partial(self._protocol, loop, local)))
 
     async def leave(self, limit_s: float) -> None:
         """Take no more connections, whose sockets stay open for another process, and answer those that are here."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gatewayd.listeners.inherited import Given, Inherited
+from gatewayd.listeners.inherited import Given, Inherited, from_systemd
 from gatewayd.listeners.sockets import Address
 
 _VARIABLE: Final = "GATEWAYD_HANDOVER"
@@ -84,6 +84,11 @@ class Leaving:
         lists = ("sockets", "services", "given", "children")
         fds = [fd, *(each[-1] for name in lists for each in words[name])]
         return {_VARIABLE: str(fd)}, fds if self.ready_fd < 0 else [*fds, self.ready_fd]
+
+
+def received(environment: MutableMapping[str, str]) -> Handover:
+    """What this process begins with: what was left to it, else the sockets that systemd has opened."""
+    return take(environment) or Handover(Inherited(given=from_systemd(environment)))
 
 
 def take(environment: MutableMapping[str, str]) -> Handover | None:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 from gatewayd.exit_codes import EXIT_OK
 from gatewayd.listeners.doors import Doors
-from gatewayd.listeners.inherited import Inherited, from_systemd
 from gatewayd.observe.log_sink import LogSink
 from gatewayd.runtime import process, summary
 from gatewayd.runtime.configuration import ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.controls import ServiceControls
-from gatewayd.runtime.handover import Handover, take
+from gatewayd.runtime.handover import received
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
 from gatewayd.runtime.reload import Outcome
@@ -24,7 +23,7 @@ from gatewayd.runtime.reloads import Reloads
 from gatewayd.runtime.servers import Servers, open_all
 from gatewayd.runtime.state import WorkerState
 from gatewayd.runtime.successor import Successor
-from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
+from gatewayd.runtime.upgrade import Upgrades
 from gatewayd.runtime.worker import LAST_S, LOADING, SERVING, Worker
 from gatewayd.sources import Disk
 from gatewayd.upstream.registry import Registry
@@ -59,7 +58,7 @@ class Single:
         # None: started with it closed
         self._disk = Disk(getattr(sys.stdin, "buffer", None), patient=True)
         self._reader = ConfigurationReader(options, self._disk)
-        self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
+        self._handover = received(os.environ)
         self._doors = Doors(1, self._handover.inherited)
         self.worker = Worker(loop, options, self._reader, Registry(loop), self._doors, sink)
         self._servers = Servers(options)
@@ -69,7 +68,9 @@ class Single:
         self._successor = Successor(
             loop, self._reader, self._disk, self._doors, self._servers, self.notifier, self._leave
         )
-        self._upgrades = Upgrades(loop, self._upgrade, events)
+        self._upgrades = Upgrades(
+            loop, lambda: self.worker.state, self._reloads.look_again, self._successor.upgrade, events
+        )
 
     async def run(self) -> int:
         """Load, serve until stopped, clean up; the exit code."""
@@ -154,12 +155,6 @@ class Single:
 
     def replace_workers(self) -> None:
         """There is one, and nobody to replace it."""
-
-    async def _upgrade(self) -> str:
-        if self.worker.state != SERVING:
-            raise NotUpgraded(f"not while {self.worker.state}")
-        await self._reloads.look_again()
-        return await self._successor.upgrade()
 
     def _leave(self) -> None:
         """Another process serves."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Final
 
 from gatewayd.listeners.doors import Doors
 from gatewayd.listeners.sockets import disown_files
@@ -18,15 +17,12 @@ from gatewayd.runtime.upgrade import (
     LIMIT_S,
     NotUpgraded,
     end,
+    leave,
     read_all,
     refuse_what_would_be_lost,
     spawn,
 )
 from gatewayd.sources import Disk
-
-#: Time for the answer to whoever asked, and to those who ask meanwhile.
-_ANSWER_S: Final = 0.2
-_LEAVE_S: Final = 1.0
 
 
 class Successor:
@@ -66,8 +62,7 @@ class Successor:
         return f"process {pid} serves in our place"
 
     async def _let_go(self) -> None:
-        await asyncio.sleep(_ANSWER_S)
-        await self._servers.leave(_LEAVE_S)
+        await leave(self._servers)
         self._leave()
 
     async def _start(self) -> int:

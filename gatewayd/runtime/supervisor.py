@@ -24,7 +24,6 @@ from gatewayd.admin.status import STARTING, STOPPING, Readiness
 from gatewayd.cells import Cells, columns_for
 from gatewayd.exit_codes import EXIT_CANNOT_BIND, EXIT_OK, EXIT_RUNTIME
 from gatewayd.listeners.doors import Doors, NotBound
-from gatewayd.listeners.inherited import Inherited, from_systemd
 from gatewayd.listeners.intake import raise_descriptor_limit
 from gatewayd.observe import logs
 from gatewayd.observe.events import Events
@@ -39,7 +38,7 @@ from gatewayd.runtime.controls import ServiceControls
 from gatewayd.runtime.crew import PULSE_S, Crew, Order
 from gatewayd.runtime.forks import Threads, fork
 from gatewayd.runtime.group_state import GroupState
-from gatewayd.runtime.handover import Handover, take
+from gatewayd.runtime.handover import received
 from gatewayd.runtime.member import Share, run_member
 from gatewayd.runtime.notify import Notifier, notifier_from
 from gatewayd.runtime.options import RunOptions
@@ -48,7 +47,7 @@ from gatewayd.runtime.reloads import Reloads
 from gatewayd.runtime.rollout import Rollout
 from gatewayd.runtime.servers import Servers, open_all
 from gatewayd.runtime.takeover import Takeover
-from gatewayd.runtime.upgrade import NotUpgraded, Upgrades
+from gatewayd.runtime.upgrade import Upgrades
 from gatewayd.runtime.worker import DRAINING, LAST_S, LOADING, SERVING, STOPPED
 from gatewayd.sources import Disk, Recorder
 from gatewayd.upstream.late_loop import LateLoop
@@ -116,7 +115,7 @@ class Supervisor:
         self._disk = Disk(getattr(sys.stdin, "buffer", None), patient=True)
         self._recorder = Recorder(self._disk)
         self._reader = ConfigurationReader(options, self._recorder)
-        self._handover = take(os.environ) or Handover(Inherited(given=from_systemd(os.environ)))
+        self._handover = received(os.environ)
         self._doors = Doors(options.workers, self._handover.inherited)
         self.crew = Crew(loop, options, self._doors, self._cells, self.events, loop.stop)
         self.crew.on_change = self._look_at_crew
@@ -140,7 +139,9 @@ class Supervisor:
             self._group.departed,
             self._busy,
         )
-        self._upgrades = Upgrades(loop, self._upgrade, self.events)
+        self._upgrades = Upgrades(
+            loop, lambda: self.state, self._reloads.look_again, self._takeover.upgrade, self.events
+        )
         self._gone = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -375,12 +376,6 @@ class Supervisor:
     def upgrade(self) -> asyncio.Task[tuple[bool, str]]:
         """USR2: become the program that is on the disk now, on the same sockets."""
         return self._upgrades.ask()
-
-    async def _upgrade(self) -> str:
-        if self.state != SERVING:
-            raise NotUpgraded(f"not while {self.state}")
-        await self._reloads.look_again()
-        return await self._takeover.upgrade()
 
     async def replace_workers(self) -> tuple[bool, str]:
         """Replace all workers, one after the other."""

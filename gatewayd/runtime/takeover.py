@@ -25,6 +25,7 @@ from gatewayd.runtime.upgrade import (
     become,
     end,
     last_lines,
+    leave,
     read_all,
     refuse_what_would_be_lost,
     spawn,
@@ -34,9 +35,6 @@ from gatewayd.sources import Disk
 
 _log = logging.getLogger("gatewayd.supervisor")
 
-#: Time for the answer to whoever asked, and to those who ask meanwhile.
-_ANSWER_S: Final = 0.2
-_LEAVE_S: Final = 1.0
 _QUIET_S: Final = 0.01
 
 
@@ -97,8 +95,7 @@ class Takeover:
             raise NotUpgraded(f"the new one ended in a trial: {process.ending(status)}\n{last_lines(said)}")
 
     async def _become(self) -> None:
-        await asyncio.sleep(_ANSWER_S)
-        await self._servers.leave(_LEAVE_S)
+        await leave(self._servers)
         await self._crew.flushed()
         while self._busy():  # noqa: ASYNC110, threads and workers decide
             await asyncio.sleep(_QUIET_S)

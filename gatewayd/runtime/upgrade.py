@@ -20,6 +20,8 @@ from gatewayd.observe.events import Events
 from gatewayd.runtime import process, summary
 from gatewayd.runtime.configuration import Configuration, ConfigurationReader, Refused, first_configuration
 from gatewayd.runtime.options import RunOptions
+from gatewayd.runtime.servers import Servers
+from gatewayd.runtime.worker import SERVING
 from gatewayd.upstream.late_loop import LateLoop
 from gatewayd.upstream.registry import Registry
 
@@ -28,6 +30,9 @@ _log = logging.getLogger("gatewayd.runtime")
 _TRIAL: Final = "GATEWAYD_TRIAL"
 #: How long a new program may take until it serves.
 LIMIT_S: Final = 120.0
+#: Time for the answer to whoever asked, and to those who ask meanwhile.
+_ANSWER_S: Final = 0.2
+_LEAVE_S: Final = 1.0
 _SHOWN_LINES: Final = 12
 _READ_BYTES: Final = 65536
 
@@ -37,12 +42,22 @@ class NotUpgraded(Exception):
 
 
 class Upgrades:
-    """One at a time. ``upgrade()`` says what happened, or raises :class:`NotUpgraded`."""
+    """One at a time, while ``state()`` is SERVING and after ``look_again()``.
+
+    ``upgrade()`` says what happened, or raises :class:`NotUpgraded`.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, upgrade: Callable[[], Awaitable[str]], events: Events
+        self,
+        loop: asyncio.AbstractEventLoop,
+        state: Callable[[], str],
+        look_again: Callable[[], Awaitable[None]],
+        upgrade: Callable[[], Awaitable[str]],
+        events: Events,
     ) -> None:
         self._loop = loop
+        self._state = state
+        self._look_again = look_again
         self._upgrade = upgrade
         self._events = events
         self._task: asyncio.Task[tuple[bool, str]] | None = None
@@ -55,6 +70,9 @@ class Upgrades:
 
     async def _run(self) -> tuple[bool, str]:
         try:
+            if self._state() != SERVING:
+                raise NotUpgraded(f"not while {self._state()}")
+            await self._look_again()
             text = await self._upgrade()
         except NotUpgraded as error:
             text = f"not upgraded, this program serves on: {error}"
@@ -79,6 +97,12 @@ def refuse_what_would_be_lost(configuration: Configuration | None) -> None:
             f"{len(kept)} resources are served in their last good version, which a new program cannot know; "
             f"mend them first: {kept[0]}"
         )
+
+
+async def leave(servers: Servers) -> None:
+    """Give the operators' ports up to the program that takes our place, once whoever asked has his answer."""
+    await asyncio.sleep(_ANSWER_S)
+    await servers.leave(_LEAVE_S)
 
 
 def spawn(
